@@ -159,6 +159,8 @@ enum im_gauge {
     IM_G_PLANS_OF,     /* how many there are; 0: not known yet; -1: another process makes them */
     IM_G_SAVE_SECONDS, /* that the last checkpoint took; 0: none yet */
     IM_G_CACHE_BYTES,  /* of a fetcher: what objects take in the cache */
+    IM_G_VAL_MAP,      /* of images with several labels: mean average precision, F1 over all labels */
+    IM_G_VAL_F1,
     IM_GAUGES = 24
 };
 #define IM_HISTOGRAM_BUCKETS 480 /* of durations up to 18 minutes: stats.h */

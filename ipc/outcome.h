@@ -21,10 +21,11 @@ struct im_outcome_class {
 /* Zeros: it was not written. Otherwise outputs are set where the verdict is 0. */
 struct im_outcome {
     uint64_t sample_plus_1;
-    double loss;       /* cross-entropy */
-    int32_t label;     /* place in the list of classes */
+    double loss;       /* cross-entropy; with multi-label, binary, the mean of the classes */
+    int32_t label;     /* place in the list of classes; with multi-label, among the sets of labels */
     uint32_t verdict;  /* enum im_verdict */
-    uint32_t rank;     /* of the label among the classes, from 0; ties count as in training's validation */
+    uint32_t rank;     /* of the label among the classes, from 0; ties count as in training's validation; with
+                          multi-label, classes that are taken wrongly at a probability of 0.5 */
     float probability; /* of the label */
     struct im_outcome_class top[]; /* the likeliest classes, the likeliest first; im_outcome_tops() of them */
 };
@@ -32,6 +33,16 @@ struct im_outcome {
 static inline uint32_t im_outcome_tops(const struct im_conf *conf, uint32_t classes)
 {
     return conf->top_k < (int64_t)classes ? (uint32_t)conf->top_k : classes;
+}
+
+/* How many of the likeliest classes have this probability. */
+static inline uint32_t im_outcome_above(const struct im_outcome *outcome, uint32_t tops, double threshold)
+{
+    uint32_t n = 0;
+
+    while (n < tops && (double)outcome->top[n].probability >= threshold)
+        n++;
+    return n;
 }
 
 static inline size_t im_outcome_bytes(uint32_t tops)

@@ -222,6 +222,7 @@ struct im_json *sv_status_json(struct sv_super *s)
         im_json_set_real(j, "time_left_seconds",
                          s->time_limit - (double)(im_now() - s->run.control->created_ns) / 1e9);
     add_position(s, j);
+    im_json_set_str(j, "amp", im_conf_choice(IM_KEY_amp, (int32_t)im_conf_amp(&s->conf)));
     im_json_set_real(j, "images_per_second", s->view.samples_per_second);
     if (s->view.gpus.gpus > 0)
         im_json_set_real(j, "images_per_second_per_gpu", s->view.per_gpu);
@@ -232,7 +233,10 @@ struct im_json *sv_status_json(struct sv_super *s)
     im_json_set_real(j, "lr", sv_view_has_step(&s->view) ? s->view.gauge[IM_G_LR] : (double)NAN);
     if (s->view.gauge[IM_G_VAL_LOSS] != 0) { /* there has been a validation */
         im_json_set_real(j, "val_loss", s->view.gauge[IM_G_VAL_LOSS]);
-        im_json_set_real(j, "val_top1", s->view.gauge[IM_G_VAL_TOP1]);
+        if (s->conf.multi_label)
+            im_json_set_real(j, "val_map", s->view.gauge[IM_G_VAL_MAP]);
+        else
+            im_json_set_real(j, "val_top1", s->view.gauge[IM_G_VAL_TOP1]);
     }
     im_json_set_int(j, "skipped_steps", (int64_t)s->view.gauge[IM_G_SKIPPED]);
     im_json_set(j, "stages", stages_json(s));
@@ -287,7 +291,8 @@ static struct im_json *command(struct sv_super *s, const char *cmd, const struct
 static void tell_epoch(struct sv_super *s, const struct im_json *m)
 {
     const struct sv_epochs table = {.columns = sv_screen_columns(&s->screen),
-                                    .has_averages = im_json_get(m, "ema_val_top1") != NULL,
+                                    .has_averages = im_json_get(m, "ema_val_loss") != NULL,
+                                    .multi_label = s->conf.multi_label,
                                     .few_classes = s->run.geometry.classes <= 5};
     char line[256];
 

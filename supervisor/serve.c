@@ -32,6 +32,11 @@ static void add_validation(const struct sv_super *s, struct im_json *status)
     if (!(s->view.gauge[IM_G_VAL_LOSS] > 0))
         return;
     im_json_set_real(status, "val_loss", s->view.gauge[IM_G_VAL_LOSS]);
+    if (s->conf.multi_label) {
+        im_json_set_real(status, "val_map", s->view.gauge[IM_G_VAL_MAP]);
+        im_json_set_real(status, "val_f1", s->view.gauge[IM_G_VAL_F1]);
+        return;
+    }
     im_json_set_real(status, "val_top1", s->view.gauge[IM_G_VAL_TOP1]);
     im_json_set_real(status, "val_top5", s->view.gauge[IM_G_VAL_TOP5]);
 }

@@ -315,6 +315,7 @@ static void say_done(struct sv_super *s)
 {
     struct sv_done done;
     const bool known = read_done(s, &done);
+    const char *measure = done.multi_label ? "mAP" : "top-1";
     char up[24];
 
     sv_format_seconds((double)(im_now() - s->run.control->created_ns) / 1e9, up, sizeof up);
@@ -323,14 +324,16 @@ static void say_done(struct sv_super *s)
                       "stopped   after epoch %" PRId64 " of %" PRId64
                       ": validation %s was best in epoch %" PRId64 " (--early-stop %" PRId64 ")",
                       done.epochs, s->conf.epochs,
-                      im_conf_choice(IM_KEY_early_stop_on, s->conf.early_stop_on), done.best_epoch,
-                      s->conf.early_stop);
+                      s->conf.early_stop_on == IM_EARLY_STOP_TOP1 && s->conf.multi_label
+                          ? "mAP"
+                          : im_conf_choice(IM_KEY_early_stop_on, s->conf.early_stop_on),
+                      done.best_epoch, s->conf.early_stop);
     if (done.top1 >= 0 && done.average >= 0)
-        sv_screen_say(&s->screen,
-                      "done      best validation top-1 %.2f%%, of averaged weights %.2f%%, after %s",
-                      100 * done.top1, 100 * done.average, up);
+        sv_screen_say(&s->screen, "done      best validation %s %.2f%%, of averaged weights %.2f%%, after %s",
+                      measure, 100 * done.top1, 100 * done.average, up);
     else if (done.top1 >= 0)
-        sv_screen_say(&s->screen, "done      best validation top-1 %.2f%% after %s", 100 * done.top1, up);
+        sv_screen_say(&s->screen, "done      best validation %s %.2f%% after %s", measure, 100 * done.top1,
+                      up);
     else if (!known)
         sv_screen_say(&s->screen,
                       "done      after %s; %s does not answer, so its accuracy cannot be read now: `imsuper "

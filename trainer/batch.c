@@ -146,6 +146,20 @@ static int train_batch(struct tr_trainer *t, struct tr_ring_batch *b, double wei
     return tr_ranks_resolve_error(&t->ranks, err, text);
 }
 
+/* Of images with several labels, for the end of the pass. */
+static int keep_logits(struct tr_trainer *t, const struct tr_ring_batch *b, enum tr_weights weights,
+                       const float *logits, struct im_text *text)
+{
+    const struct tr_scored_batch scored = {.places = t->places.positions,
+                                           .labels = b->batch.labels,
+                                           .valid = b->batch.valid,
+                                           .logits = logits,
+                                           .n = b->batch.n,
+                                           .pass = t->at.epochs};
+
+    return tr_is_multi_label(&t->multi) ? tr_multi_label_write(&t->multi, weights, &scored, text) : 0;
+}
+
 /* Adds to the sums, with the current or the averaged weights. */
 static int evaluate_with(struct tr_trainer *t, const struct tr_ring_batch *b, bool averaged,
                          struct tr_sums *sums, struct im_text *text)
@@ -154,7 +168,9 @@ static int evaluate_with(struct tr_trainer *t, const struct tr_ring_batch *b, bo
     int err = 0;
 
     if (b->count > 0)
-        err = tr_network_evaluate(t->net, &b->batch, averaged, NULL, &tally, text);
+        err = tr_network_evaluate(t->net, &b->batch, averaged, t->multi.logits, &tally, text);
+    if (err == 0 && b->count > 0)
+        err = keep_logits(t, b, averaged ? TR_AVERAGED : TR_PLAIN, t->multi.logits, text);
     if (err == 0)
         err = tr_ranks_sum_tally(&t->ranks, &tally);
     if (err == 0)
@@ -171,6 +187,8 @@ static int evaluate_images(struct tr_trainer *t, const struct tr_ring_batch *b, 
 
     if (b->count > 0)
         err = tr_outcomes_evaluate(&t->outcomes, t->net, &b->batch, &at, &tally, text);
+    if (err == 0 && b->count > 0)
+        err = keep_logits(t, b, TR_PLAIN, t->outcomes.logits, text);
     if (err == 0)
         err = tr_ranks_sum_tally(&t->ranks, &tally);
     if (err == 0)

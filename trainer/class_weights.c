@@ -12,7 +12,7 @@
 #define FILE_BYTES_MAX ((size_t)64 << 20)
 
 /* Lines of a weight, a tab, the number of images, a tab and more. Returns how many there are; -1: one is none. */
-static int parse(char *bytes, int classes, bool balanced, double *weights)
+static int parse(char *bytes, int classes, enum tr_class_scaling scaling, double *weights)
 {
     double sum = 0, images = 0;
     int count = 0;
@@ -28,19 +28,19 @@ static int parse(char *bytes, int classes, bool balanced, double *weights)
         own = strtod(end + 1, &end);
         if (*end != '\t' || !(own >= 0))
             return -1;
-        own = balanced ? own > 0 : own;
+        own = scaling == TR_SCALE_BALANCED ? own > 0 : own;
         sum += own * weight;
         images += own;
         if (count < classes)
             weights[count] = weight;
     }
-    for (int i = 0; i < count && i < classes; i++)
+    for (int i = 0; scaling != TR_SCALE_NONE && i < count && i < classes; i++)
         weights[i] *= images / sum;
     return sum > 0 ? count : -1;
 }
 
-int tr_class_weights_read(const char *run_dir, int classes, bool balanced, float **ret_weights,
-                          struct im_text *text)
+int tr_class_weights_read(const char *run_dir, int classes, enum tr_class_scaling scaling,
+                          float **ret_weights, struct im_text *text)
 {
     float *weights = calloc((size_t)classes, sizeof *weights);
     double *exact = calloc((size_t)classes, sizeof *exact);
@@ -51,7 +51,7 @@ int tr_class_weights_read(const char *run_dir, int classes, bool balanced, float
     snprintf(path, sizeof path, "%s/" TR_CLASS_WEIGHTS_FILE, run_dir);
     err = weights && exact ? im_read_file(path, FILE_BYTES_MAX, &bytes, &n, text) : -ENOMEM;
     if (err == 0)
-        count = parse(bytes, classes, balanced, exact);
+        count = parse(bytes, classes, scaling, exact);
     for (int i = 0; i < count && i < classes; i++)
         weights[i] = (float)exact[i];
     free(bytes);

@@ -9,9 +9,12 @@
 
 #define TR_CLASS_WEIGHTS_FILE "class_weights.txt"
 
-/* *ret_weights: [classes], malloc'ed, the caller's; of a mean of 1 over the images of an epoch, of which with `balanced`
- * (--sampler balanced) each class has as many. Negative errno with a sentence. */
-int tr_class_weights_read(const char *run_dir, int classes, bool balanced, float **ret_weights,
-                          struct im_text *text);
+/* To a mean of 1 over the images of an epoch; where each class has as many of those (--sampler balanced); not at all
+ * (--multi-label: as torch's pos_weight). */
+enum tr_class_scaling { TR_SCALE_IMAGES, TR_SCALE_BALANCED, TR_SCALE_NONE };
+
+/* *ret_weights: [classes], malloc'ed, the caller's. Negative errno with a sentence. */
+int tr_class_weights_read(const char *run_dir, int classes, enum tr_class_scaling scaling,
+                          float **ret_weights, struct im_text *text);
 
 #endif

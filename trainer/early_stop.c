@@ -9,7 +9,7 @@ static double score_of(const struct im_conf *conf, const struct tr_sums *sums)
 
     if (!isfinite(loss))
         return (double)NAN;
-    return conf->early_stop_on == IM_EARLY_STOP_LOSS ? -loss : tr_top1(sums);
+    return conf->early_stop_on == IM_EARLY_STOP_LOSS ? -loss : tr_accuracy(sums);
 }
 
 void tr_early_stop_epoch(const struct im_conf *conf, struct tr_position *p)

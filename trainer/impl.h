@@ -10,6 +10,7 @@
 #include "trainer/backends/cuda/telemetry.h"
 #include "trainer/checkpoint/snapshot.h"
 #include "trainer/checkpoint/state.h"
+#include "trainer/multi_label.h"
 #include "trainer/network/network.h"
 #include "trainer/optim/schedule.h"
 #include "trainer/outcomes.h"
@@ -61,6 +62,7 @@ struct tr_trainer {
     struct tr_training_step training_step;
     struct tr_outcomes outcomes; /* of an evaluation */
     float *class_weights;        /* NULL: none */
+    struct tr_multi_label multi; /* zeroed: images have one label */
     struct tr_position at;
     unsigned char *valid;          /* [batch_size_max] */
     struct tr_places places, next; /* of this batch, and of the prefetched one */

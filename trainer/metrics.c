@@ -30,6 +30,9 @@
     "epoch,train_loss,train_top1,val_loss,val_top1,val_top5,lr,images_per_second,seconds,image_size,batch_"  \
     "size,"                                                                                                  \
     "ema_val_loss,ema_val_top1,ema_val_top5"
+/* Of images with several labels. */
+#define SUMMARY_HEADER_SEVERAL                                                                               \
+    SUMMARY_HEADER ",val_map,val_f1,val_f1_macro,ema_val_map,ema_val_f1,ema_val_f1_macro"
 
 #define FILE_BYTES_MAX ((size_t)1 << 31)
 
@@ -48,6 +51,7 @@ static int join_path(char path[PATH_MAX], const char *directory, const char *nam
 struct place {
     uint64_t step;
     uint32_t epoch;
+    const char *header; /* of summary.csv */
 };
 
 /* How a file of the run is opened to continue there. */
@@ -82,7 +86,7 @@ static bool keep_summary(const char *line, size_t n, const struct place *at)
     unsigned long epoch;
     char *end;
 
-    if (n == strlen(SUMMARY_HEADER) && memcmp(line, SUMMARY_HEADER, n) == 0)
+    if (n == strlen(at->header) && memcmp(line, at->header, n) == 0)
         return true;
     if (n == 0 || line[0] < '0' || line[0] > '9')
         return false;
@@ -133,9 +137,10 @@ static int cut_back(const char *path, keep_line *keep, const struct place *at, i
 }
 
 /* A file of another program or of another version is not cut back. */
-static int check_header(const char *path, struct im_text *text)
+static int check_header(const char *path, const char *header, struct im_text *text)
 {
-    char line[sizeof SUMMARY_HEADER] = "";
+    const size_t length = strlen(header);
+    char line[sizeof SUMMARY_HEADER_SEVERAL] = "";
     struct stat st;
     int fd = im_open_regular(path, &st, text);
     ssize_t n;
@@ -143,15 +148,16 @@ static int check_header(const char *path, struct im_text *text)
 
     if (fd < 0)
         return fd == -ENOENT ? 0 : fd;
-    n = pread(fd, line, sizeof line, 0);
+    n = pread(fd, line, length + 1, 0);
     close(fd);
     if (n < 0)
         return im_fail(text, -errno, "cannot read %s: %s", path, strerror(errno));
     /* An empty file or a header torn by a crash has no newline and counts as missing. */
-    same = memcmp(line, SUMMARY_HEADER "\n", (size_t)n) == 0;
+    same = memcmp(line, header, (size_t)n < length ? (size_t)n : length) == 0 &&
+           ((size_t)n <= length || line[length] == '\n');
     return same ? 0
                 : im_fail(text, -EBADMSG, "%s is not an imsuper summary: its first line is not \"%s\"", path,
-                          SUMMARY_HEADER);
+                          header);
 }
 
 static int open_metrics(const char *path, struct opening *o, struct im_text *text)
@@ -163,14 +169,14 @@ static int open_metrics(const char *path, struct opening *o, struct im_text *tex
 
 static int open_table(const char *path, struct opening *o, struct im_text *text)
 {
-    int fd, err = check_header(path, text);
+    int fd, err = check_header(path, o->at.header, text);
 
     if (err == 0)
         err = cut_back(path, keep_summary, &o->at, &o->removed, text);
     fd = err < 0 ? err : im_lines_open(path, text);
     if (fd < 0 || lseek(fd, 0, SEEK_END) > 0)
         return fd;
-    err = im_append_line(fd, SUMMARY_HEADER);
+    err = im_append_line(fd, o->at.header);
     if (err == 0)
         return fd;
     close(fd);
@@ -241,15 +247,16 @@ static int add_file(struct tr_metrics *m, const char *name, im_writer_open_file 
 }
 
 int tr_metrics_open(struct tr_metrics *m, const char *directory, uint64_t step, uint32_t epoch,
-                    struct im_text *text)
+                    bool multi_label, struct im_text *text)
 {
-    struct opening how = {.at = {.step = step, .epoch = epoch}};
+    const char *header = multi_label ? SUMMARY_HEADER_SEVERAL : SUMMARY_HEADER;
+    struct opening how = {.at = {.step = step, .epoch = epoch, .header = header}};
     char path[PATH_MAX];
     struct stat st;
     int removed = 0;
     int err;
 
-    *m = (struct tr_metrics){0};
+    *m = (struct tr_metrics){.multi_label = multi_label};
     if (snprintf(how.directory, sizeof how.directory, "%s", directory) >= (int)sizeof how.directory)
         return im_fail(text, -ENAMETOOLONG, "the path %.200s... is too long", directory);
     err = im_writer_open(&m->writer);
@@ -300,13 +307,20 @@ void tr_metrics_summary(struct tr_metrics *m, const struct tr_summary *s)
         s->train_loss,   s->train_top1,        s->val_loss,    s->val_top1,           s->val_top5,
         s->lr,           s->images_per_second, s->seconds,     (double)s->image_size, (double)s->batch_size,
         s->ema_val_loss, s->ema_val_top1,      s->ema_val_top5};
-    char line[400];
+    const double several[] = {s->val.map,     s->val.f1,     s->val.f1_macro,
+                              s->ema_val.map, s->ema_val.f1, s->ema_val.f1_macro};
+    char line[600];
     size_t n = (size_t)snprintf(line, sizeof line, "%u", s->epoch);
 
     for (size_t i = 0; i < IM_COUNT(values); i++) {
         const char *format = isfinite(values[i]) ? ",%.9g" : ",";
 
         n += (size_t)snprintf(line + n, sizeof line - n, format, values[i]);
+    }
+    for (size_t i = 0; m->multi_label && i < IM_COUNT(several); i++) {
+        const char *format = isfinite(several[i]) ? ",%.9g" : ",";
+
+        n += (size_t)snprintf(line + n, sizeof line - n, format, several[i]);
     }
     im_writer_line(m->writer, m->summary, line);
 }

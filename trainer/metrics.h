@@ -24,8 +24,14 @@ struct im_json;
 struct tr_metrics {
     struct im_writer *writer; /* NULL: closed */
     int lines, summary;       /* its files: metrics.jsonl, summary.csv */
+    bool multi_label;         /* summary.csv has columns more */
     bool is_new;
     uint64_t lost[2]; /* of a closed one: lines of each file that were not written */
+};
+
+/* A validation of images with several labels; 0 .. 1, as all accuracies. */
+struct tr_several {
+    double map, f1, f1_macro; /* mean average precision; F1 over all labels, and its mean over the classes */
 };
 
 /* One line of summary.csv. Values that are not finite are left empty (no validation in this epoch). */
@@ -43,6 +49,7 @@ struct tr_summary {
     double ema_val_loss;             /* with averaged weights */
     double ema_val_top1;
     double ema_val_top5;
+    struct tr_several val, ema_val; /* of images with several labels */
 };
 
 /* Opens the files in `directory`, created if missing, to continue after `step` steps and `epoch` epochs; 0, 0
@@ -50,7 +57,7 @@ struct tr_summary {
  * cannot be opened is no error: it is opened when that works. Returns the number of removed lines, or negative
  * errno with a sentence: -ENOMEM, -ENAMETOOLONG. */
 int tr_metrics_open(struct tr_metrics *m, const char *directory, uint64_t step, uint32_t epoch,
-                    struct im_text *text);
+                    bool multi_label, struct im_text *text);
 /* Whether no line has been written yet, by earlier processes either. */
 bool tr_metrics_is_new(const struct tr_metrics *m);
 /* Accepts a closed one. Returns how many lines could not be written. */

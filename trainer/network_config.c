@@ -9,7 +9,7 @@
 /* The lists of the configuration have exactly the rows of the model's enums. */
 #define ROW(constant, word) +1
 static_assert((0 IM_STEMS(ROW)) == TR_STEM_SMALL + 1 && (0 IM_HEADS(ROW)) == TR_HEAD_CONV + 1 &&
-                  (0 IM_BLURPOOLS(ROW)) == TR_BLURPOOL_FFCV + 1 && (0 IM_AMPS(ROW)) == IMK_F16 + 1,
+                  (0 IM_BLURPOOLS(ROW)) == TR_BLURPOOL_FFCV + 1 && (0 IM_AMPS(ROW)) == IMK_F16 + 2,
               "the model lacks a row");
 static_assert((int)TR_STEM_AUTO == IM_CONF_STEM_AUTO && (int)TR_STEM_IMAGENET == IM_CONF_STEM_IMAGENET &&
                   (int)TR_STEM_SMALL == IM_CONF_STEM_SMALL,
@@ -42,7 +42,7 @@ int tr_network_configure(const struct im_conf *conf, int classes, struct tr_netw
             conf->backend == IM_BACKEND_AUTO ? "onednn" : im_conf_choice(IM_KEY_backend, conf->backend),
         .threads = (int)conf->trainer_threads,
         .seed = conf->seed,
-        .precision = (enum imk_dtype)conf->amp,
+        .precision = (enum imk_dtype)im_conf_amp(conf),
         .device = {.deterministic = conf->deterministic, .tf32 = conf->tf32},
     };
     if (im_conf_triplet(conf->mean, mean) < 0 || im_conf_triplet(conf->std, std) < 0)

@@ -51,9 +51,20 @@ static int open_network(struct tr_trainer *t, struct im_text *text)
         config.device.cache = t->plan_cache;
     config.rank_sum = tr_ranks_rank_sum(&t->ranks);
     tr_training_step_network(t->child->conf, &config);
+    err = tr_multi_label_open(&t->multi, t->child, text);
+    if (err < 0)
+        return err;
+    if (tr_is_multi_label(&t->multi)) {
+        config.loss.sets = t->multi.sets.bits;
+        config.loss.set_words = (int)t->multi.sets.words;
+        config.loss.set_count = (int)t->multi.sets.count;
+    }
     if (*t->child->conf->class_weights)
         err = tr_class_weights_read(t->child->conf->run_dir, config.classes,
-                                    t->child->conf->sampler == IM_SAMPLER_BALANCED, &t->class_weights, text);
+                                    t->child->conf->multi_label                      ? TR_SCALE_NONE
+                                    : t->child->conf->sampler == IM_SAMPLER_BALANCED ? TR_SCALE_BALANCED
+                                                                                     : TR_SCALE_IMAGES,
+                                    &t->class_weights, text);
     if (err < 0)
         return err;
     config.loss.weights = t->class_weights;
@@ -350,7 +361,7 @@ static int open_telemetry(struct tr_trainer *t, struct im_text *text)
         err = t->cuda->gpu_query(device, &properties, text);
     if (err < 0)
         return err;
-    t->peak = tr_peak_flops(properties.name, (enum imk_dtype)conf->amp, conf->tf32);
+    t->peak = tr_peak_flops(properties.name, (enum imk_dtype)im_conf_amp(conf), conf->tf32);
     return tr_telemetry_open(t->child->stats, properties.uuid, TR_TELEMETRY_INTERVAL_NS, &t->telemetry);
 }
 
@@ -438,6 +449,8 @@ int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
         err = open_telemetry(t, text);
     if (err == 0 && t->child->conf->evaluate)
         err = tr_outcomes_open(&t->outcomes, t->child, text);
+    if (tr_is_multi_label(&t->multi))
+        t->outcomes.sets = &t->multi.sets;
     return err == 0 ? open_copies(t) : err;
 }
 
@@ -447,6 +460,7 @@ void tr_trainer_close(struct tr_trainer *t, bool abandon)
     if (abandon)
         return;
     tr_outcomes_close(&t->outcomes);
+    tr_multi_label_close(&t->multi);
     tr_telemetry_close(t->telemetry);
     tr_snapshot_close(&t->snapshot);
     tr_schedule_fini(&t->schedule);

@@ -65,11 +65,31 @@ void tr_outcome_judge(const float *logits, uint32_t classes, int32_t label, uint
                                                  (logits[k] == logits[label] && k < (uint32_t)label));
 }
 
+void tr_outcome_judge_set(const float *logits, uint32_t classes, const struct im_label_sets *sets,
+                          int32_t set, uint32_t tops, struct im_outcome *record)
+{
+    double sum = 0;
+
+    find_tops(logits, classes, tops, record);
+    for (uint32_t i = 0; i < tops; i++)
+        record->top[i].probability = (float)(1 / (1 + exp(-(double)logits[record->top[i].class])));
+    if (!sets || set < 0 || (uint32_t)set >= sets->count)
+        return;
+    for (uint32_t k = 0; k < classes; k++) {
+        const double v = (double)logits[k];
+
+        sum += fmax(v, 0) - (im_label_sets_has(sets, (uint32_t)set, k) ? v : 0) + log1p(exp(-fabs(v)));
+        record->rank += (v > 0) != im_label_sets_has(sets, (uint32_t)set, k);
+    }
+    record->loss = sum / classes;
+}
+
 int tr_outcomes_alloc(struct tr_outcomes *o, const struct im_conf *conf, uint32_t classes, size_t images,
                       size_t pixels)
 {
     *o = (struct tr_outcomes){.file = -1, .classes = classes, .tops = im_outcome_tops(conf, classes)};
     o->flips = conf->tta == IM_TTA_FLIP;
+    o->is_multi = conf->multi_label;
     o->logits = calloc(images * classes, sizeof *o->logits);
     o->mirrored = calloc(o->flips ? images * classes : 1, sizeof *o->mirrored);
     o->pixels = calloc(o->flips ? pixels : 1, 1);
@@ -170,11 +190,16 @@ int tr_outcomes_evaluate(struct tr_outcomes *o, struct tr_network *net, const st
         r->label = batch->labels[i];
         r->verdict = at->verdicts[i];
         if (batch->valid[i]) {
-            tr_outcome_judge(o->logits + (size_t)i * o->classes, o->classes, r->label, o->tops, o->shares, r);
+            if (o->is_multi)
+                tr_outcome_judge_set(o->logits + (size_t)i * o->classes, o->classes, o->sets, r->label,
+                                     o->tops, r);
+            else
+                tr_outcome_judge(o->logits + (size_t)i * o->classes, o->classes, r->label, o->tops, o->shares,
+                                 r);
             mirrored.loss_sum += r->loss;
             mirrored.valid++;
-            mirrored.top1 += r->rank < 1;
-            mirrored.top5 += r->rank < 5;
+            mirrored.top1 += !o->is_multi && r->rank < 1;
+            mirrored.top5 += !o->is_multi && r->rank < 5;
         }
         err = write_record(o, at->places[i], text);
     }

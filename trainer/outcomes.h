@@ -4,6 +4,7 @@
 
 #include "ipc/base/err.h"
 #include "ipc/child.h"
+#include "ipc/label_sets.h"
 #include "ipc/outcome.h"
 #include "trainer/backends/backend.h"
 #include "trainer/network/network.h"
@@ -13,9 +14,11 @@ struct tr_outcomes {
     int file;
     uint32_t classes, tops;
     bool flips;
-    float *logits, *mirrored; /* [batch][classes] */
-    double *shares;           /* [classes] */
-    uint8_t *pixels;          /* a batch's, mirrored; NULL: not needed */
+    const struct im_label_sets *sets; /* NULL: images have one label */
+    bool is_multi;                    /* each class is a question of its own */
+    float *logits, *mirrored;         /* [batch][classes] */
+    double *shares;                   /* [classes] */
+    uint8_t *pixels;                  /* a batch's, mirrored; NULL: not needed */
     struct im_outcome *record;
 };
 
@@ -45,6 +48,10 @@ int tr_outcomes_evaluate(struct tr_outcomes *o, struct tr_network *net, const st
  * numbers. A label outside them has no loss, rank or probability. */
 void tr_outcome_judge(const float *logits, uint32_t classes, int32_t label, uint32_t tops, double *shares,
                       struct im_outcome *record);
+
+/* The same of a network whose classes are questions of their own. `set`: of the labels, negative: not known. */
+void tr_outcome_judge_set(const float *logits, uint32_t classes, const struct im_label_sets *sets,
+                          int32_t set, uint32_t tops, struct im_outcome *record);
 
 /* to[n][size][size][3]: each image of `from` seen in a mirror. */
 void tr_mirror(const uint8_t *from, uint8_t *to, int n, int size);

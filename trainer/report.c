@@ -43,7 +43,8 @@ int tr_report_open(struct tr_report *r, struct im_child *child, const struct tr_
     int err;
 
     *r = (struct tr_report){.child = child};
-    err = tr_metrics_open(&r->metrics, child->conf->run_dir, p->steps, p->epochs, text);
+    err = tr_metrics_open(&r->metrics, child->conf->run_dir, p->steps, p->epochs, child->conf->multi_label,
+                          text);
     if (err < 0)
         return err;
     err = 0;
@@ -157,7 +158,8 @@ int tr_report_step(struct tr_report *r, const struct tr_position *p, const struc
     im_json_set_str(line, "split", "train");
     im_json_set_real(line, "loss", step->loss);
     im_json_set_real(line, "lr", step->lr);
-    im_json_set_real(line, "top1", step->top1);
+    if (!r->child->conf->multi_label)
+        im_json_set_real(line, "top1", step->top1);
     im_json_set_real(line, "grad_norm", step->norm);
     if (p->scaler.scale != 1)
         im_json_set_real(line, "loss_scale", p->scaler.scale);
@@ -168,7 +170,26 @@ int tr_report_step(struct tr_report *r, const struct tr_position *p, const struc
     return err;
 }
 
-static struct im_json *epoch_json(const struct tr_summary *s, const struct tr_position *p, bool averages)
+/* Of images with one label, or with several; `of`: "ema_" of averaged weights. */
+static void add_accuracies(struct im_json *j, const char *of, double top1, double top5,
+                           const struct tr_several *several)
+{
+    const struct {
+        const char *name;
+        double value;
+    } one[] = {{"top1", top1}, {"top5", top5}}, many[] = {{"map", several ? several->map : 0},
+                                                          {"f1", several ? several->f1 : 0},
+                                                          {"f1_macro", several ? several->f1_macro : 0}};
+    char key[32];
+
+    for (size_t i = 0; i < (several ? IM_COUNT(many) : IM_COUNT(one)); i++) {
+        snprintf(key, sizeof key, "%sval_%s", of, several ? many[i].name : one[i].name);
+        im_json_set_real(j, key, several ? many[i].value : one[i].value);
+    }
+}
+
+static struct im_json *epoch_json(const struct tr_summary *s, const struct tr_position *p, bool averages,
+                                  bool several)
 {
     struct im_json *j = im_json_object();
 
@@ -176,10 +197,10 @@ static struct im_json *epoch_json(const struct tr_summary *s, const struct tr_po
     im_json_set_int(j, "step", (int64_t)p->steps);
     im_json_set_int(j, "epoch", s->epoch);
     im_json_set_real(j, "train_loss", s->train_loss);
-    im_json_set_real(j, "train_top1", s->train_top1);
+    if (!several)
+        im_json_set_real(j, "train_top1", s->train_top1);
     im_json_set_real(j, "val_loss", s->val_loss);
-    im_json_set_real(j, "val_top1", s->val_top1);
-    im_json_set_real(j, "val_top5", s->val_top5);
+    add_accuracies(j, "", s->val_top1, s->val_top5, several ? &s->val : NULL);
     im_json_set_real(j, "lr", s->lr);
     im_json_set_real(j, "images_per_second", s->images_per_second);
     im_json_set_real(j, "seconds", s->seconds);
@@ -188,8 +209,7 @@ static struct im_json *epoch_json(const struct tr_summary *s, const struct tr_po
     im_json_set_int(j, "skipped_steps", (int64_t)(p->steps - p->updates));
     if (averages) {
         im_json_set_real(j, "ema_val_loss", s->ema_val_loss);
-        im_json_set_real(j, "ema_val_top1", s->ema_val_top1);
-        im_json_set_real(j, "ema_val_top5", s->ema_val_top5);
+        add_accuracies(j, "ema_", s->ema_val_top1, s->ema_val_top5, several ? &s->ema_val : NULL);
     }
     return j;
 }
@@ -204,28 +224,41 @@ static const struct im_phase *training_pass(const struct im_plan *plan, uint64_t
     return p;
 }
 
+/* Of a pass, with NaN for what is not known. */
+static struct tr_several several_of(const struct tr_sums *sums, bool validated)
+{
+    const bool known = validated && sums->multi.known;
+    const double none = (double)NAN;
+
+    return (struct tr_several){.map = known ? sums->multi.map : none,
+                               .f1 = known ? sums->multi.f1 : none,
+                               .f1_macro = known ? sums->multi.f1_macro : none};
+}
+
 int tr_report_epoch(struct tr_report *r, const struct tr_position *p, double lr, bool validated,
                     unsigned best, struct im_text *text)
 {
     const struct im_phase *pass = training_pass(r->child->plan, p->next_batch);
-    const bool averages = r->child->conf->ema > 0;
+    const bool averages = r->child->conf->ema > 0, several = r->child->conf->multi_label;
     const struct tr_summary summary = {
         .epoch = p->epochs,
         .train_loss = tr_mean_loss(&p->sums[IM_TRAIN]),
-        .train_top1 = tr_top1(&p->sums[IM_TRAIN]),
+        .train_top1 = several ? (double)NAN : tr_top1(&p->sums[IM_TRAIN]),
         .val_loss = validated ? tr_mean_loss(&p->sums[IM_VAL]) : (double)NAN,
-        .val_top1 = validated ? tr_top1(&p->sums[IM_VAL]) : (double)NAN,
-        .val_top5 = validated ? tr_top5(&p->sums[IM_VAL]) : (double)NAN,
+        .val_top1 = validated && !several ? tr_top1(&p->sums[IM_VAL]) : (double)NAN,
+        .val_top5 = validated && !several ? tr_top5(&p->sums[IM_VAL]) : (double)NAN,
         .lr = lr,
         .images_per_second = p->train_seconds > 0 ? (double)p->train_samples / p->train_seconds : (double)NAN,
         .seconds = p->epoch_seconds,
         .image_size = pass->image_size,
         .batch_size = pass->batch_size,
         .ema_val_loss = averages && validated ? tr_mean_loss(&p->ema) : (double)NAN,
-        .ema_val_top1 = averages && validated ? tr_top1(&p->ema) : (double)NAN,
-        .ema_val_top5 = averages && validated ? tr_top5(&p->ema) : (double)NAN,
+        .ema_val_top1 = averages && validated && !several ? tr_top1(&p->ema) : (double)NAN,
+        .ema_val_top5 = averages && validated && !several ? tr_top5(&p->ema) : (double)NAN,
+        .val = several_of(&p->sums[IM_VAL], validated),
+        .ema_val = several_of(&p->ema, averages && validated),
     };
-    struct im_json *j = epoch_json(&summary, p, averages);
+    struct im_json *j = epoch_json(&summary, p, averages, several);
     int err;
 
     im_json_set_bool(j, "best", (best & TR_BEST_PLAIN) != 0);
@@ -237,6 +270,8 @@ int tr_report_epoch(struct tr_report *r, const struct tr_position *p, double lr,
     im_stats_gauge(r->child->stats, IM_G_VAL_LOSS, summary.val_loss);
     im_stats_gauge(r->child->stats, IM_G_VAL_TOP1, summary.val_top1);
     im_stats_gauge(r->child->stats, IM_G_VAL_TOP5, summary.val_top5);
+    im_stats_gauge(r->child->stats, IM_G_VAL_MAP, summary.val.map);
+    im_stats_gauge(r->child->stats, IM_G_VAL_F1, summary.val.f1);
     tr_metrics_summary(&r->metrics, &summary);
     tr_metrics_sync(&r->metrics);
     tell_news(r);
@@ -258,18 +293,25 @@ static double known(double top1)
 
 int tr_report_done(struct tr_report *r, const struct tr_position *p, struct im_text *text)
 {
+    static const char *const of[TR_WEIGHTS] = {"", "ema_"};
+    const bool several = r->child->conf->multi_label;
+    const char *measure = several ? "map" : "top1";
     struct im_json *j = im_json_object();
+    char key[32];
     int err;
 
     im_json_set_int(j, "epochs", p->epochs);
     im_json_set_int(j, "steps", (int64_t)p->steps);
-    im_json_set_real(j, "val_top1", tr_top1(&p->sums[IM_VAL]));
-    if (r->child->conf->ema > 0)
-        im_json_set_real(j, "ema_val_top1", tr_top1(&p->ema));
     im_json_set_int(j, "skipped_steps", (int64_t)(p->steps - p->updates));
-    im_json_set_real(j, "best_val_top1", known(p->best_top1[TR_PLAIN]));
-    if (r->child->conf->ema > 0)
-        im_json_set_real(j, "best_ema_val_top1", known(p->best_top1[TR_AVERAGED]));
+    for (int w = 0; w < (r->child->conf->ema > 0 ? TR_WEIGHTS : 1); w++) {
+        const struct tr_sums *sums = w == TR_PLAIN ? &p->sums[IM_VAL] : &p->ema;
+
+        snprintf(key, sizeof key, "%sval_%s", of[w], measure);
+        if (!several || sums->multi.known)
+            im_json_set_real(j, key, tr_accuracy(sums));
+        snprintf(key, sizeof key, "best_%sval_%s", of[w], measure);
+        im_json_set_real(j, key, known(p->best_top1[w]));
+    }
     if (tr_early_stop_is_due(r->child->conf, p) && p->epochs < (uint64_t)r->child->conf->epochs)
         im_json_set_int(j, "stopped_early_best_epoch", p->stop_epoch);
     err = tr_done_set(r->child->conf->run_dir, j, text);

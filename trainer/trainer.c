@@ -66,11 +66,27 @@ static int begin_pass(struct tr_trainer *t, const struct im_phase *phase, uint64
 /* Takes an accuracy that is the best so far; none where there is no loss. */
 static bool is_best(const struct tr_sums *sums, double *best)
 {
-    const bool better = tr_validation_has_loss(sums) && tr_top1(sums) > *best;
+    const bool better = tr_validation_has_loss(sums) && tr_accuracy(sums) > *best;
 
     if (better)
-        *best = tr_top1(sums);
+        *best = tr_accuracy(sums);
     return better;
+}
+
+/* mAP and F1, once all trainers have written their images' logits. */
+static int judge_labels(struct tr_trainer *t, struct im_text *text)
+{
+    const uint32_t pass = t->at.epochs;
+    int err;
+
+    if (!tr_is_multi_label(&t->multi))
+        return 0;
+    err = tr_ranks_meet(&t->ranks);
+    if (err == 0)
+        err = tr_multi_label_judge(&t->multi, TR_PLAIN, pass, tr_trainer_leads(t), &t->at.sums[IM_VAL], text);
+    if (err == 0 && t->child->conf->ema > 0)
+        err = tr_multi_label_judge(&t->multi, TR_AVERAGED, pass, false, &t->at.ema, text);
+    return err;
 }
 
 static int end_epoch(struct tr_trainer *t, bool validated, struct im_text *text)
@@ -79,7 +95,9 @@ static int end_epoch(struct tr_trainer *t, bool validated, struct im_text *text)
     unsigned best = 0;
     int err = validated ? tr_trainer_check_validation(t, text) : 0;
 
-    if (err < 0)
+    if (err == 0 && validated)
+        err = judge_labels(t, text);
+    if (err)
         return err;
     t->at.epochs++;
     memcpy(t->save.before, tops, sizeof t->save.before);

@@ -35,7 +35,8 @@ void tr_training_step_network(const struct im_conf *conf, struct tr_network_conf
 {
     config->optimizer = im_conf_rest_opt(conf);
     config->muon = conf->opt == IM_OPTIMIZER_MUON;
-    config->loss = (struct tr_loss){.kind = conf->loss == IM_CONF_LOSS_BCE ? TR_LOSS_BCE : TR_LOSS_CE,
+    config->loss = (struct tr_loss){.kind = conf->loss == IM_CONF_LOSS_BCE || conf->multi_label ? TR_LOSS_BCE
+                                                                                                : TR_LOSS_CE,
                                     .threshold = conf->bce_threshold,
                                     .sums_classes = conf->bce_sum};
     config->accumulates = conf->accumulate > 1;
@@ -45,7 +46,7 @@ void tr_training_step_network(const struct im_conf *conf, struct tr_network_conf
 /* A label that is no class is refused when the step begins. */
 static double class_weight(const struct tr_training_step *r, int label)
 {
-    if (!r->class_weights)
+    if (!r->class_weights || r->conf->multi_label) /* there they weigh terms of the loss, not samples */
         return 1;
     return label >= 0 && label < tr_network_model(r->net)->classes ? (double)r->class_weights[label] : 0;
 }

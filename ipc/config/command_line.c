@@ -55,6 +55,8 @@ void im_command_line_data(struct im_command_line *l, const struct im_conf *conf)
 
     for (size_t i = 0; i < IM_COUNT(keys); i++)
         im_command_line_flag(l, conf, keys[i]);
+    if (conf->multi_label)
+        im_command_line_flag(l, conf, IM_KEY_multi_label);
     if (conf->val_split > 0) { /* the seed alone would be refused as without effect */
         im_command_line_flag(l, conf, IM_KEY_val_split);
         im_command_line_flag(l, conf, IM_KEY_val_split_seed);

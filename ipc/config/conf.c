@@ -253,11 +253,11 @@ static bool parse_int(const char *s, int64_t *ret_value)
     return true;
 }
 
-/* The number that a word stands for, or the word itself. */
-static const char *number_of(const struct im_conf_key *key, const char *s)
+/* The value that a word stands for, or the word itself. */
+static const char *value_of(const struct im_conf_key *key, const char *s)
 {
-#define ROW_OF(name, word, number) {name, word, number},
-    static const char *const rows[][3] = {IM_CONF_NUMBER_WORDS(ROW_OF)};
+#define ROW_OF(name, word, value) {name, word, value},
+    static const char *const rows[][3] = {IM_CONF_WORDS(ROW_OF)};
 #undef ROW_OF
 
     for (size_t i = 0; i < IM_COUNT(rows); i++)
@@ -366,7 +366,7 @@ int im_conf_put(struct im_conf *conf, int key, const char *value, const struct i
         err = put_bool(field, value, place, text);
         break;
     case IM_CONF_INT:
-        err = put_int(k, field, number_of(k, value), place, text);
+        err = put_int(k, field, value_of(k, value), place, text);
         break;
     case IM_CONF_SEED:
         err = put_seed(field, value, place, text);
@@ -378,7 +378,7 @@ int im_conf_put(struct im_conf *conf, int key, const char *value, const struct i
         err = put_text(field, value, place, text);
         break;
     case IM_CONF_ENUM:
-        err = put_enum(k, field, value, place, text);
+        err = put_enum(k, field, value_of(k, value), place, text);
         break;
     }
     if (err == 0)

@@ -133,6 +133,10 @@ int im_conf_set(struct im_conf *conf, const char *name, const char *value, struc
  * im_conf_load() does it last of all; who fills a configuration in another way calls it. */
 void im_conf_apply_set(struct im_conf *conf);
 
+/* Gives loss the value that multi-label has, where only a recipe or nobody set it, and takes label-smoothing from a recipe
+ * back. True: it did. */
+bool im_conf_apply_multi_label(struct im_conf *conf);
+
 /* What no single value shows: crops that cannot be drawn, a warm-up longer than the run, ... */
 int im_conf_check(const struct im_conf *conf, struct im_text *text);
 
@@ -287,5 +291,10 @@ bool im_conf_is_remote(const char *data_dir);
 
 /* Bytes of a --cache-size; 0 for auto. -EINVAL, -ERANGE. */
 int im_conf_cache_size(const char *s, uint64_t *ret_bytes);
+/* The number type that --amp auto means on a GPU of this compute capability (90 is 9.0); 0: a CPU, where bf16 is a
+ * choice. */
+enum im_conf_amp im_conf_auto_amp(int sm);
+/* The number type of the options. auto is fp32: whoever has a GPU chooses before (supervisor/cli/precision.h). */
+enum im_conf_amp im_conf_amp(const struct im_conf *conf);
 
 #endif

@@ -109,7 +109,7 @@ static int parse_flag(struct im_conf *conf, im_conf_commands commands, char **at
         value = fixed ? fixed : f.value;
     else if (im_conf_keys[key].kind == IM_CONF_BOOL)
         value = "true";
-    else if (!next && bare_value(key))
+    else if (bare_value(key) && (!next || *next == '-'))
         value = bare_value(key);
     else if (!next)
         return im_fail(text, -EINVAL, "%s needs a value: %s %s", f.written, f.written,
@@ -298,6 +298,9 @@ int im_conf_load(struct im_conf *conf, im_conf_commands commands, int argc, char
     if (!conf->recipe[0])
         snprintf(conf->recipe, sizeof conf->recipe, "%s", first.recipe);
     im_conf_apply_set(conf);
+    if (im_conf_apply_multi_label(conf) && warning)
+        im_fail(warning, 0, "%s%slabel-smoothing of recipe %.100s is left out with multi-label", warning->s,
+                warning->s[0] ? "; " : "", conf->recipe);
     if (warning && said.notes.s[0])
         im_fail(warning, 0, "%s%s%.900s", warning->s, warning->s[0] ? "; " : "", said.notes.s);
     return n;

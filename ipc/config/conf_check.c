@@ -254,6 +254,8 @@ int im_conf_check(const struct im_conf *conf, struct im_text *text)
     if (err == 0)
         err = im_conf_check_finetune(conf, text);
     if (err == 0)
+        err = im_conf_check_multi_label(conf, text);
+    if (err == 0)
         err = im_conf_check_idle(conf, text);
     if (err == 0)
         err = check_run_name(conf->run_name, text);

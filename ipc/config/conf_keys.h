@@ -33,7 +33,8 @@
 #define IM_AMPS(X)                                                                                           \
     X(IM_AMP_NONE, "none")                                                                                   \
     X(IM_AMP_BF16, "bf16")                                                                                   \
-    X(IM_AMP_FP16, "fp16")
+    X(IM_AMP_FP16, "fp16")                                                                                   \
+    X(IM_AMP_AUTO, "auto")
 #define IM_STEMS(X)                                                                                          \
     X(IM_CONF_STEM_AUTO, "auto")                                                                             \
     X(IM_CONF_STEM_IMAGENET, "imagenet")                                                                     \
@@ -217,6 +218,7 @@ typedef uint64_t im_conf_commands;
     ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_PACK | IM_FOR_UNPACK | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "NAME", "how the folder is laid out: class folders under train/ and val/ (folders), class folders alone (single), ILSVRC CLS-LOC, Tiny ImageNet, images with tables of classes (csv), or tar files (shards)") \
     TEXT(labels, "labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_PACK | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "FILE", "CSV file with the class of each training image (file,label); default: train.csv or labels.csv where train/ has no class folders") \
     TEXT(val_labels, "val-labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_PACK | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "FILE", "the same for validation images; default: val.csv") \
+    BOOL(multi_label, "multi-label", false, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_USE | IM_FOR_EVALUATED | IM_FOR_EXPORT | IM_FOR_AVERAGE, "", "an image may have any number of labels: tables such as file,a|b or with a column of 0 and 1 for each class; loss bce, and mAP in place of accuracies") \
     REAL(val_split, "val-split", 0, 0, 0.9, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_PACK | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "SHARE", "share of each class's training images to validate with, where there are no others; 0 = none") \
     INT(val_split_seed, "val-split-seed", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_PACK | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "N", "seed of the choice that val-split makes; the run's seed has no part in it") \
     BOOL(rebuild_index, "rebuild-index", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX | IM_FOR_ORGANISE | IM_FOR_PACK | IM_FOR_UNPACK | IM_FOR_EVAL, "", "scan all folders again even if the cached index is current") \
@@ -284,7 +286,7 @@ typedef uint64_t im_conf_commands;
     ENUM(blurpool, "blurpool", IM_CONF_BLURPOOL_NONE, IM_BLURPOOLS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "NAME", "anti-aliasing blur: zhang (after strided convolutions, as timm's resnetblur50) or ffcv (before every strided convolution)") \
     REAL(drop_path_rate, "drop-path-rate", 0, 0, 0.99, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "P", "stochastic depth: probability of dropping the last block; rises linearly from 0 at the first block") \
     BOOL(zero_init_residual, "zero-init-residual", false, IM_GROUP_MODEL, IM_FOR_START, "", "zero-initialise the last batch norm of each block (resnetv2: last convolution), so that blocks start as the identity") \
-    ENUM(amp, "amp", IM_AMP_NONE, IM_AMPS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_MODEL | IM_FOR_USE, "TYPE", "mixed precision of activations and convolutions: bf16, fp16 (GPUs only; always with loss scaling) or none (fp32); weights stay fp32") \
+    ENUM(amp, "amp", IM_AMP_AUTO, IM_AMPS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_MODEL | IM_FOR_USE, "TYPE", "mixed precision of activations and convolutions: bf16, fp16 (GPUs only; always with loss scaling) or none (fp32); auto: bf16 on GPUs from compute capability 8.0 on, fp16 from 7.0 on, else none; weights stay fp32") \
     TEXT(init_from, "init-from", "", IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "FILE", "initial weights of a new run: a safetensors, .pt or .pth file from torchvision, timm or imsuper; names and shapes must match the model") \
     BOOL(init_skip_head, "init-skip-head", false, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "", "do not load the classifier from init-from (for other classes)") \
     TEXT(finetune, "finetune", "", IM_GROUP_MODEL, IM_FOR_START, "[FILE]", "fine-tune the weights of init-from (or FILE): recipe finetune, unless another is given, and a new classifier where theirs has other classes") \
@@ -350,12 +352,12 @@ typedef uint64_t im_conf_commands;
     SEED(seed, "seed", 42, IM_GROUP_TRAINING, IM_FOR_SAMPLES | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_STEPS, "N", "seed of all random choices") \
     INT(validate_every, "validate-every", 1, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "validate every N epochs, and after the last") \
     INT(early_stop, "early-stop", 0, 0, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "end the run when validation was no better for N epochs; 0 = never") \
-    ENUM(early_stop_on, "early-stop-on", IM_EARLY_STOP_TOP1, IM_EARLY_STOPS, IM_GROUP_TRAINING, IM_FOR_START, "WHAT", "early-stop: what must become better: top1 or loss of validation, of the averaged weights where they are better") \
+    ENUM(early_stop_on, "early-stop-on", IM_EARLY_STOP_TOP1, IM_EARLY_STOPS, IM_GROUP_TRAINING, IM_FOR_START, "WHAT", "early-stop: what must become better: top1 (with multi-label mAP) or loss of validation, of the averaged weights where they are better") \
     ENUM(backend, "backend", IM_BACKEND_AUTO, IM_BACKENDS, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "NAME", "compute backend of the trainers") \
     TEXT(gpus, "gpus", "auto", IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "WHICH", "GPUs to train on, one trainer each: auto (all; the CPU if there is none), 0 (none), a number of GPUs, or a list such as 0,2 (`imsuper gpus` lists them)") \
     INT(ranks, "ranks", 1, 1, 64, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE, "N", "data-parallel trainer processes; batch-size is per trainer; on GPUs one per GPU (see gpus)") \
     BOOL(sync_bn, "sync-bn", false, IM_GROUP_PIPELINE, IM_FOR_START, "", "synchronise batch norm statistics across ranks") \
-    BOOL(tf32, "tf32", false, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "", "GPUs, fp32: allow TF32 (10-bit mantissa) in convolutions and matrix products; several times faster") \
+    BOOL(tf32, "tf32", true, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "", "GPUs, fp32: allow TF32 (10-bit mantissa) in convolutions and matrix products, which is several times faster; the default") \
     BOOL(deterministic, "deterministic", false, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "", "GPUs: use deterministic kernels only (slower), so that runs on the same GPUs give the same weights; the CPU is always deterministic") \
     INT(readers, "readers", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE, "N", "reader processes; 0 or auto = chosen for this machine, and changed while the run goes on when they limit it") \
     INT(augmenters, "augmenters", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE | IM_FOR_INDEX, "N", "decoding processes; 0 or auto = chosen for this machine, and changed while the run goes on when they limit it") \
@@ -439,6 +441,7 @@ typedef uint64_t im_conf_commands;
     INT(worst, "worst", 20, 0, 100000, IM_GROUP_OUTPUT, IM_FOR_EVAL, "N", "name the N images with the highest loss") \
     TEXT(serve, "serve", "", IM_GROUP_OUTPUT, IM_FOR_PREDICT, "ADDRESS", "answer images that come over HTTP, instead of naming files: PORT (of this machine alone), HOST:PORT or unix:PATH") \
     INT(top_k, "top-k", 5, 1, 1000, IM_GROUP_OUTPUT, IM_FOR_PREDICT, "N", "classes to give for each image") \
+    REAL(threshold, "threshold", 0, 0, 1, IM_GROUP_OUTPUT, IM_FOR_PREDICT, "P", "give the classes of at least this probability only: all such of weights for several labels, unless top-k is given") \
     BOOL(diff, "diff", false, IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "", "show each image beside its untransformed crop") \
     INT(passes, "passes", 5, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_BENCH | IM_FOR_STEPS | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA, "N", "passes over the images; for the trainer: rounds of one second") \
     INT(sample, "sample", 0, 0, 1000000000, IM_GROUP_DATA, IM_FOR_VERIFY | IM_FOR_BENCH_READ | IM_FOR_LIST, "N", "take N images spread over each split; 0 = all of them (bench read and profile reader: at most 4096)") \
@@ -488,13 +491,18 @@ typedef uint64_t im_conf_commands;
     X("accumulation-steps", "accumulate", NULL) X("model-ema-decay", "ema", NULL) X("ema-decay", "ema", NULL) \
     X("bce-loss", "loss", "bce") X("bce-target-thresh", "bce-threshold", NULL) X("mixup-alpha", "mixup", NULL) X("cutmix-alpha", "cutmix", NULL) X("mixup-prob", "mix-p", NULL) X("mixup-switch-prob", "mix-switch-p", NULL) \
     X("random-erase", "aug-erase-p", NULL) X("reprob", "aug-erase-p", NULL) \
-    X("no-color", "color", "never")
+    X("precision", "amp", NULL) X("mixed-precision", "amp", NULL) X("amp-dtype", "amp", NULL) X("use-amp", "amp", "auto") X("no-amp", "amp", "none") X("fp16", "amp", "fp16") X("bf16", "amp", "bf16") \
+    X("multilabel", "multi-label", NULL) X("no-color", "color", "never")
 
 /* Keys whose flag may stand without a value, and what it means then: X("name", "value"). */
-#define IM_CONF_BARE(X) X("resume", "auto") X("finetune", "true")
+#define IM_CONF_BARE(X) X("resume", "auto") X("finetune", "true") X("amp", "auto")
 
-/* Words for a number: X("name", "word", "number"). */
-#define IM_CONF_NUMBER_WORDS(X) X("readers", "auto", "0") X("augmenters", "auto", "0")
+/* Other words for a value: X("name", "word", "value"). Those of amp are PyTorch Lightning's, accelerate's and torch's. */
+#define IM_CONF_WORDS(X) \
+    X("readers", "auto", "0") X("augmenters", "auto", "0") \
+    X("amp", "true", "auto") X("amp", "yes", "auto") X("amp", "on", "auto") X("amp", "1", "auto") X("amp", "false", "none") X("amp", "no", "none") X("amp", "off", "none") \
+    X("amp", "0", "none") X("amp", "16-mixed", "fp16") X("amp", "bf16-mixed", "bf16") X("amp", "16", "fp16") X("amp", "float16", "fp16") X("amp", "bfloat16", "bf16") \
+    X("amp", "32", "none") X("amp", "32-true", "none") X("amp", "fp32", "none") X("amp", "float32", "none")
 
 /* Names of other trainers that mean something else here: X("their name", "what to do"). */
 #define IM_CONF_HINTS(X) \
@@ -509,7 +517,6 @@ typedef uint64_t im_conf_commands;
     X("model-ema", "use --ema DECAY") \
     X("opt-betas", "use --beta1 and --beta2") \
     X("log-dir", "logs are in the run directory: use --workspace and --run-name") \
-    X("use-amp", "use --amp bf16 or --amp fp16") \
     X("nnodes", "a run uses one machine; --gpus or --ranks sets the number of trainers") \
     X("nodes", "a run uses one machine; --gpus or --ranks sets the number of trainers") \
     X("sync-batchnorm", "use --sync-bn") \

@@ -62,6 +62,9 @@ int im_conf_check_optimizer(const struct im_conf *conf, struct im_text *text);
 /* Its part about what of the network is trained. */
 int im_conf_check_finetune(const struct im_conf *conf, struct im_text *text);
 
+/* Its part about images with several labels. */
+int im_conf_check_multi_label(const struct im_conf *conf, struct im_text *text);
+
 /* Its part about flags that would do nothing. */
 int im_conf_check_idle(const struct im_conf *conf, struct im_text *text);
 

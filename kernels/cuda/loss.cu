@@ -57,11 +57,19 @@ IMK_DEVICE struct shares shares_of(const struct imk_cuda_loss &a, const struct t
             share_of(a, smoothing, 1.0 - t.share), share_of(a, smoothing, t.share + (1.0 - t.share))};
 }
 
-IMK_DEVICE double share_at(const struct shares &q, const struct target &t, int k)
+IMK_DEVICE bool holds(const struct imk_cuda_loss &a, int label, int k)
 {
-    if (k == t.label)
-        return k == t.other ? q.both : q.label;
-    return k == t.other ? q.other : q.none;
+    if (!a.sets)
+        return k == label;
+    return ((a.sets[(size_t)label * (size_t)a.set_words + (size_t)(k / 32)] >> (k % 32)) & 1u) != 0u;
+}
+
+IMK_DEVICE double share_at(const struct imk_cuda_loss &a, const struct shares &q, const struct target &t,
+                           int k)
+{
+    if (holds(a, t.label, k))
+        return holds(a, t.other, k) ? q.both : q.label;
+    return holds(a, t.other, k) ? q.other : q.none;
 }
 
 IMK_DEVICE bool is_class(int label, int classes)
@@ -89,7 +97,7 @@ IMK_DEVICE double divisor_of(const struct imk_cuda_loss &a)
 
     if (a.terms->divisor > 0.0)
         return a.terms->divisor;
-    if (a.weights) {
+    if (a.weights && a.kind == IMK_CUDA_CE) {
         for (int n = (int)threadIdx.x; n < a.n; n += (int)blockDim.x)
             sum += takes_part(a, n) ? weight_of(a, target_of(a, n)) : 0.0;
         return block_sum(sum);
@@ -205,7 +213,7 @@ template <class X, class D> static __global__ void imk_softmax(struct imk_cuda_l
         float d = 0.0f;
 
         if (k < a.classes)
-            d = expf(to_float(x[k]) - top) * over_sum - (float)(weight_of(a, k) * share_at(q, t, k));
+            d = expf(to_float(x[k]) - top) * over_sum - (float)(weight_of(a, k) * share_at(a, q, t, k));
         from_float(d * factor, &dx[k]);
     }
 }
@@ -224,26 +232,37 @@ template <class X, class D> static __global__ void imk_bce(struct imk_cuda_loss 
         leave_out<D>(a, n);
         return;
     }
-    const struct target t = target_of(a, n);
+    const int labels = a.sets ? a.set_count : a.classes;
+    struct target t = target_of(a, n);
+    const bool is_bad =
+        (t.share > 0.0 && !is_class(t.label, labels)) || (t.share < 1.0 && !is_class(t.other, labels));
+
+    if (a.sets && is_bad)
+        t = {0, 0, 1.0}; /* the loss says it; no bits are read behind the sets */
+
     const struct shares q = shares_of(a, t);
     const int held = t.share >= 0.5 ? t.label : t.other;
-    const float own = logit(x, a.classes, held);
+    const float own = a.sets ? 0.0f : logit(x, a.classes, held);
     const float factor = (float)(weight * (a.scale ? *a.scale : 1.0) / divisor_of(a));
 
     for (int k = first; k < a.classes; k += step) {
         const float v = to_float(x[k]), e = expf(-fabsf(v));
-        const double mine = share_at(q, t, k);
+        const double mine = share_at(a, q, t, k), w = a.sets ? weight_of(a, k) : 1.0, more = (w - 1.0) * mine;
 
         sum += (double)fmaxf(v, 0.0f) - mine * (double)v + (double)log1pf(e);
-        better += beats(v, k, own, held) ? 1u : 0u;
+        if (w != 1.0)
+            sum += more * ((double)fmaxf(-v, 0.0f) + (double)log1pf(e));
+        better += a.sets ? 5u : beats(v, k, own, held) ? 1u : 0u;
         if (dx)
-            from_float(((v >= 0.0f ? 1.0f : e) / (1.0f + e) - (float)mine) * factor, &dx[k]);
+            from_float(((float)(1.0 + more) * (v >= 0.0f ? 1.0f : e) / (1.0f + e) - (float)(w * mine)) *
+                           factor,
+                       &dx[k]);
     }
     for (int k = a.classes + first; dx && k < a.dx_pitch; k += step)
         from_float(0.0f, &dx[k]);
     sum = block_sum(sum);
     better = block_sum(better);
-    if ((t.share > 0.0 && !is_class(t.label, a.classes)) || (t.share < 1.0 && !is_class(t.other, a.classes)))
+    if (is_bad)
         sum = (double)nan_of();
     tell(a, n, sum * weight, better);
 }
@@ -281,7 +300,8 @@ extern "C" int imk_cuda_loss(const struct imk_cuda_loss *a, struct CUstream_st *
     int err = 0;
 
     if ((a->kind != IMK_CUDA_CE && a->kind != IMK_CUDA_BCE) || a->n < 0 || a->classes < 1 ||
-        a->x_pitch < a->classes || (a->dx && a->dx_pitch < a->classes) || !a->terms || !a->tally)
+        a->x_pitch < a->classes || (a->dx && a->dx_pitch < a->classes) || !a->terms || !a->tally ||
+        (a->sets && (a->kind != IMK_CUDA_BCE || a->set_count < 1 || a->set_words != (a->classes + 31) / 32)))
         return -EINVAL;
     if (a->n > 0)
         err = by_type(a->x_type, [&](auto x) {

@@ -17,15 +17,18 @@ enum imk_cuda_loss_kind {
     IMK_CUDA_BCE, /* each class a question of its own: dx = (sigmoid(x) - q) * weight * *scale / divisor */
 };
 
-/* dx is zero for samples that take no part and in the padding. A valid sample whose label is no class has a
+/* dx is zero for samples that take no part and in the padding. A valid sample whose label is none has a
  * loss of NaN and so has the tally. */
 struct imk_cuda_loss {
     enum imk_cuda_loss_kind kind;
     double threshold;     /* BCE: above 0, q is 1 where it is larger than this and 0 elsewhere */
-    const float *weights; /* CE: [classes], of each class; NULL: all 1 */
-    bool sums_classes;    /* BCE: the weight is 1; otherwise 1 / classes */
-    const void *x;        /* logits: [n][x_pitch] */
-    void *dx;             /* [n][dx_pitch]; NULL in evaluation */
+    const float *weights; /* CE, and BCE with sets: [classes], of each class; NULL: all 1 */
+    const uint32_t
+        *sets; /* BCE: [set_count][set_words], what classes a label holds, a bit each; NULL: itself */
+    int set_words, set_count;
+    bool sums_classes; /* BCE: the weight is 1; otherwise 1 / classes */
+    const void *x;     /* logits: [n][x_pitch] */
+    void *dx;          /* [n][dx_pitch]; NULL in evaluation */
     enum imk_dtype x_type, dx_type;
     int n, classes, x_pitch, dx_pitch; /* pitches: at least classes */
     const int32_t *labels;             /* [n] */

@@ -9,7 +9,7 @@
 
 #include "ipc/base/err.h"
 
-#define RD_CSV_FIELDS_MAX 64 /* of a row; more are passed over */
+#define RD_CSV_FIELDS_MAX 2048 /* of a row; more are passed over */
 #define RD_CSV_BYTES_MAX ((size_t)1 << 30)
 
 /* Zero-initialise; open or take; next until 0; fini. */

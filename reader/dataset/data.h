@@ -46,6 +46,7 @@ struct rd_source {
     double val_split;           /* share of the training images that become validation images; 0: none */
     uint64_t val_split_seed;
     const char *labels, *val_labels; /* tables that give images their classes; NULL or "": found by looking */
+    bool multi_label;                /* samples have sets of labels */
 };
 
 /* Finds, loads or builds the index of a data folder. A cache that cannot be written is no error; the index

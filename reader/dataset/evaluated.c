@@ -125,7 +125,8 @@ static int check_mapping(const struct rd_index *index, enum im_split split, cons
     if (!used)
         return -ENOMEM;
     for (uint64_t id = 0; id < rd_index_count(index, split); id++)
-        used[rd_index_label(index, split, id)] = 1;
+        for (uint32_t c = 0; c < classes; c++)
+            used[c] |= rd_index_has(index, rd_index_label(index, split, id), c);
     for (uint32_t c = 0; c < classes; c++) {
         const size_t n = strlen(names);
 
@@ -159,21 +160,46 @@ static int begin(struct rd_index_writer *writer, const char *const *names, uint3
     return err < 0 ? (int)err : 0;
 }
 
+/* The sets with the outputs in place of the classes. */
+static int add_sets(struct rd_index_writer *writer, const struct rd_index *index, const struct mapping *m)
+{
+    const size_t words = rd_index_words(writer->classes.count);
+    const uint64_t count = rd_index_label_count(index);
+    uint32_t *sets = calloc((size_t)count * words + 1, sizeof *sets);
+    int err;
+
+    for (uint64_t i = 0; sets && i < count; i++)
+        for (uint32_t c = 0; c < rd_index_class_count(index); c++) {
+            const uint32_t output = (uint32_t)m->output[c];
+
+            if (m->output[c] >= 0 && rd_index_has(index, (uint32_t)i, c))
+                sets[i * words + output / 32] |= 1u << (output % 32);
+        }
+    err = sets ? rd_writer_sets(writer, sets, count) : -ENOMEM;
+    free(sets);
+    return err;
+}
+
 static int write_choice(const struct rd_index *index, enum im_split split, uint32_t outputs,
                         const struct mapping *m, void **ret_bytes, size_t *ret_size)
 {
     const uint64_t directories = index->header->sections[RD_DIRECTORIES].count;
     struct rd_index_writer writer = {0};
+    const bool many = rd_index_set_words(index) > 0;
     int64_t place = 0;
     int err = begin(&writer, m->name, outputs ? outputs : rd_index_class_count(index));
+
+    if (err == 0 && many)
+        err = add_sets(&writer, index, m);
 
     for (uint64_t i = 0; i < directories && err == 0; i++) {
         place = rd_writer_directory(&writer, index->strings + index->directories[i]);
         err = place < 0 ? (int)place : 0;
     }
     for (uint64_t id = 0; id < rd_index_count(index, split) && err == 0; id++) {
-        err = rd_writer_copy(&writer, index, split, id, IM_VAL,
-                             (uint32_t)m->output[rd_index_label(index, split, id)]);
+        const uint32_t label = rd_index_label(index, split, id);
+
+        err = rd_writer_copy(&writer, index, split, id, IM_VAL, many ? label : (uint32_t)m->output[label]);
     }
     if (err == 0)
         err = rd_writer_finish_copy(&writer, index, ret_bytes, ret_size);
@@ -214,8 +240,8 @@ static int add_path(struct rd_index_writer *writer, const char *path, char last[
                           : rd_writer_part(writer, IM_VAL, (uint32_t)*directory, slash + 1, 0, &place);
 }
 
-int rd_evaluated_list(const char *paths, size_t n, const struct rd_outputs *outputs, void **ret_bytes,
-                      size_t *ret_size, struct im_text *text)
+int rd_evaluated_list(const char *paths, size_t n, const struct rd_outputs *outputs, bool multi_label,
+                      void **ret_bytes, size_t *ret_size, struct im_text *text)
 {
     const struct rd_index_origin origin = {.root = "/", .layout = RD_LAYOUT_SINGLE, .leads_out = true};
     struct rd_index_writer writer = {0};
@@ -225,6 +251,8 @@ int rd_evaluated_list(const char *paths, size_t n, const struct rd_outputs *outp
 
     if (err == 0)
         err = begin(&writer, outputs->name, outputs->count);
+    if (err == 0 && multi_label) /* one that is empty: nobody knows the labels */
+        err = rd_writer_sets(&writer, NULL, 1);
     for (size_t at = 0; at < n && err == 0; at += strlen(paths + at) + 1)
         err = add_path(&writer, paths + at, last, &directory);
     if (err == 0)

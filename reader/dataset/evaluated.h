@@ -22,8 +22,8 @@ int rd_evaluated_choose(const struct rd_index *index, enum im_split split, const
                         void **ret_bytes, size_t *ret_size, struct im_text *note, struct im_text *text);
 
 /* The same of a list of absolute paths, each ended by a NUL; all have the first class. */
-int rd_evaluated_list(const char *paths, size_t n, const struct rd_outputs *outputs, void **ret_bytes,
-                      size_t *ret_size, struct im_text *text);
+int rd_evaluated_list(const char *paths, size_t n, const struct rd_outputs *outputs, bool multi_label,
+                      void **ret_bytes, size_t *ret_size, struct im_text *text);
 
 /* Writes IM_EVALUATED_FILE into the folder: the images' paths, relative to the root. */
 int rd_evaluated_names(const struct rd_index *index, const char *folder, struct im_text *text);

@@ -28,6 +28,7 @@ static const uint32_t item_bytes[RD_SECTIONS] = {
     [RD_LEFT_OUT] = sizeof(struct rd_index_left_out),
     [RD_TRAIN_PLACES] = sizeof(struct rd_index_place),
     [RD_VAL_PLACES] = sizeof(struct rd_index_place),
+    [RD_SETS] = sizeof(uint32_t),
 };
 
 static uint64_t checksum(const struct rd_index_header *header, size_t size)
@@ -71,6 +72,11 @@ static const char *check_header(const struct rd_index_header *header, size_t siz
         return "its layout is unknown";
     if (header->sections[RD_CLASSES].count > INT32_MAX || header->sections[RD_DIRECTORIES].count > UINT32_MAX)
         return "it has too many classes or folders";
+    if (header->set_words > 0 &&
+        (header->set_words != rd_index_words((uint32_t)header->sections[RD_CLASSES].count) ||
+         header->sections[RD_SETS].count % header->set_words != 0 ||
+         header->sections[RD_SETS].count / header->set_words > INT32_MAX))
+        return "its sets of labels are not of its classes";
     return NULL;
 }
 
@@ -82,10 +88,25 @@ static int strings_are_good(const uint32_t *offsets, uint64_t count, uint64_t st
     return 1;
 }
 
+/* No bit of a set is behind the last class. */
+static int sets_are_good(const struct rd_index *index)
+{
+    const uint32_t words = index->header->set_words;
+    const uint64_t classes = index->header->sections[RD_CLASSES].count;
+    uint32_t beyond = 0;
+
+    if (words == 0 || classes % 32 == 0)
+        return 1;
+    for (uint64_t i = words - 1; i < index->header->sections[RD_SETS].count; i += words)
+        beyond |= index->sets[i] >> (classes % 32);
+    return beyond == 0;
+}
+
 static const char *check_content(const struct rd_index *index)
 {
     const struct rd_index_header *header = index->header;
     uint64_t strings_bytes = header->sections[RD_STRINGS].count;
+    const uint64_t labels = rd_index_label_count(index);
     uint32_t bad = 0;
 
     /* With the last byte NUL every offset inside names a string that ends inside. */
@@ -101,7 +122,7 @@ static const char *check_content(const struct rd_index *index)
         for (uint64_t i = 0; i < header->sections[RD_TRAIN_SAMPLES + split].count; i++)
             bad |= (uint32_t)(samples[i].name >= strings_bytes) |
                    (uint32_t)(samples[i].directory >= header->sections[RD_DIRECTORIES].count) |
-                   (uint32_t)(samples[i].label >= header->sections[RD_CLASSES].count);
+                   (uint32_t)(samples[i].label >= labels);
     }
     for (int split = 0; split < IM_SPLITS; split++)
         for (uint64_t i = 0; i < header->sections[RD_TRAIN_PLACES + split].count; i++)
@@ -114,6 +135,8 @@ static const char *check_content(const struct rd_index *index)
         bad |= (uint32_t)(index->left_out[i].kind >= RD_SKIP_KINDS) |
                (uint32_t)(index->left_out[i].path >= strings_bytes) |
                (uint32_t)(index->left_out[i].note >= strings_bytes);
+    if (!sets_are_good(index))
+        return "a set of labels holds a class that it does not have";
     return bad ? "a sample refers to what it does not hold" : NULL;
 }
 
@@ -140,6 +163,7 @@ int rd_index_attach(const void *bytes, size_t size, struct rd_index *ret_index, 
     for (int split = 0; split < IM_SPLITS; split++)
         if (header->sections[RD_TRAIN_PLACES + split].count > 0)
             index.places[split] = sections[RD_TRAIN_PLACES + split];
+    index.sets = sections[RD_SETS];
     wrong = check_content(&index);
     if (wrong)
         return im_fail(text, -EBADMSG, "the index cannot be used: %s", wrong);
@@ -196,6 +220,37 @@ uint64_t rd_index_count(const struct rd_index *index, enum im_split split)
 uint32_t rd_index_class_count(const struct rd_index *index)
 {
     return (uint32_t)index->header->sections[RD_CLASSES].count;
+}
+
+uint32_t rd_index_set_words(const struct rd_index *index)
+{
+    return index->header->set_words;
+}
+
+uint64_t rd_index_label_count(const struct rd_index *index)
+{
+    return index->header->set_words > 0 ? index->header->sections[RD_SETS].count / index->header->set_words
+                                        : index->header->sections[RD_CLASSES].count;
+}
+
+bool rd_index_has(const struct rd_index *index, uint32_t label, uint32_t class)
+{
+    const uint32_t words = index->header->set_words;
+
+    im_assert(label < rd_index_label_count(index) && class < rd_index_class_count(index));
+    return words > 0 ? index->sets[(uint64_t)label * words + class / 32] >> (class % 32) & 1 : label == class;
+}
+
+const char *rd_index_label_text(const struct rd_index *index, uint32_t label, char *buffer, size_t size)
+{
+    size_t used = 0;
+
+    buffer[0] = 0;
+    for (uint32_t class = 0; class < rd_index_class_count(index) && used < size; class ++)
+        if (rd_index_has(index, label, class))
+            used += (size_t)snprintf(buffer + used, size - used, "%s%s", used ? "|" : "",
+                                     rd_index_class(index, class));
+    return buffer;
 }
 
 const char *rd_index_class(const struct rd_index *index, uint32_t label)

@@ -28,6 +28,7 @@ struct rd_index {
     const struct rd_index_place *places[IM_SPLITS]; /* NULL: each sample of the split is a file */
     const struct rd_index_stamp *stamps;
     const struct rd_index_left_out *left_out;
+    const uint32_t *sets;
     void *mapping; /* NULL: the caller's memory */
     size_t bytes;
 };
@@ -62,7 +63,15 @@ enum rd_skip rd_index_left_out(const struct rd_index *index, uint64_t i, const c
 /* Does a symbolic link lead from the data set to a place outside its root? */
 bool rd_index_leads_out(const struct rd_index *index);
 
-/* Of sample id < count: its label (< class count), and its path relative to the root or absolute. The path
+/* 0: each sample has one label, which is its class. Otherwise a label is the place of a set of classes among
+ * rd_index_label_count(), and rd_index_has() says which it holds. */
+uint32_t rd_index_set_words(const struct rd_index *index);
+uint64_t rd_index_label_count(const struct rd_index *index);
+bool rd_index_has(const struct rd_index *index, uint32_t label, uint32_t class);
+/* "cat" or "cat|dog"; cut where it does not fit. Returns the buffer. */
+const char *rd_index_label_text(const struct rd_index *index, uint32_t label, char *buffer, size_t size);
+
+/* Of sample id < count: its label (< label count), and its path relative to the root or absolute. The path
  * calls return the length, or -ENAMETOOLONG where it does not fit `size` bytes with its NUL.
  *
  * A sample may be a part of a container, a member of a shard. Then its path is "SHARD/MEMBER", which names it to people

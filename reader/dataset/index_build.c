@@ -376,6 +376,8 @@ int rd_index_build(const struct rd_layout *layout, const struct rd_progress *pro
                                     text);
     else
         err = build_folders(&build, progress, text);
+    if (err == 0 && layout->multi_label && layout->kind != RD_LAYOUT_CSV)
+        err = rd_writer_single_sets(&build.writer);
     if (err == 0)
         err = rd_writer_finish(&build.writer, &build.origin, ret_bytes, ret_size);
     if (err == -ENOMEM)

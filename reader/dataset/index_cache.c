@@ -157,8 +157,8 @@ int rd_data_open(const struct rd_source *source, const struct rd_progress *progr
 {
     struct rd_data *data = calloc(1, sizeof *data);
     const struct rd_label_files files = {source->labels ? source->labels : "",
-                                         source->val_labels ? source->val_labels : ""};
-    char key[3 * PATH_MAX], mirror[PATH_MAX];
+                                         source->val_labels ? source->val_labels : "", source->multi_label};
+    char key[3 * PATH_MAX + 16], mirror[PATH_MAX];
     const char *folder = source->folder;
     struct rd_layout layout;
     int err = 0;
@@ -186,6 +186,8 @@ int rd_data_open(const struct rd_source *source, const struct rd_progress *progr
         snprintf(key, sizeof key, "%s\n%s", layout.root, layout.labels_path);
     if (*files.labels || *files.val_labels)
         snprintf(key, sizeof key, "%s\n%s\n%s", layout.root, layout.train_labels, layout.labels_path);
+    if (layout.multi_label)
+        snprintf(key + strlen(key), sizeof key - strlen(key), "\nmulti-label");
     if (rd_cache_path(key, source->layout, data->path, sizeof data->path) < 0)
         data->path[0] = '\0';
     data->cached = *data->path && !source->rebuild && load_index(&layout, data);

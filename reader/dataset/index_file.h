@@ -3,7 +3,7 @@
  *
  * header, then sections in this order, each aligned to 8 bytes: strings, classes, directories, train
  * samples, validation samples, stamps, what was left out, places of the samples of each split where they are parts of
- * containers. Strings are NUL-terminated, named by their offset; the section
+ * containers, sets of labels. Strings are NUL-terminated, named by their offset; the section
  * begins and ends with NUL. The file is a cache for the machine that wrote it: native byte order,
  * marked, refused elsewhere. */
 #ifndef READER_DATASET_INDEX_FILE_H
@@ -16,12 +16,12 @@
 #include "reader/dataset/names.h"
 
 #define RD_INDEX_MAGIC 0x7865646e696d69u /* "imindex" in a little-endian file */
-#define RD_INDEX_VERSION 4
+#define RD_INDEX_VERSION 5
 #define RD_INDEX_HASH_SEED 1 /* of rd_index_hash(), by which a run knows its data: the same in all versions */
 #define RD_INDEX_ENDIAN 0x01020304u
 
 #define RD_SKIP_ROOM 16 /* kinds that may be added without another version */
-static_assert(RD_SKIP_KINDS <= RD_SKIP_ROOM, "index version 4");
+static_assert(RD_SKIP_KINDS <= RD_SKIP_ROOM, "index version 5");
 
 enum rd_section {
     RD_STRINGS,
@@ -33,6 +33,7 @@ enum rd_section {
     RD_LEFT_OUT,
     RD_TRAIN_PLACES,
     RD_VAL_PLACES,
+    RD_SETS,
     RD_SECTIONS
 };
 
@@ -46,17 +47,17 @@ struct rd_index_header {
     int64_t built_ns;      /* CLOCK_REALTIME when the scan began */
     uint32_t layout, root; /* enum rd_layout_kind; string */
     uint32_t leads_out;    /* 1: a symbolic link leads to a place outside the root */
-    uint32_t unused;
+    uint32_t set_words;    /* words of a set of labels, a bit for each class; 0: each sample has one label */
     uint64_t skipped_count[RD_SKIP_ROOM]; /* of RD_LEFT_OUT, and of those that it has no room for */
     struct {
         uint64_t offset, count; /* bytes from the file's start; items */
     } sections[RD_SECTIONS];
 };
-static_assert(sizeof(struct rd_index_header) == 72 + 8 * RD_SKIP_ROOM + 144, "index version 4");
+static_assert(sizeof(struct rd_index_header) == 72 + 8 * RD_SKIP_ROOM + 160, "index version 5");
 
 /* Of a part of a container, directory is the container's path and name that of the part, which may hold slashes. */
 struct rd_index_sample {
-    uint32_t directory, name, label; /* place in directories; string; place in classes */
+    uint32_t directory, name, label; /* place in directories; string; place in classes, or among the sets */
 };
 
 /* A split has one for each sample, or none. */
@@ -69,7 +70,7 @@ struct rd_index_stamp {
     uint32_t path, unused; /* string, relative to the root */
     struct rd_stamp stamp;
 };
-static_assert(sizeof(struct rd_index_stamp) == 40, "index version 4");
+static_assert(sizeof(struct rd_index_stamp) == 40, "index version 5");
 
 /* At most so many; the others are only counted. */
 #define RD_LEFT_OUT_MAX 1000000
@@ -94,8 +95,21 @@ struct rd_index_writer {
     uint64_t stamp_count, stamp_capacity;
     struct rd_index_left_out *left_out;
     uint64_t left_out_count, left_out_capacity, skipped_count[RD_SKIP_KINDS];
+    uint32_t *sets; /* with multi_label: set_count sets of rd_index_words(classes.count) words */
+    uint64_t set_count;
+    bool multi_label;
     const char *tables[IM_SPLITS]; /* paths of files of labels, which are not left out; may be NULL */
 };
+
+static inline uint32_t rd_index_words(uint32_t classes)
+{
+    return (classes + 31) / 32;
+}
+
+/* Sets of labels, once all classes were added; labels of samples are places among them from then on. */
+int rd_writer_sets(struct rd_index_writer *writer, const uint32_t *sets, uint64_t count);
+/* The same, where each sample has one label: set k holds class k. */
+int rd_writer_single_sets(struct rd_index_writer *writer);
 
 int64_t rd_writer_class(struct rd_index_writer *writer, const char *name);
 int64_t rd_writer_directory(struct rd_index_writer *writer, const char *path);

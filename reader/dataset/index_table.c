@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "reader/dataset/layout_table.h"
-#include "reader/dataset/table.h"
+#include "reader/dataset/table_labels.h"
 #include "reader/dataset/walk.h"
 
 #define NO_ROW UINT32_MAX
@@ -29,8 +29,8 @@ struct build {
     struct image *images;  /* sorted by path */
     uint32_t count;
     struct rd_table tables[IM_SPLITS];
-    struct rd_names classes;
-    int64_t *directories; /* of each folder of the walk, its place in the index, or -1 */
+    struct rd_names classes, lists; /* lists: the different sets of labels */
+    int64_t *directories;           /* of each folder of the walk, its place in the index, or -1 */
     struct rd_index_writer *writer;
 };
 
@@ -188,7 +188,7 @@ static int read_table(struct build *build, int split, struct im_text *text)
         return im_fail(text, err, "cannot read '%.700s': %s", named, strerror(-err));
     snprintf(path, sizeof path, "%s%s%s", *named == '/' ? "" : build->layout->root, *named == '/' ? "" : "/",
              named);
-    err = rd_table_read(path, UINT64_MAX, &build->tables[split], text);
+    err = rd_table_read(path, UINT64_MAX, build->layout->multi_label, &build->tables[split], text);
     if (err == 0)
         err = rd_writer_stamp(build->writer, named, &stamp);
     for (uint32_t i = 0; err == 0 && i < build->tables[split].count; i++)
@@ -221,20 +221,46 @@ static int by_value(const void *a, const void *b, void *bytes)
     return m != n ? (m < n ? -1 : 1) : strcmp(x, y);
 }
 
-/* The different classes of the training images, sorted by name: rd_names_find() needs that. */
+/* Sorts `all`, and adds the different names to `ret`: rd_names_find() needs that. */
+static int64_t add_unique(struct rd_names *all, struct rd_names *ret)
+{
+    int64_t added = 0;
+
+    rd_names_sort(all);
+    for (uint32_t i = 0; i < all->count && added >= 0; i++)
+        if (i == 0 || strcmp(rd_names_at(all, i), rd_names_at(all, i - 1)) != 0)
+            added = rd_names_add(ret, rd_names_at(all, i));
+    return added;
+}
+
+static int64_t add_labels(struct rd_names *all, const char *list)
+{
+    char label[RD_LABEL_BYTES];
+    int64_t added = 0;
+
+    while (added >= 0 && rd_table_next_label(&list, label))
+        added = rd_names_add(all, label);
+    return added;
+}
+
+/* The different classes of the training images, sorted by name. */
 static int collect_classes(struct build *build, struct im_text *text)
 {
-    struct rd_names all = {0};
+    struct rd_names all = {0}, lists = {0};
     int64_t added = 0;
 
     for (uint32_t i = 0; i < build->count && added >= 0; i++)
         if (build->images[i].row[IM_TRAIN] != NO_ROW)
-            added = rd_names_add(&all, class_of(build, IM_TRAIN, &build->images[i]));
-    rd_names_sort(&all);
-    for (uint32_t i = 0; i < all.count && added >= 0; i++)
-        if (i == 0 || strcmp(rd_names_at(&all, i), rd_names_at(&all, i - 1)) != 0)
-            added = rd_names_add(&build->classes, rd_names_at(&all, i));
+            added = rd_names_add(build->layout->multi_label ? &lists : &all,
+                                 class_of(build, IM_TRAIN, &build->images[i]));
+    rd_names_sort(&lists);
+    for (uint32_t i = 0; i < lists.count && added >= 0; i++)
+        if (i == 0 || strcmp(rd_names_at(&lists, i), rd_names_at(&lists, i - 1)) != 0)
+            added = add_labels(&all, rd_names_at(&lists, i));
+    if (added >= 0)
+        added = add_unique(&all, &build->classes);
     rd_names_fini(&all);
+    rd_names_fini(&lists);
     if (added >= 0 && build->classes.count == 0)
         return im_fail(text, -EBADMSG, "no file that %.500s names for training is below '%.400s'",
                        build->layout->train_labels, build->layout->root);
@@ -263,35 +289,101 @@ static int add_classes(struct build *build, uint32_t *ret_labels)
     return added < 0 ? (int)added : 0;
 }
 
-static int add_image(struct build *build, enum im_split split, const struct image *image,
-                     const uint32_t *labels)
+/* Sets the classes of a list in a set's words; the first that there is none of goes to `stranger`. False: there is one. */
+static bool fill_set(const struct build *build, const char *list, const uint32_t *labels, uint32_t *words,
+                     char stranger[RD_LABEL_BYTES])
 {
-    const char *slash = strrchr(image->path, '/'), *class = class_of(build, split, image);
-    const int64_t place = rd_names_find(&build->classes, class);
+    char label[RD_LABEL_BYTES];
+
+    while (rd_table_next_label(&list, label)) {
+        const int64_t place = rd_names_find(&build->classes, label);
+
+        if (place < 0) {
+            memcpy(stranger, label, RD_LABEL_BYTES);
+            return false;
+        }
+        words[labels[place] / 32] |= 1u << (labels[place] % 32);
+    }
+    return true;
+}
+
+/* The different sets of labels that images have, as lists in build->lists, and for the index. */
+static int add_sets(struct build *build, const uint32_t *labels)
+{
+    const size_t words = rd_index_words(build->classes.count);
+    char stranger[RD_LABEL_BYTES];
+    struct rd_names all = {0};
+    uint32_t *sets = NULL;
+    int64_t added = 0;
+    int err;
+
+    for (int split = 0; split < IM_SPLITS; split++)
+        for (uint32_t i = 0; i < build->count && added >= 0; i++)
+            if (build->images[i].row[split] != NO_ROW)
+                added = rd_names_add(&all, class_of(build, (enum im_split)split, &build->images[i]));
+    if (added >= 0)
+        added = add_unique(&all, &build->lists);
+    rd_names_fini(&all);
+    if (added >= 0)
+        sets = calloc((size_t)build->lists.count * words + 1, sizeof *sets);
+    if (!sets)
+        return added < 0 ? (int)added : -ENOMEM;
+    for (uint32_t i = 0; i < build->lists.count; i++)
+        fill_set(build, rd_names_at(&build->lists, i), labels, sets + i * words, stranger);
+    err = rd_writer_sets(build->writer, sets, build->lists.count);
+    free(sets);
+    return err;
+}
+
+/* The label of an image; -1: a class of it is unknown, and stands in `stranger`. */
+static int64_t label_of(const struct build *build, enum im_split split, const struct image *image,
+                        const uint32_t *labels, uint32_t *scratch, char stranger[RD_LABEL_BYTES])
+{
+    const char *class = class_of(build, split, image);
+    int64_t place;
+
+    if (build->layout->multi_label)
+        return fill_set(build, class, labels, scratch, stranger) ? rd_names_find(&build->lists, class) : -1;
+    place = rd_names_find(&build->classes, class);
+    snprintf(stranger, RD_LABEL_BYTES, "%.*s", RD_LABEL_BYTES - 1, class);
+    return place < 0 ? -1 : (int64_t)labels[place];
+}
+
+static int add_image(struct build *build, enum im_split split, const struct image *image,
+                     const uint32_t *labels, uint32_t *scratch)
+{
+    char stranger[RD_LABEL_BYTES] = "";
+    const char *slash = strrchr(image->path, '/');
+    const int64_t label = label_of(build, split, image, labels, scratch, stranger);
     int64_t *directory = &build->directories[image->folder];
 
-    if (place < 0)
-        return rd_writer_left_out(build->writer, RD_SKIP_CLASS, image->path, class);
+    if (label < 0)
+        return rd_writer_left_out(build->writer, RD_SKIP_CLASS, image->path, stranger);
     if (*directory < 0)
         *directory = rd_writer_directory(build->writer, build->walk.listings[image->folder].path);
     return *directory < 0 ? (int)*directory
                           : rd_writer_sample(build->writer, split, (uint32_t)*directory,
-                                             slash ? slash + 1 : image->path, labels[place]);
+                                             slash ? slash + 1 : image->path, (uint32_t)label);
 }
 
 static int add_images(struct build *build, struct im_text *text)
 {
     uint32_t *labels = calloc(build->classes.count + 1, sizeof *labels);
-    int err = labels ? add_classes(build, labels) : -ENOMEM;
+    uint32_t *scratch = calloc(rd_index_words(build->classes.count) + 1, sizeof *scratch);
+    int err = labels && scratch ? add_classes(build, labels) : -ENOMEM;
+
+    if (err == 0 && build->layout->multi_label)
+        err = add_sets(build, labels);
 
     for (int split = 0; split < IM_SPLITS && err == 0; split++)
         for (uint32_t i = 0; i < build->count && err == 0; i++)
             if (build->images[i].row[split] != NO_ROW)
-                err = add_image(build, (enum im_split)split, &build->images[i], labels);
+                err = add_image(build, (enum im_split)split, &build->images[i], labels, scratch);
     for (uint32_t i = 0; i < build->count && err == 0; i++)
         if (build->images[i].row[IM_TRAIN] == NO_ROW && build->images[i].row[IM_VAL] == NO_ROW)
             err = rd_writer_left_out(build->writer, RD_SKIP_UNLABELLED, build->images[i].path, "");
     free(labels);
+    free(scratch);
     if (err == 0 && *build->layout->val && build->writer->sample_count[IM_VAL] == 0)
         err = im_fail(text, -EBADMSG,
                       "none of the files that %.300s names for validation is here with a class of %.300s",
@@ -304,6 +396,7 @@ static void build_fini(struct build *build)
     rd_walk_fini(&build->walk);
     rd_names_fini(&build->paths);
     rd_names_fini(&build->classes);
+    rd_names_fini(&build->lists);
     for (int split = 0; split < IM_SPLITS; split++)
         rd_table_fini(&build->tables[split]);
     free(build->images);

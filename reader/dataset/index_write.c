@@ -179,6 +179,41 @@ int rd_writer_folder(struct rd_index_writer *writer, const struct rd_listing *fo
     return err;
 }
 
+int rd_writer_sets(struct rd_index_writer *writer, const uint32_t *sets, uint64_t count)
+{
+    const size_t words = rd_index_words(writer->classes.count);
+
+    writer->sets = calloc((size_t)count * words + 1, sizeof *writer->sets);
+    if (!writer->sets)
+        return -ENOMEM;
+    if (sets)
+        memcpy(writer->sets, sets, (size_t)count * words * sizeof *writer->sets);
+    writer->set_count = count;
+    writer->multi_label = true;
+    return 0;
+}
+
+int rd_writer_single_sets(struct rd_index_writer *writer)
+{
+    const size_t words = rd_index_words(writer->classes.count);
+    int err = rd_writer_sets(writer, NULL, writer->classes.count);
+
+    for (uint32_t k = 0; k < writer->classes.count && err == 0; k++)
+        writer->sets[k * words + k / 32] |= 1u << (k % 32);
+    return err;
+}
+
+/* The label of a sample, which is the same in any order of the sets. */
+static void hash_label(struct im_hash *hash, const struct rd_index_writer *writer, uint32_t label)
+{
+    const size_t words = rd_index_words(writer->classes.count);
+
+    if (writer->multi_label)
+        im_hash_add(hash, writer->sets + label * words, words * sizeof *writer->sets);
+    else
+        im_hash_add(hash, &label, sizeof label);
+}
+
 static void hash_string(struct im_hash *hash, const char *string)
 {
     im_hash_add(hash, string, strlen(string) + 1);
@@ -200,7 +235,7 @@ static int content_hash(const struct rd_index_writer *writer, uint64_t *ret_hash
 
             hash_string(hash, strings + writer->directories.offsets[sample->directory]);
             hash_string(hash, strings + sample->name);
-            im_hash_add(hash, &sample->label, sizeof sample->label);
+            hash_label(hash, writer, sample->label);
         }
     }
     *ret_hash = im_hash_value(hash);
@@ -222,6 +257,7 @@ static int fill_header(struct rd_index_writer *writer, const struct rd_index_ori
         .layout = (uint32_t)origin->layout,
         .root = (uint32_t)offset,
         .leads_out = origin->leads_out,
+        .set_words = writer->multi_label ? rd_index_words(writer->classes.count) : 0,
     };
     memcpy(header->skipped_count, writer->skipped_count, sizeof writer->skipped_count);
     return offset < 0 ? (int)offset : content_hash(writer, &header->content_hash);
@@ -252,6 +288,8 @@ int rd_writer_finish(struct rd_index_writer *writer, const struct rd_index_origi
                              writer->place_count[IM_TRAIN] * sizeof(struct rd_index_place)},
         [RD_VAL_PLACES] = {writer->places[IM_VAL], writer->place_count[IM_VAL],
                            writer->place_count[IM_VAL] * sizeof(struct rd_index_place)},
+        [RD_SETS] = {writer->sets, writer->set_count * header.set_words,
+                     writer->set_count * header.set_words * sizeof *writer->sets},
     };
     size_t size = sizeof header;
     char *bytes;
@@ -285,6 +323,8 @@ int rd_writer_begin_copy(struct rd_index_writer *writer, const struct rd_index *
         err = rd_writer_class(writer, rd_index_class(index, class));
     for (uint64_t i = 0; i < index->header->sections[RD_DIRECTORIES].count && err >= 0; i++)
         err = rd_writer_directory(writer, index->strings + index->directories[i]);
+    if (err >= 0 && rd_index_set_words(index) > 0)
+        err = rd_writer_sets(writer, index->sets, rd_index_label_count(index));
     return err < 0 ? (int)err : 0;
 }
 
@@ -321,5 +361,6 @@ void rd_writer_fini(struct rd_index_writer *writer)
     free(writer->places[IM_VAL]);
     free(writer->stamps);
     free(writer->left_out);
+    free(writer->sets);
     *writer = (struct rd_index_writer){0};
 }

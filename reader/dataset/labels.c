@@ -79,7 +79,7 @@ static int lines_read(const char *path, struct lines *lines, struct im_text *tex
 static int lines_of_table(const char *path, struct lines *lines, struct im_text *text)
 {
     struct rd_table table = {.count = 0};
-    int err = rd_table_read(path, UINT64_MAX, &table, text);
+    int err = rd_table_read(path, UINT64_MAX, false, &table, text);
 
     if (err < 0)
         return err;

@@ -56,6 +56,8 @@ uint64_t rd_layout_hash(const struct rd_layout *layout)
         hash = im_hash64(paths[i], strlen(paths[i]), hash);
     im_image_types_list(&types, true);
     hash = im_hash64(types.s, strlen(types.s), hash);
+    if (layout->multi_label)
+        hash = im_hash64("multi-label", 11, hash);
     return *layout->train_labels ? im_hash64(layout->train_labels, strlen(layout->train_labels), hash) : hash;
 }
 
@@ -468,7 +470,7 @@ static bool looks_empty(int root_fd, const struct rd_layout *layout)
 int rd_layout_find(const char *data_dir, enum rd_layout_kind forced, const struct rd_label_files *files,
                    struct rd_layout *ret_layout, struct im_text *text)
 {
-    struct rd_layout layout = {.kind = forced};
+    struct rd_layout layout = {.kind = forced, .multi_label = files->multi_label};
     int root_fd, err;
 
     if (forced == RD_LAYOUT_SHARDS || (forced == RD_LAYOUT_AUTO && rd_shards_is_list(data_dir)))

@@ -43,12 +43,14 @@ struct rd_layout {
                        the user gave, or "" */
     char train_labels
         [PATH_MAX];        /* CSV: the table of the training images, likewise; train, val: where files lie */
+    bool multi_label;      /* samples have sets of labels */
     enum rd_part val_part; /* CSV: of the training table, the part for validation; NONE: another table */
 };
 
 /* Tables that the user names; "": those that are found. */
 struct rd_label_files {
     const char *labels, *val_labels;
+    bool multi_label; /* their rows have any number of labels */
 };
 
 /* Finds out how `data_dir` is laid out. For ILSVRC `data_dir` may be the folder that holds ILSVRC, ILSVRC

@@ -99,9 +99,11 @@ static void try_base(int root_fd, const char *root, const char *base, const stru
 }
 
 /* 1: *ret_base is where the files lie; 0: nowhere; negative errno with a sentence. */
-static int find_base(int root_fd, const char *root, const char *table_path, const char *const *bases,
-                     size_t count, enum rd_part part, char ret_base[NAME_MAX], struct im_text *text)
+static int find_base(int root_fd, const struct rd_layout *layout, const char *table_path,
+                     const char *const *bases, size_t count, enum rd_part part, char ret_base[NAME_MAX],
+                     struct im_text *text)
 {
+    const char *root = layout->root;
     struct rd_listing listing = {.path = "."};
     char path[2 * PATH_MAX], folder[PATH_MAX];
     struct rd_table table;
@@ -110,7 +112,7 @@ static int find_base(int root_fd, const char *root, const char *table_path, cons
 
     snprintf(path, sizeof path, "%s%s%s", *table_path == '/' ? "" : root, *table_path == '/' ? "" : "/",
              table_path);
-    err = rd_table_read(path, ROWS_TRIED, &table, text);
+    err = rd_table_read(path, ROWS_TRIED, layout->multi_label, &table, text);
     if (err < 0)
         return err;
     folder_of(table_path, folder, sizeof folder);
@@ -165,8 +167,8 @@ static int find_named(int root_fd, const struct rd_layout *layout, const struct 
 
         if (faccessat(root_fd, usual->tables[i], R_OK, 0) < 0)
             continue;
-        found = find_base(root_fd, layout->root, usual->tables[i], usual->bases, usual->base_count,
-                          RD_PART_NONE, ret_base, text);
+        found = find_base(root_fd, layout, usual->tables[i], usual->bases, usual->base_count, RD_PART_NONE,
+                          ret_base, text);
         if (found == 1)
             snprintf(ret_path, PATH_MAX, "%s", usual->tables[i]);
         if (found != 0 && found != -EBADMSG)
@@ -186,12 +188,12 @@ static int find_part(struct rd_layout *layout, struct im_text *text)
 
     snprintf(path, sizeof path, "%s%s%s", *layout->train_labels == '/' ? "" : layout->root,
              *layout->train_labels == '/' ? "" : "/", layout->train_labels);
-    err = rd_table_read(path, 1, &table, text);
+    err = rd_table_read(path, 1, layout->multi_label, &table, text);
     if (err < 0)
         return err;
     if (table.has_parts) {
         rd_table_fini(&table);
-        err = rd_table_read(path, UINT64_MAX, &table, text);
+        err = rd_table_read(path, UINT64_MAX, layout->multi_label, &table, text);
         if (err < 0)
             return err;
         for (size_t p = 0; p < IM_COUNT(parts) && part == RD_PART_NONE; p++)
@@ -217,7 +219,7 @@ static int find_val(int root_fd, const struct rd_label_files *files, struct rd_l
         found =
             take_given(root_fd, layout->root, "--val-labels", files->val_labels, layout->labels_path, text);
         if (found == 0)
-            found = find_base(root_fd, layout->root, layout->labels_path, val_bases, IM_COUNT(val_bases),
+            found = find_base(root_fd, layout, layout->labels_path, val_bases, IM_COUNT(val_bases),
                               RD_PART_NONE, layout->val, text);
         return found == 0 ? -EBADMSG : found;
     }
@@ -244,7 +246,7 @@ int rd_layout_find_table(int root_fd, const struct rd_label_files *files, struct
     if (*files->labels) {
         found = take_given(root_fd, layout->root, "--labels", files->labels, layout->train_labels, text);
         if (found == 0)
-            found = find_base(root_fd, layout->root, layout->train_labels, train_bases, IM_COUNT(train_bases),
+            found = find_base(root_fd, layout, layout->train_labels, train_bases, IM_COUNT(train_bases),
                               RD_PART_NONE, layout->train, text);
         if (found == 0)
             found = -EBADMSG;
@@ -278,7 +280,7 @@ int rd_layout_find_val_table(int root_fd, const struct rd_label_files *files, st
             return 2;
         }
         if (found == 0)
-            found = find_base(root_fd, layout->root, layout->labels_path, bases, 1, RD_PART_NONE, base, text);
+            found = find_base(root_fd, layout, layout->labels_path, bases, 1, RD_PART_NONE, base, text);
         if (found == 0)
             found = -EBADMSG;
     } else {

@@ -45,12 +45,14 @@ static int64_t choose(const struct rd_index *index, double share, uint64_t seed,
         return -ENOMEM;
     for (uint64_t id = 0; id < count; id++) {
         const struct rd_index_sample *sample = &index->samples[IM_TRAIN][id];
-        const char *class = rd_index_class(index, sample->label), *path = index->strings + sample->name,
-                   *slash = strrchr(path, '/'),
+        const bool many =
+            rd_index_set_words(index) > 0; /* sets of labels are too many to take a share of each */
+        const char *class = many ? "" : rd_index_class(index, sample->label),
+                   *path = index->strings + sample->name, *slash = strrchr(path, '/'),
                    *name = slash ? slash + 1 : path; /* of a shard's member: as of a file */
 
         members[id] = (struct member){im_hash64(name, strlen(name), im_hash64(class, strlen(class), seed)),
-                                      id, sample->label};
+                                      id, many ? 0 : sample->label};
     }
     qsort(members, count, sizeof *members, by_label_and_hash);
     for (uint64_t first = 0, end; first < count; first = end) {

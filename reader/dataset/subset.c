@@ -32,10 +32,16 @@ static void choice_fini(struct choice *choice)
     free(choice->is_taken);
 }
 
+/* Sets of labels are too many to be balanced: all samples count as one class. */
+static uint32_t class_of(const struct rd_index *index, uint64_t id)
+{
+    return rd_index_set_words(index) > 0 ? 0 : rd_index_label(index, IM_TRAIN, id);
+}
+
 static int choice_init(struct choice *choice, const struct rd_index *index)
 {
     uint64_t count = rd_index_count(index, IM_TRAIN), sum = 0;
-    uint32_t class_count = rd_index_class_count(index);
+    uint32_t class_count = rd_index_set_words(index) > 0 ? 1 : rd_index_class_count(index);
 
     *choice = (struct choice){
         .class_count = class_count,
@@ -48,13 +54,13 @@ static int choice_init(struct choice *choice, const struct rd_index *index)
     if (!choice->have || !choice->take || !choice->first || !choice->members || !choice->is_taken)
         return -ENOMEM;
     for (uint64_t id = 0; id < count; id++)
-        choice->have[rd_index_label(index, IM_TRAIN, id)]++;
+        choice->have[class_of(index, id)]++;
     for (uint32_t class = 0; class < class_count; class ++) {
         choice->first[class] = sum;
         sum += choice->have[class];
     }
     for (uint64_t id = 0; id < count; id++) {
-        uint32_t class = rd_index_label(index, IM_TRAIN, id);
+        uint32_t class = class_of(index, id);
 
         choice->members[choice->first[class] + choice->take[class]++] = id;
     }

@@ -9,12 +9,23 @@
 #include "ipc/base/count.h"
 #include "reader/dataset/csv.h"
 #include "reader/dataset/scan.h"
+#include "reader/dataset/table_labels.h"
 
-enum { CLASS_BYTES_MAX = 255, FILE_BYTES_MAX = 4095 };
+enum { CLASS_BYTES_MAX = RD_LABEL_BYTES - 1, FILE_BYTES_MAX = 4095 };
 
 struct columns {
     int file, class, part; /* -1: none */
     bool part_is_flag;     /* "is_valid": true is for validation */
+    bool many;             /* a row has any number of labels */
+    bool flags;            /* ... by a column for each class, which holds 0 or 1; class is -1 */
+};
+
+/* A table while it is read. */
+struct reading {
+    struct columns columns;
+    struct rd_csv_row head; /* the first row, where it has the columns' names */
+    char *labels;           /* of one row, with line feeds between them */
+    size_t room;
 };
 
 /* "File_Name" is "filename". */
@@ -80,7 +91,7 @@ static int fail_columns(const struct rd_csv_row *row, const char *path, const ch
 }
 
 /* 1: the row has the columns' names; 0: it is none. */
-static int find_columns(const struct rd_csv_row *row, const char *path, struct columns *ret,
+static int find_columns(const struct rd_csv_row *row, const char *path, bool many, struct columns *ret,
                         struct im_text *text)
 {
     bool is_image = false;
@@ -90,16 +101,18 @@ static int find_columns(const struct rd_csv_row *row, const char *path, struct c
         is_image |= rd_is_image_name(row->fields[c]);
     *ret = (struct columns){.file = find_column(row, file_names, IM_COUNT(file_names)),
                             .class = find_column(row, class_names, IM_COUNT(class_names)),
-                            .part = find_column(row, part_names, IM_COUNT(part_names))};
+                            .part = find_column(row, part_names, IM_COUNT(part_names)),
+                            .many = many};
     if (is_image || (ret->file < 0 && ret->class < 0)) {
-        *ret = (struct columns){0, 1, -1, false};
+        *ret = (struct columns){.class = 1, .part = -1, .many = many};
         return row->count >= 2 ? 0 : fail_columns(row, path, "a class", text);
     }
     if (ret->file < 0 && row->count == 2)
         ret->file = 1 - ret->class;
     if (ret->class < 0 && row->count == 2)
         ret->class = 1 - ret->file;
-    if (ret->file < 0 || ret->class < 0)
+    ret->flags = many && ret->file >= 0 && ret->class < 0;
+    if (ret->file < 0 || (ret->class < 0 && !ret->flags))
         return fail_columns(row, path, ret->file < 0 ? "the files" : "the classes", text);
     if (ret->part >= 0)
         normalise(row->fields[ret->part], part, sizeof part);
@@ -184,15 +197,101 @@ static int add(struct rd_table *table, const char *file, const char *class, uint
     return 0;
 }
 
-static int add_row(struct rd_table *table, const struct columns *columns, struct rd_csv_row *row,
-                   const char *path, uint64_t line, struct im_text *text)
+/* Puts the labels of a row into r->labels: of the columns that hold 1, or of all fields behind the file. */
+static int collect_labels(struct reading *r, const struct rd_csv_row *row, const char *path, uint64_t line,
+                          struct im_text *text)
 {
+    const struct rd_csv_row *names = r->columns.flags ? &r->head : row;
+    size_t room = 1, used = 0;
+
+    for (uint32_t c = 0; c < names->count; c++)
+        room += strlen(names->fields[c]) + 1;
+    if (room > r->room) {
+        free(r->labels);
+        r->labels = malloc(room);
+        r->room = r->labels ? room : 0;
+    }
+    if (!r->labels)
+        return -ENOMEM;
+    r->labels[0] = 0;
+    for (uint32_t c = 0; c < row->count && c < names->count; c++) {
+        const int flag = r->columns.flags ? rd_table_flag(row->fields[c]) : 1;
+
+        if ((int)c == r->columns.file || (int)c == r->columns.part)
+            continue;
+        if (flag < 0)
+            return im_fail(
+                text, -EBADMSG,
+                "%.500s, line %llu: '%.60s' in column '%.60s' is neither 0 nor 1; a table of several "
+                "labels has one column of them (file,labels), or a column of 0 and 1 for each class",
+                path, (unsigned long long)line, row->fields[c], names->fields[c]);
+        if (flag)
+            used += (size_t)snprintf(r->labels + used, r->room - used, "%s\n", names->fields[c]);
+    }
+    return 0;
+}
+
+/* Fields of 0 and 1 without a line that names their classes would all be classes "0" and "1". */
+static bool lacks_names(const struct rd_csv_row *row)
+{
+    uint32_t flags = 0;
+
+    for (uint32_t c = 1; c < row->count; c++)
+        flags += *row->fields[c] && rd_table_flag(row->fields[c]) >= 0;
+    return row->count > 2 && flags == row->count - 1;
+}
+
+static int add_labels(struct rd_table *table, struct reading *r, struct rd_csv_row *row, const char *path,
+                      uint64_t line, struct im_text *text)
+{
+    const struct columns *columns = &r->columns;
+    const bool is_split = columns->flags || (!table->has_header && row->count > 2);
+    const int needed = columns->part > columns->file ? columns->part : columns->file;
+    enum rd_part part = RD_PART_NONE;
+    const char *file;
+    int err = 0;
+
+    if (needed >= (int)row->count || (columns->flags && row->count != r->head.count))
+        return im_fail(text, -EBADMSG, "%.500s, line %llu: it has %u fields, and needs %u", path,
+                       (unsigned long long)line, row->count,
+                       columns->flags ? r->head.count : (unsigned)needed + 1);
+    if (columns->flags && row->count == RD_CSV_FIELDS_MAX)
+        return im_fail(text, -EBADMSG, "%.500s has more than %d columns", path, RD_CSV_FIELDS_MAX - 1);
+    if (!table->has_header && lacks_names(row))
+        return im_fail(text, -EBADMSG,
+                       "%.500s has columns of 0 and 1 without names: its first line must name the classes "
+                       "(file,cat,dog)",
+                       path);
+    file = clean_path(row->fields[columns->file]);
+    if (!*file || strlen(file) > FILE_BYTES_MAX)
+        return im_fail(text, -EBADMSG, "%.500s, line %llu: the file %s", path, (unsigned long long)line,
+                       *file ? "is too long" : "is empty");
+    if (columns->part >= 0 && part_of(row->fields[columns->part], columns->part_is_flag, &part) < 0)
+        return im_fail(text, -EBADMSG, "%.500s, line %llu: '%.60s' is no part of a set: train, val or test",
+                       path, (unsigned long long)line, row->fields[columns->part]);
+    if (is_split)
+        err = collect_labels(r, row, path, line, text);
+    if (err < 0)
+        return err;
+    return add(table, file,
+               is_split                           ? r->labels
+               : columns->class < (int)row->count ? row->fields[columns->class]
+                                                  : "",
+               line, part);
+}
+
+static int add_row(struct rd_table *table, struct reading *r, struct rd_csv_row *row, const char *path,
+                   uint64_t line, struct im_text *text)
+{
+    const struct columns *columns = &r->columns;
     const int last = columns->part > columns->file && columns->part > columns->class ? columns->part
                      : columns->file > columns->class                                ? columns->file
                                                                                      : columns->class;
     enum rd_part part = RD_PART_NONE;
     const char *file, *class;
 
+    if (columns->many)
+        return add_labels(table, r, row, path, line, text);
     if (last >= (int)row->count)
         return im_fail(text, -EBADMSG, "%.500s, line %llu: it has %u fields, and needs %d", path,
                        (unsigned long long)line, row->count, last + 1);
@@ -211,24 +310,24 @@ static int add_row(struct rd_table *table, const struct columns *columns, struct
     return add(table, file, class, line, part);
 }
 
-static int read_rows(struct rd_csv *csv, const char *path, uint64_t rows_max, struct rd_table *table,
-                     struct im_text *text)
+static int read_rows(struct rd_csv *csv, const char *path, uint64_t rows_max, bool many, struct reading *r,
+                     struct rd_table *table, struct im_text *text)
 {
-    struct columns columns = {-1, -1, -1, false};
     struct rd_csv_row row;
     struct im_text why = {""};
     int got = rd_csv_next(csv, &row, &why), header = 0;
 
     if (got == 1)
-        header = find_columns(&row, path, &columns, text);
+        header = find_columns(&row, path, many, &r->columns, text);
     if (header < 0)
         return header;
     table->has_header = header == 1;
-    table->has_parts = header == 1 && columns.part >= 0;
+    table->has_parts = header == 1 && r->columns.part >= 0;
+    r->head = row;
     if (header == 1)
         got = rd_csv_next(csv, &row, &why);
     while (got == 1 && table->count < rows_max) {
-        int err = add_row(table, &columns, &row, path, csv->line, text);
+        int err = add_row(table, r, &row, path, csv->line, text);
 
         if (err < 0)
             return err;
@@ -237,17 +336,25 @@ static int read_rows(struct rd_csv *csv, const char *path, uint64_t rows_max, st
     return got < 0 ? im_fail(text, got, "%.500s, %.300s", path, why.s) : 0;
 }
 
-static int read_table(struct rd_csv *csv, const char *path, uint64_t rows_max, struct rd_table *ret_table,
-                      struct im_text *text)
+static int read_table(struct rd_csv *csv, const char *path, uint64_t rows_max, bool many,
+                      struct rd_table *ret_table, struct im_text *text)
 {
+    struct reading *r = calloc(1, sizeof *r);
     struct rd_table table = {.count = 0};
-    int err = read_rows(csv, path, rows_max < RD_TABLE_ROWS_MAX ? rows_max : RD_TABLE_ROWS_MAX, &table, text);
+    int err = r ? read_rows(csv, path, rows_max < RD_TABLE_ROWS_MAX ? rows_max : RD_TABLE_ROWS_MAX, many, r,
+                            &table, text)
+                : -ENOMEM;
 
     if (err == 0 && table.count == 0)
         err = im_fail(text, -EBADMSG, "%.700s holds no rows", path);
     if (err == 0 && table.count == RD_TABLE_ROWS_MAX)
         err = im_fail(text, -EFBIG, "%.700s has more than %llu rows", path,
                       (unsigned long long)RD_TABLE_ROWS_MAX - 1);
+    if (err == 0 && many)
+        err = rd_table_settle_labels(&table, path, text);
+    if (r)
+        free(r->labels);
+    free(r);
     rd_csv_fini(csv);
     if (err < 0)
         rd_table_fini(&table);
@@ -256,21 +363,22 @@ static int read_table(struct rd_csv *csv, const char *path, uint64_t rows_max, s
     return err;
 }
 
-int rd_table_read(const char *path, uint64_t rows_max, struct rd_table *ret_table, struct im_text *text)
+int rd_table_read(const char *path, uint64_t rows_max, bool multi_label, struct rd_table *ret_table,
+                  struct im_text *text)
 {
     struct rd_csv csv = {.bytes = NULL};
     int err = rd_csv_open(path, &csv, text);
 
-    return err < 0 ? err : read_table(&csv, path, rows_max, ret_table, text);
+    return err < 0 ? err : read_table(&csv, path, rows_max, multi_label, ret_table, text);
 }
 
-int rd_table_take(char *bytes, size_t n, const char *path, uint64_t rows_max, struct rd_table *ret_table,
-                  struct im_text *text)
+int rd_table_take(char *bytes, size_t n, const char *path, uint64_t rows_max, bool multi_label,
+                  struct rd_table *ret_table, struct im_text *text)
 {
     struct rd_csv csv;
 
     rd_csv_take(bytes, n, &csv);
-    return read_table(&csv, path, rows_max, ret_table, text);
+    return read_table(&csv, path, rows_max, multi_label, ret_table, text);
 }
 
 void rd_table_fini(struct rd_table *table)

@@ -176,6 +176,25 @@ static int read_file(struct weights *w, const char *path, struct im_text *text)
 
 /* ---- weights ---- */
 
+static void count_image(struct weights *w, uint32_t label)
+{
+    if (rd_index_set_words(w->index) == 0)
+        w->images[label]++;
+    for (uint32_t c = 0; rd_index_set_words(w->index) > 0 && c < w->classes; c++)
+        w->images[c] += rd_index_has(w->index, label, c);
+}
+
+/* Of labels of which an image has any number: as many images without it as one with it, torch's pos_weight. */
+static void balance_labels(struct weights *w)
+{
+    const double n = (double)rd_index_count(w->index, IM_TRAIN);
+
+    for (uint32_t c = 0; c < w->classes; c++)
+        w->weight[c] = w->images[c] > 0 && (double)w->images[c] < n
+                           ? (n - (double)w->images[c]) / (double)w->images[c]
+                           : 1;
+}
+
 static void balance(struct weights *w)
 {
     uint64_t n = 0;
@@ -238,8 +257,10 @@ int rd_class_weights_write(const struct rd_index *index, const char *how, const 
     for (uint32_t c = 0; c < w.classes && err == 0; c++)
         w.weight[c] = -1;
     for (uint64_t id = 0; id < rd_index_count(index, IM_TRAIN) && err == 0; id++)
-        w.images[rd_index_label(index, IM_TRAIN, id)]++;
-    if (err == 0 && strcmp(how, "balanced") == 0)
+        count_image(&w, rd_index_label(index, IM_TRAIN, id));
+    if (err == 0 && strcmp(how, "balanced") == 0 && rd_index_set_words(index) > 0)
+        balance_labels(&w);
+    else if (err == 0 && strcmp(how, "balanced") == 0)
         balance(&w);
     else if (err == 0)
         err = read_file(&w, how, text);

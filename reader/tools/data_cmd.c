@@ -22,6 +22,7 @@ struct rd_source rd_cmd_source(const struct im_conf *conf)
                               .rebuild = conf->rebuild_index,
                               .val_split = conf->val_split,
                               .val_split_seed = (uint64_t)conf->val_split_seed,
+                              .multi_label = conf->multi_label,
                               .labels = conf->labels,
                               .val_labels = conf->val_labels};
 }

@@ -16,6 +16,7 @@
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
 #include "ipc/base/printable.h"
+#include "ipc/label_sets.h"
 #include "ipc/seek_file.h"
 #include "reader/dataset/changed.h"
 #include "reader/dataset/data.h"
@@ -143,6 +144,8 @@ static int print_json(const struct answer *answer)
     im_json_set_int(json, "train", (int64_t)rd_index_count(index, IM_TRAIN));
     im_json_set_int(json, "val", (int64_t)rd_index_count(index, IM_VAL));
     im_json_set_int(json, "classes", rd_index_class_count(index));
+    if (rd_index_set_words(index) > 0)
+        im_json_set_int(json, "label_sets", (int64_t)rd_index_label_count(index));
     im_json_set_str(json, "index", answer->path);
     im_json_set_str(json, "seek_index", answer->seek);
     if (answer->has_seeks)
@@ -177,6 +180,9 @@ static int print_text(const struct answer *answer)
     im_say(stdout, "layout  %s", layouts[rd_index_layout(index)]);
     im_say(stdout, "train   %" PRIu64 " images of %u classes%s", rd_index_count(index, IM_TRAIN),
            rd_index_class_count(index), answer->is_subset ? " (a subset)" : "");
+    if (rd_index_set_words(index) > 0)
+        printf("labels  any number an image: %" PRIu64 " different sets of them\n",
+               rd_index_label_count(index));
     printf("val     %" PRIu64 " images\n", rd_index_count(index, IM_VAL));
     im_say(stdout, "index   %s", *answer->path ? answer->path : "in memory only");
     if (answer->has_seeks) {
@@ -246,7 +252,7 @@ static int choose_evaluated(const struct im_conf *conf, struct answer *answer, s
     if (err == 0 && *conf->image_list) {
         err = im_read_file(conf->image_list, (size_t)1 << 32, &paths, &n, text);
         if (err == 0)
-            err = rd_evaluated_list(paths, n, &outputs, &answer->subset, &n, text);
+            err = rd_evaluated_list(paths, n, &outputs, conf->multi_label, &answer->subset, &n, text);
     } else if (err == 0 && rd_index_count(data, split) == 0) {
         err = im_fail(text, -EBADMSG, "%.300s has no validation images; --split train takes the others",
                       conf->data_dir);
@@ -262,6 +268,16 @@ static int choose_evaluated(const struct im_conf *conf, struct answer *answer, s
     rd_outputs_fini(&outputs);
     free(paths);
     return err;
+}
+
+static int write_sets(const struct rd_index *index, const char *folder, struct im_text *text)
+{
+    const struct im_label_sets sets = {.classes = rd_index_class_count(index),
+                                       .count = (uint32_t)rd_index_label_count(index),
+                                       .words = rd_index_set_words(index),
+                                       .bits = index->sets};
+
+    return sets.words > 0 ? im_label_sets_write(&sets, folder, text) : 0;
 }
 
 /* Makes the seek index of what was indexed. As rd_seek_make(). */
@@ -309,6 +325,8 @@ static int make_answer(const struct im_conf *conf, struct answer *answer, struct
         err = rd_report_write(&(struct rd_report){&answer->index, &answer->empty}, conf->subset_out, text);
     if (err == 0 && *conf->subset_out)
         err = rd_report_classes(&answer->index, conf->subset_out, text);
+    if (err == 0 && *conf->subset_out)
+        err = write_sets(&answer->index, conf->subset_out, text);
     if (err == 0 && *conf->subset_out && *conf->class_weights)
         err = rd_class_weights_write(&answer->index, conf->class_weights, conf->subset_out, text);
     answer->changed_since = conf->changed_since;

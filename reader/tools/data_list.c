@@ -16,15 +16,15 @@ static int print_image(const struct rd_index *index, enum im_split split, bool n
                        struct im_text *text)
 {
     uint32_t label = rd_index_label(index, split, id);
-    char path[PATH_MAX], reference[PATH_MAX];
+    char path[PATH_MAX], reference[PATH_MAX], class[4096];
     int err = rd_index_path(index, split, id, path, sizeof path);
 
     if (err >= 0)
         err = rd_index_reference(index, split, id, reference, sizeof reference);
     if (err < 0)
         return im_fail(text, err, "the path of image %" PRIu64 " is too long", id);
-    printf("%" PRIu64 "%c%u%c%s%c%s%c%s%c", id, 0, label, 0, rd_index_class(index, label), 0, path, 0,
-           reference, 0);
+    printf("%" PRIu64 "%c%u%c%s%c%s%c%s%c", id, 0, label, 0,
+           rd_index_label_text(index, label, class, sizeof class), 0, path, 0, reference, 0);
     if (names_split)
         printf("%s%c", split == IM_TRAIN ? "train" : "val", 0);
     return 0;

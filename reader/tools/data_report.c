@@ -121,6 +121,19 @@ static void name(struct named *named, const char *class)
         snprintf(named->s + used, sizeof named->s - used, ", ...");
 }
 
+/* Sets seen[class] of the classes that samples of the split have. */
+static void mark_classes(const struct rd_index *index, enum im_split split, unsigned char *seen)
+{
+    for (uint64_t id = 0; id < rd_index_count(index, split); id++) {
+        const uint32_t label = rd_index_label(index, split, id);
+
+        if (rd_index_set_words(index) == 0)
+            seen[label] = 1;
+        for (uint32_t c = 0; rd_index_set_words(index) > 0 && c < rd_index_class_count(index); c++)
+            seen[c] |= rd_index_has(index, label, c);
+    }
+}
+
 /* Classes that training has and validation does not. */
 static int warn_of_missing(const struct rd_index *index, struct im_json *warnings)
 {
@@ -131,8 +144,7 @@ static int warn_of_missing(const struct rd_index *index, struct im_json *warning
 
     if (!seen)
         return -ENOMEM;
-    for (uint64_t id = 0; id < rd_index_count(index, IM_VAL); id++)
-        seen[rd_index_label(index, IM_VAL, id)] = 1;
+    mark_classes(index, IM_VAL, seen);
     for (uint32_t class = 0; class < classes; class ++)
         if (!seen[class])
             name(&named, rd_index_class(index, class));
@@ -208,7 +220,7 @@ struct im_json *rd_report_warnings(const struct rd_index *index)
     struct im_text line;
     int err = warnings ? warn_of_strangers(index, warnings) : 0;
 
-    if (rd_index_class_count(index) == 1) {
+    if (rd_index_class_count(index) == 1 && rd_index_set_words(index) == 0) {
         snprintf(line.s, sizeof line.s, "there is only one class, '%.200s': nothing is to be told apart",
                  rd_index_class(index, 0));
         im_json_append_str(warnings, line.s);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "ipc/base/printable.h"
 #include "ipc/base/verdict.h"
@@ -15,6 +16,16 @@
 #include "supervisor/report/evaluation.h"
 
 enum { CLASSES_SHOWN = 20, UNUSABLE_SHOWN = 10, WORST_SHOWN = 10, NAME_WIDTH = 24 };
+
+/* What a pass says of all images: of one label each, or of several. */
+static const struct {
+    const char *key, *heading; /* of the epoch's line, with "val_" in front */
+    bool several;
+} measures[] = {{"val_top1", "top-1", false},
+                {"val_top5", "top-5", false},
+                {"val_map", "mAP", true},
+                {"val_f1", "F1", true},
+                {"val_f1_macro", "macro F1", true}};
 
 static struct im_json *to_json(const struct im_conf *conf, const struct sv_evaluation_run *run,
                                const struct sv_evaluation *e, const struct im_json *epoch)
@@ -30,8 +41,9 @@ static struct im_json *to_json(const struct im_conf *conf, const struct sv_evalu
     im_json_set_int(j, "resize", im_conf_eval_resize(conf));
     im_json_set_int(j, "batch_size", conf->batch_size);
     im_json_set_str(j, "tta", im_conf_choice(IM_KEY_tta, conf->tta));
-    im_json_set_real(j, "top1", im_json_real_or(epoch, "val_top1", (double)NAN));
-    im_json_set_real(j, "top5", im_json_real_or(epoch, "val_top5", (double)NAN));
+    for (size_t i = 0; i < IM_COUNT(measures); i++)
+        if (measures[i].several == conf->multi_label)
+            im_json_set_real(j, measures[i].key + 4, im_json_real_or(epoch, measures[i].key, (double)NAN));
     im_json_set_real(j, "loss", im_json_real_or(epoch, "val_loss", (double)NAN));
     im_json_set_real(j, "seconds", run->seconds);
     im_json_set_real(j, "images_per_second",
@@ -73,19 +85,25 @@ static void print_classes(const struct sv_evaluation *e)
     uint32_t shown[CLASSES_SHOWN];
     const uint32_t n = choose_classes(e, shown);
 
-    im_say(stdout, "%-*s  %9s  %6s  %7s  %7s", NAME_WIDTH, "class", "precision", "recall", "F1", "images");
+    im_say(stdout, "%-*s  %9s  %6s  %7s  %7s%s", NAME_WIDTH, "class", "precision", "recall", "F1", "images",
+           e->precision ? "       AP" : "");
     for (uint32_t i = 0; i < n; i++) {
         const struct sv_class_counts *c = &e->count[shown[i]];
 
-        im_say(stdout, "%-*.*s  %9.4f  %6.4f  %7.4f  %7" PRIu64, NAME_WIDTH, NAME_WIDTH,
-               e->class_name[shown[i]], sv_precision(c), sv_recall(c), sv_f1(c), c->support);
+        char precision[24] = "";
+
+        if (e->precision)
+            snprintf(precision, sizeof precision, "  %7.4f", e->precision[shown[i]]);
+        im_say(stdout, "%-*.*s  %9.4f  %6.4f  %7.4f  %7" PRIu64 "%s", NAME_WIDTH, NAME_WIDTH,
+               e->class_name[shown[i]], sv_precision(c), sv_recall(c), sv_f1(c), c->support, precision);
     }
     if (n < e->classes)
         im_say(stdout, "(the %u of %u classes with the lowest F1; -o DIR or --json: all)", n, e->classes);
     im_say(stdout, "%-*s  %9.4f  %6.4f  %7.4f", NAME_WIDTH, "mean of classes", macro.precision, macro.recall,
            macro.f1);
-    im_say(stdout, "%-*s  %9.4f  %6.4f  %7.4f  %7" PRIu64, NAME_WIDTH, "mean of images", weighted.precision,
-           weighted.recall, weighted.f1, e->valid);
+    im_say(stdout, "%-*s  %9.4f  %6.4f  %7.4f  %7" PRIu64, NAME_WIDTH,
+           e->multi_label ? "mean of labels" : "mean of images", weighted.precision, weighted.recall,
+           weighted.f1, e->valid);
 }
 
 static void print_worst(const struct sv_evaluation *e)
@@ -97,8 +115,13 @@ static void print_worst(const struct sv_evaluation *e)
 
         if (i == 0)
             im_say(stdout, "highest loss");
-        im_say(stdout, "%8.4f  %s: %s taken for %s (%.1f %%)", r->loss, e->name[e->worst[i]],
-               e->class_name[r->label], e->class_name[r->top[0].class], 100 * (double)r->top[0].probability);
+        if (e->multi_label)
+            im_say(stdout, "%8.4f  %s: %u of %u labels are wrong at 0.5", r->loss, e->name[e->worst[i]],
+                   r->rank, e->classes);
+        else
+            im_say(stdout, "%8.4f  %s: %s taken for %s (%.1f %%)", r->loss, e->name[e->worst[i]],
+                   e->class_name[r->label], e->class_name[r->top[0].class],
+                   100 * (double)r->top[0].probability);
     }
 }
 
@@ -125,10 +148,13 @@ static void print_text(const struct im_conf *conf, const struct sv_evaluation_ru
     im_say(stdout, "images   %" PRIu64 " of %u classes, %" PRId64 " px%s%s", e->valid, e->classes,
            conf->eval_image_size, conf->tta == IM_TTA_FLIP ? ", with mirror images" : "",
            e->unusable ? "; others could not be used" : "");
-    im_say(stdout, "top-1    %.4f %%", 100 * im_json_real_or(epoch, "val_top1", (double)NAN));
-    im_say(stdout, "top-5    %.4f %%", 100 * im_json_real_or(epoch, "val_top5", (double)NAN));
+    for (size_t i = 0; i < IM_COUNT(measures); i++)
+        if (measures[i].several == conf->multi_label)
+            im_say(stdout, "%-8s %.4f %%", measures[i].heading,
+                   100 * im_json_real_or(epoch, measures[i].key, (double)NAN));
     im_say(stdout, "loss     %.6f", im_json_real_or(epoch, "val_loss", (double)NAN));
-    im_say(stdout, "ECE      %.4f (%d bins)", sv_evaluation_ece(e), SV_ECE_BINS);
+    if (!conf->multi_label)
+        im_say(stdout, "ECE      %.4f (%d bins)", sv_evaluation_ece(e), SV_ECE_BINS);
     if (run->seconds > 0)
         im_say(stdout, "speed    %.4g images/s", (double)e->images / run->seconds);
     print_classes(e);

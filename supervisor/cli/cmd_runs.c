@@ -30,6 +30,7 @@ struct row {
     char name[NAME_MAX + 1];
     const char *state;     /* a word of sv_run_state() */
     int64_t epoch, epochs; /* finished, and of the configuration; -1: unknown */
+    bool multi_label;      /* top1 is mAP */
     double top1;           /* of validation, the best; NAN: none */
     time_t when;           /* last change */
     uint64_t bytes;
@@ -67,7 +68,7 @@ static int64_t epochs_of(const char *run_dir)
 
 static void add_summary(const char *run_dir, struct row *row)
 {
-    static const char *const columns[] = {"val_top1", "ema_val_top1"};
+    static const char *const columns[] = {"val_top1", "ema_val_top1", "val_map", "ema_val_map"};
     struct sv_history h = {0};
 
     row->epoch = 0;
@@ -78,6 +79,7 @@ static void add_summary(const char *run_dir, struct row *row)
     for (size_t c = 0; c < IM_COUNT(columns); c++) {
         const double *values = sv_history_column(&h, columns[c]);
 
+        row->multi_label |= values && strstr(columns[c], "map");
         for (size_t i = 0; values && i < h.epochs; i++)
             row->top1 = fmax(row->top1, values[i]); /* of a NAN and a number, the number */
     }
@@ -196,7 +198,7 @@ static int print_json(const char *workspace, const struct row *rows, size_t coun
         im_json_set_int(one, "epoch", rows[i].epoch);
         if (rows[i].epochs >= 0)
             im_json_set_int(one, "epochs", rows[i].epochs);
-        im_json_set_real(one, "best_val_top1", rows[i].top1);
+        im_json_set_real(one, rows[i].multi_label ? "best_val_map" : "best_val_top1", rows[i].top1);
         im_json_set_str(one, "changed", when);
         im_json_set_int(one, "bytes", (int64_t)rows[i].bytes);
         im_json_append(list, one);
@@ -221,7 +223,7 @@ static void print_table(const struct row *rows, size_t count)
         else
             snprintf(epoch, sizeof epoch, "%" PRId64, r->epoch);
         if (isfinite(r->top1))
-            snprintf(top1, sizeof top1, "%.2f%%", 100 * r->top1);
+            snprintf(top1, sizeof top1, "%s%.2f%%", r->multi_label ? "mAP " : "", 100 * r->top1);
         else
             snprintf(top1, sizeof top1, "-");
         im_say(stdout, "%-9s  %-9s  %10s  %s  %7.1f MB  %s", r->state, epoch, top1, when,

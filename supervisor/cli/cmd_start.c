@@ -24,6 +24,7 @@
 #include "supervisor/cli/gpus.h"
 #include "supervisor/cli/header.h"
 #include "supervisor/cli/launcher.h"
+#include "supervisor/cli/precision.h"
 #include "supervisor/cli/program.h"
 #include "supervisor/cli/sizes.h"
 #include "supervisor/cli/start.h"
@@ -42,6 +43,7 @@ struct start {
     struct sv_placement placement; /* zeroed: processes are left to the scheduler */
     struct im_run run;
     struct im_text shared_otherwise; /* how a step is shared, where that is another way than before */
+    struct im_text precision;        /* the number type, and why */
     struct im_text left_out;         /* images that fill no last step; "": none */
     struct sv_rundir_lock lock;
 };
@@ -56,11 +58,15 @@ static int fail(const struct im_text *text, int status)
 static int choose_devices(struct start *s)
 {
     struct im_text text = {0};
+    bool kept;
     int err;
 
     if (sv_gpus_are_wanted(&s->conf))
         sv_gpus_find(&s->gpus);
+    kept = sv_continue_precision(&s->conf);
     err = sv_gpus_choose(&s->conf, &s->gpus, getenv("CUDA_VISIBLE_DEVICES"), &text);
+    if (err == 0)
+        err = sv_precision_choose(&s->conf, &s->gpus, kept, &s->precision, &text);
     if (err < 0)
         return fail(&text, err == -ENODEV ? IM_EXIT_UNAVAILABLE : IM_EXIT_USAGE);
 #ifndef IMSUPER_GLOO
@@ -459,6 +465,7 @@ static void print_header(const struct start *s)
         sv_say_header(c->plain, "data    %s", s->left_out.s);
     sv_say_header(c->plain, "augment %s", sv_header_augment(c, text, sizeof text));
     sv_say_header(c->plain, "model   %s", sv_header_model(c, text, sizeof text));
+    sv_say_header(c->plain, "amp     %s", s->precision.s);
     format_rate(c, rate, sizeof rate);
     sv_header_batch(c, text, sizeof text / 2);
     sv_say_header(c->plain, "train   %" PRId64 " epoch%s, %s, %s %s, %s, seed %" PRIu64 "", c->epochs,

@@ -173,6 +173,8 @@ static void print_place(const struct im_json *j)
     if (im_json_get(j, "batch_size"))
         add(line, sizeof line, ", batch %lld%s%lld px", (long long)im_json_int_or(j, "batch_size", 0),
             sv_locale_is_utf8() ? " · " : ", ", (long long)im_json_int_or(j, "image_size", 0));
+    if (im_json_get(j, "amp"))
+        add(line, sizeof line, ", amp %s", im_json_str_or(j, "amp", "?"));
     add(line, sizeof line, ", limited by %s", im_json_str_or(j, "limited_by", "?"));
     say_folded(line);
 }

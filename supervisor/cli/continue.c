@@ -134,6 +134,7 @@ static const enum im_conf_key_id fixed[] = {
     IM_KEY_model, IM_KEY_stem,      IM_KEY_head,           IM_KEY_blurpool, IM_KEY_drop_path_rate,
     IM_KEY_seed,  IM_KEY_drop_last, IM_KEY_validate_every, IM_KEY_opt,      IM_KEY_loss_scale,
     IM_KEY_ema,   IM_KEY_val_split, IM_KEY_val_split_seed, IM_KEY_sampler,  IM_KEY_muon_rest,
+    IM_KEY_multi_label,
 };
 
 /* Where a run lies and how it talks: no difference. */
@@ -176,6 +177,24 @@ static bool find_config(const struct im_conf *conf, char path[PATH_MAX])
     }
     snprintf(path + strlen(path), PATH_MAX - strlen(path), "/config.yaml");
     return access(path, F_OK) == 0;
+}
+
+bool sv_continue_precision(struct im_conf *conf)
+{
+    const bool is_open = conf->origin[IM_KEY_amp].source == IM_CONF_DEFAULT;
+    char path[PATH_MAX];
+    struct im_conf old;
+
+    if (im_conf_is_probe(conf) || !find_config(conf, path))
+        return false;
+    im_conf_defaults(&old);
+    if (im_conf_load_yaml(&old, path, NULL) < 0)
+        return false; /* sv_continue_compare() says why */
+    if (conf->origin[IM_KEY_tf32].source == IM_CONF_DEFAULT)
+        conf->tf32 = old.tf32;
+    if (is_open)
+        conf->amp = old.amp;
+    return is_open && old.amp != IM_AMP_AUTO;
 }
 
 /* Was the run last started with this file, or is the file its own state? */

@@ -26,4 +26,8 @@ enum sv_change sv_continue_change(const struct im_conf *old, const struct im_con
  * that names both values: one that cannot differ does. */
 int sv_continue_compare(const struct im_conf *conf, struct im_text *text);
 
+/* Before the devices are chosen: the number type of a run that goes on is the one that it began with, where nobody says
+ * otherwise. True: it has been taken over. */
+bool sv_continue_precision(struct im_conf *conf);
+
 #endif

@@ -22,7 +22,7 @@
 #define ANSWER_BYTES ((size_t)16 << 20)
 #define LINES_BYTES_MAX ((size_t)1 << 24)
 
-enum { SIDE_IMAGENET = 224, SIDE_CIFAR = 32 };
+enum { SIDE_IMAGENET = 224, SIDE_CIFAR = 32, TOPS_MAX = 1000 };
 
 static bool is_set(const struct im_conf *conf, enum im_conf_key_id key)
 {
@@ -148,7 +148,8 @@ static int ask_trainer(const struct im_conf *conf, struct sv_weights *w, struct 
 
 static void take_info(struct im_conf *conf, const struct sv_weights *w)
 {
-    static const enum im_conf_key_id keys[] = {IM_KEY_model, IM_KEY_stem, IM_KEY_head, IM_KEY_blurpool};
+    static const enum im_conf_key_id keys[] = {IM_KEY_model, IM_KEY_stem, IM_KEY_head, IM_KEY_blurpool,
+                                               IM_KEY_multi_label};
 
     for (size_t i = 0; i < IM_COUNT(keys); i++) {
         const char *value = im_json_str_or(w->info, im_conf_name(keys[i]), "");
@@ -204,6 +205,21 @@ static int take_run(struct im_conf *conf, const char *run_dir, struct sizes *ret
                               im_conf_last_sizes(run).batch_size};
     free(run);
     return err;
+}
+
+/* A run on a GPU computed in a type that CPUs lack. */
+static void fit_precision(struct im_conf *conf)
+{
+    struct im_conf_gpus gpus;
+    const bool on_cpu =
+        conf->backend == IM_BACKEND_ONEDNN ||
+        (conf->backend == IM_BACKEND_AUTO && im_conf_parse_gpus(conf->gpus, &gpus) == 0 && gpus.count == 0);
+
+    if (conf->amp != IM_AMP_FP16 || !on_cpu || conf->origin[IM_KEY_amp].source != IM_CONF_CODE)
+        return;
+    conf->amp = IM_AMP_NONE;
+    if (!conf->quiet)
+        im_say(stderr, "imsuper: the run computed in fp16, which is for GPUs: this CPU computes in fp32");
 }
 
 /* The size that is asked for, else the run's; the crop keeps the run's share of the image. */
@@ -309,18 +325,20 @@ int sv_evaluation_open(struct im_conf *conf, const struct sv_inputs *inputs, str
     err = find_weights(conf, &ret->weights, text);
     if (err == 0 && ret->weights.run_dir[0])
         err = take_run(conf, ret->weights.run_dir, &run, text);
+    fit_precision(conf);
     if (err == 0)
         err = ask_trainer(conf, &ret->weights, text);
     if (err != 0)
         return err;
     take_info(conf, &ret->weights);
-    ret->weights.outputs = im_json_int_or(ret->weights.info, "outputs", 0);
+    conf->outputs = ret->weights.outputs = im_json_int_or(ret->weights.info, "outputs", 0);
     choose_sizes(conf, &ret->weights, &run);
     if (strlen(ret->weights.path) >= sizeof conf->init_from)
         return im_fail(text, -ENAMETOOLONG, "%.300s: the path is too long", ret->weights.path);
     snprintf(conf->init_from, sizeof conf->init_from, "%s", ret->weights.path);
+    if (conf->multi_label && conf->threshold > 0 && !is_set(conf, IM_KEY_top_k))
+        conf->top_k = conf->outputs < TOPS_MAX ? conf->outputs : TOPS_MAX; /* all that reach it */
     conf->evaluate = true;
-    conf->outputs = ret->weights.outputs;
     conf->epochs = 1;
     conf->bad_sample_limit = 0;
     err = im_conf_check(conf, text);

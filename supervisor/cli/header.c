@@ -7,6 +7,7 @@
 
 #include "ipc/abi.h"
 #include "ipc/base/count.h"
+#include "supervisor/cli/precision.h"
 #include "supervisor/report/fold.h"
 #include "supervisor/report/saved.h"
 
@@ -100,11 +101,8 @@ const char *sv_header_model(const struct im_conf *conf, char *s, size_t n)
 
     im_conf_defaults(&usual);
     s[0] = 0;
-    add(s, n, "%s, %s", im_conf_choice(IM_KEY_model, conf->model),
-        conf->amp != IM_AMP_NONE ? im_conf_choice(IM_KEY_amp, conf->amp)
-        : conf->tf32             ? "tf32"
-                                 : "fp32");
-    if (conf->amp != IM_AMP_NONE)
+    add(s, n, "%s, %s", im_conf_choice(IM_KEY_model, conf->model), sv_precision_word(conf));
+    if (im_conf_amp(conf) != IM_AMP_NONE)
         add(s, n, " (weights fp32)");
     add_changed(conf, &usual, keys, IM_COUNT(keys), s, n);
     return s;

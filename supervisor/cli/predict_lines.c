@@ -34,16 +34,16 @@ struct printer {
     uint64_t place; /* of the next record */
 };
 
-static int print_json(const struct sv_evaluation *e, const struct answer *a)
+static int print_json(const struct sv_evaluation *e, const struct answer *a, uint32_t tops)
 {
-    struct im_json *j = sv_prediction_json(a->name, e->class_name, e->tops, a->outcome, a->error);
+    struct im_json *j = sv_prediction_json(a->name, e->class_name, tops, a->outcome, a->error);
     int err = j ? im_json_print(j, stdout) : -ENOMEM;
 
     im_json_free(&j);
     return err;
 }
 
-static int print_text(const struct sv_evaluation *e, const struct answer *a)
+static int print_text(const struct sv_evaluation *e, const struct answer *a, uint32_t tops)
 {
     char *line = NULL;
     size_t n = 0;
@@ -55,9 +55,11 @@ static int print_text(const struct sv_evaluation *e, const struct answer *a)
     fprintf(out, "%s: ", a->name);
     if (a->error)
         fprintf(out, "error: %s", a->error);
-    for (uint32_t i = 0; a->outcome && i < e->tops; i++)
+    for (uint32_t i = 0; a->outcome && i < tops; i++)
         fprintf(out, "%s%s %.2f %%", i ? ", " : "", e->class_name[a->outcome->top[i].class],
                 100 * (double)a->outcome->top[i].probability);
+    if (a->outcome && tops == 0)
+        fputs("none", out);
     err = fclose(out) ? -ENOMEM : 0;
     if (err == 0 && (im_say(stdout, "%s", line) < 0 || fflush(stdout) != 0))
         err = -errno;
@@ -114,6 +116,7 @@ static void print_more(struct printer *p, bool all)
         const struct sv_input *in = &l->inputs->item[p->next];
         struct answer a = {.name = in->name};
         const bool has_record = in->path && read_record(p);
+        uint32_t tops;
 
         if (l->err < 0 || (in->path && !has_record && !all))
             return;
@@ -127,7 +130,8 @@ static void print_more(struct printer *p, bool all)
         else
             a.outcome = p->record;
         l->bad += a.error != NULL;
-        l->err = l->conf->json ? print_json(&p->names, &a) : print_text(&p->names, &a);
+        tops = a.outcome ? im_outcome_above(a.outcome, p->names.tops, l->conf->threshold) : 0;
+        l->err = l->conf->json ? print_json(&p->names, &a, tops) : print_text(&p->names, &a, tops);
     }
 }
 

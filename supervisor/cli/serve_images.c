@@ -139,6 +139,7 @@ static int open_all(struct serving *s, struct im_text *text)
     http.class_name = s->class_name;
     http.classes = s->classes;
     http.tops = im_outcome_tops(conf, s->classes);
+    http.threshold = conf->threshold;
     http.model = im_conf_choice(IM_KEY_model, conf->model);
     http.size = (uint32_t)im_conf_eval_image_size(conf);
     err = sv_http_open(&http, &s->mhd, s->fd, &s->http, text);

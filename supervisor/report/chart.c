@@ -24,7 +24,7 @@ struct curve {
     enum stroke stroke;           /* where there are several runs, and the colour is the run's */
 };
 
-enum { CURVES_MAX = 4 };
+enum { CURVES_MAX = 7 };
 
 struct metric {
     const char *name, *title, *y_label;
@@ -48,8 +48,11 @@ static const struct metric metrics[] = {
      {{"train_top1", "training top-1", "train", SV_PLOT_BLUE, 100, 0, DASHED},
       {"val_top1", "validation top-1", "val", SV_PLOT_ORANGE, 100, 0, SOLID},
       {"val_top5", "top-5", "top-5", SV_PLOT_GREEN, 100, 0, NOT_THERE},
-      {"ema_val_top1", "averaged weights", "ema", SV_PLOT_RED, 100, 0, FAINT}},
-     .curves = 4},
+      {"ema_val_top1", "averaged weights", "ema", SV_PLOT_RED, 100, 0, FAINT},
+      {"val_map", "validation mAP", "mAP", SV_PLOT_ORANGE, 100, 0, SOLID},
+      {"val_f1", "F1", "F1", SV_PLOT_GREEN, 100, 0, NOT_THERE},
+      {"ema_val_map", "mAP of averaged weights", "ema mAP", SV_PLOT_RED, 100, 0, FAINT}},
+     .curves = 7},
     {"lr",
      "Learning rate",
      "learning rate",

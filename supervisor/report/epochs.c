@@ -26,6 +26,10 @@ static const struct column columns[] = {
     {"val top1", "val_top1", 10, SHARE, 2, "best"},
     {"top5", "val_top5", 8, SHARE, 9, NULL},
     {"ema top1", "ema_val_top1", 10, SHARE, 4, "ema_best"},
+    {"val mAP", "val_map", 10, SHARE, 2, "best"},
+    {"F1", "val_f1", 8, SHARE, 6, NULL},
+    {"macro F1", "val_f1_macro", 10, SHARE, 9, NULL},
+    {"ema mAP", "ema_val_map", 10, SHARE, 4, "ema_best"},
     {"lr", "lr", 10, RATE, 5, NULL},
     {"img/s", "images_per_second", 8, PER_SECOND, 7, NULL},
     {"time", "seconds", 8, TIME, 8, NULL},
@@ -34,6 +38,10 @@ enum { COLUMNS = IM_COUNT(columns) };
 
 static bool is_wanted(const struct sv_epochs *e, const struct column *c)
 {
+    const bool several = strstr(c->key, "_map") || strstr(c->key, "_f1");
+
+    if (several != e->multi_label && (several || strstr(c->key, "_top")))
+        return false;
     if (c->best && strcmp(c->best, "ema_best") == 0)
         return e->has_averages;
     return !(strcmp(c->name, "top5") == 0 && e->few_classes);

@@ -11,6 +11,7 @@ struct sv_epochs {
     int columns;       /* of the terminal; 0: any number */
     bool has_averages; /* validation is made of them too */
     bool few_classes;  /* five or fewer: top-5 says nothing */
+    bool multi_label;  /* mAP and F1 in place of accuracies */
 };
 
 /* Both return the buffer. `epoch`: the event of metrics.jsonl; null where something was not measured. The row of an

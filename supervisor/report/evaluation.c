@@ -57,7 +57,7 @@ bool sv_evaluation_takes(const struct sv_evaluation *e, const struct im_outcome 
     for (uint32_t i = 0; i < e->tops; i++)
         if (r->top[i].class >= e->classes)
             return false;
-    return r->label >= 0 && (uint32_t)r->label < e->classes;
+    return e->multi_label || (r->label >= 0 && (uint32_t)r->label < e->classes);
 }
 
 static int read_records(struct sv_evaluation *e, const struct im_conf *conf, struct im_text *text)
@@ -82,6 +82,37 @@ static int read_records(struct sv_evaluation *e, const struct im_conf *conf, str
     return 0;
 }
 
+/* The trainer's lines "images,predicted,right,average_precision,f1,class", in the order of the classes. */
+static int read_class_scores(struct sv_evaluation *e, const char *run_dir, struct im_text *text)
+{
+    char *bytes = NULL, *rest = NULL;
+    uint32_t class = 0;
+    size_t n = 0;
+    int err = read_in(run_dir, "class_scores.csv", NAMES_BYTES_MAX, &bytes, &n, text);
+
+    if (err < 0)
+        return err;
+    e->count = calloc((size_t)e->classes + 1, sizeof *e->count);
+    e->precision = calloc((size_t)e->classes + 1, sizeof *e->precision);
+    if (!e->count || !e->precision)
+        err = -ENOMEM;
+    for (char *line = strtok_r(bytes, "\n", &rest); line && err == 0 && class < e->classes;
+         line = strtok_r(NULL, "\n", &rest)) {
+        struct sv_class_counts c;
+        double precision = (double)NAN;
+
+        if (sscanf(line, "%" SCNu64 ",%" SCNu64 ",%" SCNu64 ",%lf", &c.support, &c.predicted, &c.correct,
+                   &precision) < 3)
+            continue; /* the heading */
+        e->count[class] = c;
+        e->precision[class ++] = c.support > 0 ? precision : (double)NAN;
+    }
+    free(bytes);
+    if (err == 0 && class < e->classes)
+        err = im_fail(text, -EBADMSG, "%.300s/class_scores.csv lacks classes", run_dir);
+    return err;
+}
+
 int sv_evaluation_read_names(struct sv_evaluation *e, const struct im_conf *conf, struct im_text *text)
 {
     uint64_t classes = 0;
@@ -100,6 +131,7 @@ int sv_evaluation_read_names(struct sv_evaluation *e, const struct im_conf *conf
     e->classes = (uint32_t)classes;
     e->tops = im_outcome_tops(conf, e->classes);
     e->record_bytes = im_outcome_bytes(e->tops);
+    e->multi_label = conf->multi_label;
     return 0;
 }
 
@@ -107,6 +139,8 @@ int sv_evaluation_read(struct sv_evaluation *e, const struct im_conf *conf, stru
 {
     int err = sv_evaluation_read_names(e, conf, text);
 
+    if (err == 0 && e->multi_label && !conf->image_list[0])
+        err = read_class_scores(e, conf->run_dir, text);
     return err < 0 ? err : read_records(e, conf, text);
 }
 
@@ -118,6 +152,7 @@ void sv_evaluation_fini(struct sv_evaluation *e)
     free(e->name);
     free(e->class_name);
     free(e->count);
+    free(e->precision);
     free(e->confusion);
     free(e->worst);
     *e = (struct sv_evaluation){0};
@@ -188,10 +223,13 @@ int sv_evaluation_count(struct sv_evaluation *e, uint64_t worsts)
 {
     const size_t classes = e->classes;
 
-    e->count = calloc(classes + 1, sizeof *e->count);
-    if (classes <= SV_CONFUSION_CLASSES_MAX)
+    const bool confuses = !e->multi_label && classes <= SV_CONFUSION_CLASSES_MAX;
+
+    if (!e->count)
+        e->count = calloc(classes + 1, sizeof *e->count);
+    if (confuses)
         e->confusion = calloc(classes * classes + 1, sizeof *e->confusion);
-    if (!e->count || (classes <= SV_CONFUSION_CLASSES_MAX && !e->confusion))
+    if (!e->count || (confuses && !e->confusion))
         return -ENOMEM;
     for (uint64_t i = 0; i < e->images; i++) {
         const struct im_outcome *r = sv_evaluation_at(e, i);
@@ -200,6 +238,8 @@ int sv_evaluation_count(struct sv_evaluation *e, uint64_t worsts)
             e->missing++;
         else if (r->verdict != 0)
             e->unusable++;
+        else if (e->multi_label)
+            e->valid++, e->loss += r->loss;
         else
             count_image(e, r);
     }

@@ -33,6 +33,8 @@ struct sv_evaluation {
     uint64_t valid, unusable, missing; /* usable images; others with a verdict; images without a record */
     uint64_t top1, top5;
     double loss;                   /* summed */
+    bool multi_label;              /* images have several labels: no confusion, no calibration */
+    double *precision;             /* [classes] average precision, NaN without an image; with multi_label */
     struct sv_class_counts *count; /* [classes] */
     uint32_t *confusion;           /* [classes][classes], true class first; NULL: too many classes */
     struct sv_calibration_bin bin[SV_ECE_BINS];

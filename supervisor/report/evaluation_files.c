@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,8 @@ static struct im_json *classes_json(const struct sv_evaluation *e)
         im_json_set_real(j, "precision", sv_precision(&e->count[k]));
         im_json_set_real(j, "recall", sv_recall(&e->count[k]));
         im_json_set_real(j, "f1", sv_f1(&e->count[k]));
+        if (e->precision)
+            im_json_set_real(j, "average_precision", e->precision[k]);
         im_json_append(list, j);
     }
     return list;
@@ -79,6 +82,12 @@ static struct im_json *worst_json(const struct sv_evaluation *e)
         struct im_json *j = im_json_object();
 
         im_json_set_str(j, "name", e->name[e->worst[i]]);
+        if (e->multi_label) {
+            im_json_set_int(j, "wrong_labels", r->rank);
+            im_json_set_real(j, "loss", r->loss);
+            im_json_append(list, j);
+            continue;
+        }
         im_json_set_str(j, "class", e->class_name[r->label]);
         im_json_set_real(j, "probability", (double)r->probability);
         im_json_set_str(j, "predicted", e->class_name[r->top[0].class]);
@@ -111,24 +120,29 @@ void sv_evaluation_add_json(const struct sv_evaluation *e, struct im_json *j)
 {
     im_json_set_int(j, "images", (int64_t)e->images);
     im_json_set_int(j, "evaluated", (int64_t)e->valid);
-    im_json_set_real(j, "ece", sv_evaluation_ece(e));
+    if (!e->multi_label)
+        im_json_set_real(j, "ece", sv_evaluation_ece(e));
     im_json_set(j, "macro", averages_json(e, false));
     im_json_set(j, "weighted", averages_json(e, true));
     im_json_set(j, "classes", classes_json(e));
-    im_json_set(j, "calibration", bins_json(e));
+    if (!e->multi_label)
+        im_json_set(j, "calibration", bins_json(e));
     im_json_set(j, "worst", worst_json(e));
     im_json_set(j, "unusable", unusable_json(e));
 }
 
 static void write_classes(const struct sv_evaluation *e, FILE *out)
 {
-    fputs("class,support,predicted,precision,recall,f1\n", out);
+    fprintf(out, "class,support,predicted,precision,recall,f1%s\n", e->precision ? ",average_precision" : "");
     for (uint32_t k = 0; k < e->classes; k++) {
         const struct sv_class_counts *c = &e->count[k];
 
         put_quoted(out, e->class_name[k]);
-        fprintf(out, ",%" PRIu64 ",%" PRIu64 ",%.6f,%.6f,%.6f\n", c->support, c->predicted, sv_precision(c),
+        fprintf(out, ",%" PRIu64 ",%" PRIu64 ",%.6f,%.6f,%.6f", c->support, c->predicted, sv_precision(c),
                 sv_recall(c), sv_f1(c));
+        if (e->precision)
+            fprintf(out, isnan(e->precision[k]) ? "," : ",%.6f", e->precision[k]);
+        fputc('\n', out);
     }
 }
 
@@ -149,6 +163,24 @@ static void write_images(const struct sv_evaluation *e, FILE *out)
         put_quoted(out, e->class_name[r->top[0].class]);
         fprintf(out, ",%.9g,%.9g,%u,%.17g,ok\n", (double)r->top[0].probability, (double)r->probability,
                 r->rank + 1, r->loss);
+    }
+}
+
+/* Of images with several labels: how many are taken wrongly at 0.5, and the likeliest. */
+static void write_several(const struct sv_evaluation *e, FILE *out)
+{
+    fputs("image,wrong_labels,likeliest,probability,loss,verdict\n", out);
+    for (uint64_t i = 0; i < e->images; i++) {
+        const struct im_outcome *r = sv_evaluation_at(e, i);
+
+        put_quoted(out, e->name[i]);
+        if (r->sample_plus_1 == 0 || r->verdict != 0) {
+            fprintf(out, ",,,,,%s\n", r->sample_plus_1 ? im_verdict_name(r->verdict) : "missing");
+            continue;
+        }
+        fprintf(out, ",%u,", r->rank);
+        put_quoted(out, e->class_name[r->top[0].class]);
+        fprintf(out, ",%.9g,%.17g,ok\n", (double)r->top[0].probability, r->loss);
     }
 }
 
@@ -234,7 +266,7 @@ int sv_evaluation_write(const struct sv_evaluation *e, const struct im_json *ans
     if (err == 0)
         err = write_file(e, write_classes, folder, "classes.csv", text);
     if (err == 0)
-        err = write_file(e, write_images, folder, "images.csv", text);
+        err = write_file(e, e->multi_label ? write_several : write_images, folder, "images.csv", text);
     if (err < 0 || !e->confusion)
         return err;
     err = write_file(e, write_confusion, folder, "confusion.csv", text);

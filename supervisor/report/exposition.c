@@ -204,6 +204,24 @@ static void write_accuracy(FILE *f, const struct im_json *status)
     }
 }
 
+/* Of images with several labels. */
+static void write_several(FILE *f, const struct im_json *status)
+{
+    static const struct family families[] = {
+        {"val_map", "validation_map_ratio", "gauge", "Mean average precision of the last validation."},
+        {"val_f1", "validation_f1_ratio", "gauge", "F1 over all labels of the last validation."}};
+
+    for (size_t i = 0; i < IM_COUNT(families); i++) {
+        const double v = im_json_real_or(status, families[i].key, (double)NAN);
+
+        if (!isfinite(v))
+            continue;
+        begin(f, &families[i]);
+        fprintf(f, "imsuper_%s", families[i].name);
+        put_value(f, v);
+    }
+}
+
 static void write_info(FILE *f, const struct im_json *status)
 {
     static const struct family build = {"", "build_info", "gauge", "Version."};
@@ -236,6 +254,7 @@ char *sv_exposition(const struct im_json *status)
     write_info(f, status);
     write_numbers(f, status);
     write_accuracy(f, status);
+    write_several(f, status);
     write_stages(f, status);
     write_roles(f, status, &samples);
     write_roles(f, status, &bytes);

@@ -62,7 +62,9 @@ static void write_head(struct page *p)
     sv_page_put(p->f, p->run.name);
     fputs("</h1>\n<p class=\"dim\">", p->f);
     sv_page_put(p->f, option(p, "model"));
-    fputs(" on ", p->f);
+    fputs(", amp ", p->f);
+    sv_page_put(p->f, option(p, "amp"));
+    fputs(", on ", p->f);
     sv_page_put(p->f, option(p, "data-dir"));
     fprintf(p->f, ", %zu of ", h->epochs);
     sv_page_put(p->f, option(p, "epochs"));
@@ -142,6 +144,10 @@ static const struct {
     {"train loss", "train_loss", "%.4f", 1},
     {"train top-1", "train_top1", "%.2f", 100},
     {"val loss", "val_loss", "%.4f", 1},
+    {"val mAP", "val_map", "%.2f", 100},
+    {"val F1", "val_f1", "%.2f", 100},
+    {"val macro F1", "val_f1_macro", "%.2f", 100},
+    {"ema mAP", "ema_val_map", "%.2f", 100},
     {"val top-1", "val_top1", "%.2f", 100},
     {"val top-5", "val_top5", "%.2f", 100},
     {"ema loss", "ema_val_loss", "%.4f", 1},
@@ -161,7 +167,7 @@ static bool has_value(const double *v, size_t n)
 
 static size_t best_epoch(const struct sv_history *h)
 {
-    const double *v = sv_history_column(h, "val_top1");
+    const double *map = sv_history_column(h, "val_map"), *v = map ? map : sv_history_column(h, "val_top1");
     size_t best = SIZE_MAX;
 
     for (size_t i = 0; v && i < h->epochs; i++)

@@ -188,10 +188,10 @@ void sv_rundir_discard(const char *run_dir, struct sv_rundir_lock *lock)
 {
     /* What a start makes before its first step. A name that is not here stays, and with it the folder. */
     static const char *const files[] = {
-        "data.index",        "subset.txt",     "left_out.txt",    "classes.txt",       "class_weights.txt",
-        ".config.yaml.next", ".env.json.next", "metrics.jsonl",   "stages.jsonl",      "summary.csv",
-        "events.jsonl",      "log.txt",        "training_log.md", "training_log.json", "report.html",
-        "on-event.log",      LOCK_NAME};
+        "data.index",     "subset.txt",        "left_out.txt",   "classes.txt",     "class_weights.txt",
+        "label_sets.bin", ".config.yaml.next", ".env.json.next", "metrics.jsonl",   "stages.jsonl",
+        "summary.csv",    "events.jsonl",      "log.txt",        "training_log.md", "training_log.json",
+        "report.html",    "on-event.log",      LOCK_NAME};
     char path[PATH_MAX];
 
     snprintf(path, sizeof path, "%s/" SECOND_LOCK_NAME, run_dir);
@@ -324,10 +324,14 @@ void sv_rundir_done(const char *run_dir, struct sv_done *ret)
 {
     struct im_json *done = read_done(run_dir);
 
-    *ret = (struct sv_done){.epochs = im_json_int_or(done, "epochs", 0),
-                            .best_epoch = im_json_int_or(done, "stopped_early_best_epoch", 0),
-                            .top1 = im_json_real_or(done, "best_val_top1", -1),
-                            .average = im_json_real_or(done, "best_ema_val_top1", -1)};
+    const bool several = im_json_get(done, "best_val_map") != NULL;
+
+    *ret = (struct sv_done){
+        .multi_label = several,
+        .epochs = im_json_int_or(done, "epochs", 0),
+        .best_epoch = im_json_int_or(done, "stopped_early_best_epoch", 0),
+        .top1 = im_json_real_or(done, several ? "best_val_map" : "best_val_top1", -1),
+        .average = im_json_real_or(done, several ? "best_ema_val_map" : "best_ema_val_top1", -1)};
     im_json_free(&done);
 }
 

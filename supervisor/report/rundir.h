@@ -40,6 +40,7 @@ int64_t sv_rundir_done_epochs(const char *run_dir);
 struct sv_done {
     int64_t epochs;     /* 0: it is not finished */
     int64_t best_epoch; /* of a run that --early-stop ended: its best one; 0: it has all its epochs */
+    bool multi_label;   /* top1 and average are mAP */
     double top1,
         average; /* best validation accuracy (0 .. 1) of the weights, and of their averages; negative: none */
 };

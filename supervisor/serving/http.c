@@ -275,7 +275,9 @@ static enum MHD_Result finish_upload(struct upload *u, struct MHD_Connection *c)
         status = MHD_HTTP_UNPROCESSABLE_CONTENT;
         error = im_verdict_sentence(a.verdict);
     }
-    j = sv_prediction_json(u->name, config->class_name, config->tops, a.outcome, error);
+    j = sv_prediction_json(u->name, config->class_name,
+                           a.outcome ? im_outcome_above(a.outcome, config->tops, config->threshold) : 0,
+                           a.outcome, error);
     free(a.outcome);
     return send_json(u->h, c, status, j, NULL);
 }

@@ -16,6 +16,7 @@ struct sv_http_config {
     struct sv_service *service;
     const char *const *class_name;
     uint32_t classes, tops;
+    double threshold; /* of probabilities; lower ones are not given */
     const char *model;
     uint32_t size;   /* of the network's images */
     size_t body_max; /* bytes of an image */

@@ -55,7 +55,7 @@ static void draw_numbers(const struct sv_top_screen *s, struct sv_canvas *c, int
     const double loss = im_json_real_or(j, "loss", (double)NAN), eta = im_json_real_or(j, "eta_seconds", -1),
                  top1 = im_json_real_or(j, "val_top1", (double)NAN), mfu = im_json_real_or(j, "mfu", 0);
     const struct im_json *cache = im_json_get(j, "cache");
-    char part[8][64] = {""}, number[24];
+    char part[9][64] = {""}, number[24];
     int column = 0;
 
     if (!isnan(loss))
@@ -67,7 +67,9 @@ static void draw_numbers(const struct sv_top_screen *s, struct sv_canvas *c, int
     snprintf(part[3], sizeof part[3], "limited by %.20s", im_json_str_or(j, "limited_by", "?"));
     if (!isnan(loss))
         snprintf(part[4], sizeof part[4], "lr %.4g", im_json_real_or(j, "lr", 0));
-    if (!isnan(top1))
+    if (im_json_get(j, "val_map"))
+        snprintf(part[5], sizeof part[5], "val mAP %.2f%%", 100 * im_json_real_or(j, "val_map", (double)NAN));
+    else if (!isnan(top1))
         snprintf(part[5], sizeof part[5], "val top1 %.2f%%", 100 * top1);
     if (mfu > 0)
         snprintf(part[6], sizeof part[6], "mfu %.0f%%", 100 * mfu);
@@ -78,6 +80,8 @@ static void draw_numbers(const struct sv_top_screen *s, struct sv_canvas *c, int
         snprintf(part[7], sizeof part[7], "cache %.0f%%, %.1f MB/s", all > 0 ? 100 * hits / all : 0.0,
                  im_json_real_or(cache, "bytes_per_second", 0) / 1e6);
     }
+    if (im_json_get(j, "amp"))
+        snprintf(part[8], sizeof part[8], "amp %.20s", im_json_str_or(j, "amp", "?"));
     for (size_t i = 0; i < IM_COUNT(part); i++) {
         const int width = (int)strlen(part[i]);
 

@@ -389,7 +389,8 @@ int sv_top_draw_events(const struct sv_top_screen *s, struct sv_canvas *c, int r
 int sv_top_draw_epochs(const struct sv_top_screen *s, struct sv_canvas *c, int row, int rows)
 {
     const struct sv_top_run *r = s->run;
-    const struct sv_epochs table = {.columns = c->columns + 1, .has_averages = r->has_averages};
+    const struct sv_epochs table = {
+        .columns = c->columns + 1, .has_averages = r->has_averages, .multi_label = r->multi_label};
     const int count = (int)im_json_count(r->epochs), shown = rows - 1 < count ? rows - 1 : count;
     char line[256];
 

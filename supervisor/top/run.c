@@ -93,7 +93,8 @@ void sv_top_read_epochs(struct sv_top_run *r)
 {
     static const char *const keys[] = {"epoch",    "image_size",        "train_loss", "train_top1",
                                        "val_loss", "val_top1",          "val_top5",   "ema_val_top1",
-                                       "lr",       "images_per_second", "seconds"};
+                                       "lr",       "images_per_second", "seconds",    "val_map",
+                                       "val_f1",   "val_f1_macro",      "ema_val_map"};
     struct im_json *list = im_json_array();
     struct sv_history h = {0};
     const double *top1;
@@ -102,7 +103,8 @@ void sv_top_read_epochs(struct sv_top_run *r)
     im_json_free(&r->epochs);
     if (sv_history_load(&h, r->run_dir, NULL) < 0)
         h.epochs = 0;
-    top1 = sv_history_column(&h, "val_top1");
+    r->multi_label = sv_history_column(&h, "val_map") != NULL;
+    top1 = sv_history_column(&h, r->multi_label ? "val_map" : "val_top1");
     for (size_t i = 0; i < h.epochs; i++) {
         struct im_json *j = im_json_object();
 
@@ -114,7 +116,8 @@ void sv_top_read_epochs(struct sv_top_run *r)
         }
         im_json_set_bool(j, "best", top1 && top1[i] > best);
         best = top1 ? fmax(best, top1[i]) : best;
-        r->has_averages |= isfinite(im_json_real_or(j, "ema_val_top1", (double)NAN));
+        r->has_averages |= isfinite(im_json_real_or(j, "ema_val_top1", (double)NAN)) ||
+                           isfinite(im_json_real_or(j, "ema_val_map", (double)NAN));
         im_json_append(list, j);
     }
     sv_history_free(&h);

@@ -41,7 +41,7 @@ struct sv_top_run {
     struct sv_top_event event[SV_TOP_EVENTS]; /* the newest last */
     int events;
     struct im_json *epochs; /* of a run that does not answer: its epochs (report/epochs.h); owned */
-    bool has_averages;
+    bool has_averages, multi_label;
 };
 
 /* Takes an answer, which is the run's then. */

@@ -78,13 +78,34 @@ case_lists() {
   grep -q '"index":1' < <("$BIN/imsuper" gpus --json) || fail "the JSON lacks a GPU"
 }
 
+# The module computes on the CPU, which is slow in bf16 and cannot do fp16: what is chosen is what counts.
+case_amp() {
+  install_programs module
+  launch --gpus 1 --epochs 3 --batch-size 8
+  wait_step 2
+  must_say "amp     bf16: compute capability 9.0 has bf16 (auto; --amp none for fp32)"
+  status_json | grep -q '"amp": *"bf16"' || fail "status does not say the type"
+  send INT
+  finish 75
+  grep -q '^amp: bf16' "$RUN/config.yaml" || fail "config.yaml does not say the type"
+  FAKE_GPU_SM=75 start 2 --gpus 1 --epochs 3 --batch-size 8
+  must_say "and bf16 needs 8.0; use --amp fp16"
+  start 0 --backend onednn --gpus 0 --epochs 1 --batch-size 8
+  must_say "amp     bf16, as this run began"
+  rm -r "$RUN"
+  FAKE_GPU_SM=70 start 0 --gpus 1 --epochs 1 --dry-run
+  must_say "amp     fp16 with loss scaling: compute capability 7.0 lacks bf16"
+  refused 2 "CPUs compute in fp32" --gpus 0 --fp16
+}
+
 # Two trainers, one a GPU; the same bits as two ranks on the CPU, for here they compute there.
 case_two() {
   install_programs module
   start 0 --backend onednn --ranks 2 --batch-size 8 --epochs 4
   mv "$T/w" "$T/cpu"
   FAULTS=$PACE # long enough for two looks at the GPU, which are a second apart
-  start 0 --gpus auto --batch-size 8 --epochs 4
+  start 0 --gpus auto --batch-size 8 --epochs 4 --amp none
+  must_say "amp     tf32, as --amp none says"
   must_say "device  2 x NVIDIA H200 (140.0 GiB): GPU 0, 1; CUDA 13.0, driver for 13.0"
   must_say "cores   trainers "
   must_balance
@@ -152,7 +173,7 @@ case_places() {
 # The real backend, on a GPU that is the processor: a run in one piece, one whose trainer is killed half way, and one whose
 # trainer is killed when it has given a batch back in the middle of its step.
 case_emulated() {
-  local flags=(--gpus 1 --epochs 1 --image-size 8 --subset --subset-size 96 --snapshot-steps 2)
+  local flags=(--gpus 1 --amp none --epochs 1 --image-size 8 --subset --subset-size 96 --snapshot-steps 2)
   install_emulated
   start 0 "${flags[@]}"
   must_balance

@@ -29,7 +29,8 @@ static size_t use(const struct rd_index *index)
         uint64_t count = rd_index_count(index, (enum im_split)split);
 
         for (uint64_t id = 0; id < count; id++) {
-            sum += strlen(rd_index_class(index, rd_index_label(index, (enum im_split)split, id)));
+            sum += strlen(rd_index_label_text(index, rd_index_label(index, (enum im_split)split, id), path,
+                                              sizeof path));
             sum += rd_index_path(index, (enum im_split)split, id, path, sizeof path) > 0 ? strlen(path) : 0;
             if (rd_index_source(index, (enum im_split)split, id, &source, path, sizeof path) > 0)
                 sum += strlen(path) + (size_t)(source.offset + source.bytes);

@@ -6,7 +6,7 @@
 
 #include "ipc/base/err.h"
 #include "reader/dataset/csv.h"
-#include "reader/dataset/table.h"
+#include "reader/dataset/table_labels.h"
 
 static char *copy(const uint8_t *bytes, size_t n)
 {
@@ -41,25 +41,35 @@ static void read_rows(const uint8_t *bytes, size_t n)
     rd_csv_fini(&csv);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
+static void read_table(const uint8_t *bytes, size_t n, bool multi_label)
 {
     struct im_text text = {""};
     struct rd_table table;
+    char label[RD_LABEL_BYTES];
     size_t sum = 0;
 
-    read_rows(bytes, n);
-    if (rd_table_take(copy(bytes, n), n, "a table", UINT64_MAX, &table, &text) < 0) {
+    if (rd_table_take(copy(bytes, n), n, "a table", UINT64_MAX, multi_label, &table, &text) < 0) {
         im_assert(text.s[0]);
-        return 0;
+        return;
     }
     im_assert(table.count > 0);
     for (uint64_t i = 0; i < table.count; i++) {
         const char *file = rd_table_string(&table, table.rows[i].file);
+        const char *class = rd_table_string(&table, table.rows[i].class);
 
-        im_assert(*file && *rd_table_string(&table, table.rows[i].class));
-        sum += strlen(file) + strlen(rd_table_string(&table, table.rows[i].class));
+        im_assert(*file && (multi_label || *class));
+        sum += strlen(file) + (multi_label ? 0 : strlen(class));
+        while (multi_label && rd_table_next_label(&class, label))
+            im_assert(*label);
     }
     im_assert(sum <= 300 * (n + 1));
     rd_table_fini(&table);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
+{
+    read_rows(bytes, n);
+    read_table(bytes, n, false);
+    read_table(bytes, n, true);
     return 0;
 }

@@ -88,7 +88,13 @@ struct tr_loss {
     bool sums_classes;
     const float
         *weights; /* CE: w of each class, in the backend's memory; then the loss is -sum_k w_k q_k log p_k and
-                             its gradient p sum_k w_k q_k - w q; NULL: all 1 */
+                             its gradient p sum_k w_k q_k - w q; BCE with sets, as pos_weight of torch: the loss
+                             is -w q log s - (1 - q) log(1 - s), its gradient (1 + (w - 1) q) s - w q; NULL: all 1 */
+    const uint32_t
+        *sets; /* BCE: a label is the place of a set of classes, a bit for each in set_words words, in the
+                             backend's memory; q_k is 1 for all that it holds. Evaluation has BCE too then, and
+                             the tally no top1 and top5. NULL: a label is a class */
+    int set_words, set_count;
 };
 
 /* One op, without any notion of layout. */

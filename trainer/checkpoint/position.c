@@ -65,6 +65,11 @@ double tr_top5(const struct tr_sums *sums)
     return mean_share((double)sums->top5, sums->valid);
 }
 
+double tr_accuracy(const struct tr_sums *sums)
+{
+    return sums->multi.known ? sums->multi.map : tr_top1(sums);
+}
+
 static void add_u64(struct tr_position_text *t, const char *key, uint64_t value)
 {
     t->key[t->count] = key;
@@ -108,6 +113,10 @@ static void add_conditions(struct tr_position_text *t, const struct im_conf *con
     add_choice(t, IM_KEY_loss_scale, conf->loss_scale);
     t->key[t->count] = "ema"; /* the flag's spelling */
     snprintf(t->value[t->count++], sizeof t->value[0], "%.9g", conf->ema);
+    if (conf->multi_label) {
+        t->key[t->count] = im_conf_name(IM_KEY_multi_label);
+        snprintf(t->value[t->count++], sizeof t->value[0], "true");
+    }
     t->key[t->count] = "index-hash";
     snprintf(t->value[t->count++], sizeof t->value[0], "%.60s", conf->index_hash);
 }

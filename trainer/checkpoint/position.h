@@ -15,10 +15,18 @@
 struct tr_safetensors;
 struct tr_pair;
 
+/* Of a validation of images with several labels. */
+struct tr_multi_scores {
+    bool known; /* at its end */
+    double map; /* mean over the classes of the average precision */
+    double f1, f1_macro;
+};
+
 /* Sums over the batches of a pass so far. */
 struct tr_sums {
     double loss;
     uint64_t valid, top1, top5;
+    struct tr_multi_scores multi; /* of no checkpoint: known between a pass's end and its epoch's */
 };
 
 /* The weights that are validated. The averages exist with --ema. */
@@ -39,7 +47,7 @@ struct tr_position {
     struct tr_sums ema;                  /* of its validation with averaged weights */
     struct tr_groups groups;             /* trained in the last step, and since when */
     double train_seconds, epoch_seconds; /* of the current epoch, by earlier processes too */
-    double best_top1[TR_WEIGHTS];        /* of validation; -1: none yet */
+    double best_top1[TR_WEIGHTS];        /* of validation, or mAP; -1: none yet */
     uint32_t stop_epoch;                 /* with --early-stop: finished epochs when validation was best, */
     uint32_t stop_seen;                  /* ... and at the last validation */
     double stop_best;                    /* ... and how good: the accuracy, or the loss below 0 */
@@ -55,6 +63,9 @@ void tr_sums_add(struct tr_sums *sums, const struct tr_tally *tally);
 double tr_mean_loss(const struct tr_sums *sums);
 double tr_top1(const struct tr_sums *sums);
 double tr_top5(const struct tr_sums *sums);
+
+/* What the best epoch is chosen by: top-1, or mAP. */
+double tr_accuracy(const struct tr_sums *sums);
 
 /* The position and the options that it depends on, as checkpoint metadata. The object owns the text. The
  * batch is written as (epoch, split, step), which stays valid when the plan gets more epochs. */

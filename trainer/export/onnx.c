@@ -242,7 +242,8 @@ static const char *add_layer(struct graph *g, int i)
     case TR_OP_DROPPATH: /* all pass */
         return g->value[l->in[0]];
     case TR_OP_LOSS:
-        node = tr_onnx_add(g->o, "Softmax", "probabilities", IN(g->value[l->in[0]]));
+        node = tr_onnx_add(g->o, g->s->conf.multi_label ? "Sigmoid" : "Softmax", "probabilities",
+                           IN(g->value[l->in[0]]));
         tr_onnx_set_int(g->o, node, "axis", 1);
         return "probabilities";
     }
@@ -286,6 +287,10 @@ static void add_metadata(struct graph *g, enum tr_onnx_start start)
     tr_onnx_metadata(g->o, "eval-resize", number);
     tr_onnx_metadata(g->o, "input", start == TR_ONNX_PIXELS ? "uint8" : "float");
     tr_onnx_metadata(g->o, "fold-bn", g->fold ? "true" : "false");
+    if (s->conf.multi_label) {
+        tr_onnx_metadata(g->o, im_conf_name(IM_KEY_multi_label), "true");
+        tr_onnx_metadata(g->o, "probabilities", "sigmoid: each class by itself");
+    }
     if (classes)
         tr_onnx_metadata(g->o, TR_CLASSES_KEY, classes);
     free(classes);

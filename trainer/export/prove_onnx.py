@@ -18,6 +18,10 @@ def softmax(x):
     return e / e.sum()
 
 
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x.astype(np.float64)))
+
+
 def images(stream, classes):
     while head := stream.read(8):
         width, height = struct.unpack("=II", head)
@@ -27,6 +31,8 @@ def images(stream, classes):
 
 def compare(path, kind, classes, mean, std):
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    several = session.get_modelmeta().custom_metadata_map.get("multi-label") == "true"
+    probabilities = sigmoid if several else softmax
     mean, std = (np.array([float(v) for v in t.split(",")]) for t in (mean, std))
     found = {"images": 0, "same_top1": 0, "max_logit_difference": 0.0, "max_probability_difference": 0.0, "largest_logit": 0.0}
     for pixels, ours in images(sys.stdin.buffer, int(classes)):
@@ -38,7 +44,7 @@ def compare(path, kind, classes, mean, std):
         found["images"] += 1
         found["same_top1"] += int(theirs.argmax() == ours.argmax())
         for key, value in (("max_logit_difference", np.abs(theirs - ours).max()), ("largest_logit", np.abs(ours).max()),
-                           ("max_probability_difference", np.abs(p - softmax(ours)).max())):
+                           ("max_probability_difference", np.abs(p - probabilities(ours)).max())):
             found[key] = max(found[key], float(value))
     return found
 

@@ -59,6 +59,8 @@ int tr_state_dict_write(const char *path, const struct tr_source *s, enum tr_hea
     snprintf(resize, sizeof resize, "%u", s->resize);
     if (classes)
         pairs[pair_count++] = (struct tr_pair){TR_CLASSES_KEY, classes};
+    if (s->conf.multi_label)
+        pairs[pair_count++] = (struct tr_pair){im_conf_name(IM_KEY_multi_label), "true"};
     if (made_of)
         pairs[pair_count++] = (struct tr_pair){"made-of", made_of};
     im_assert(pair_count <= IM_COUNT(pairs));

@@ -81,7 +81,7 @@ static void describe_op(struct tr_graph *g, int i)
                          .frozen = training && fused->frozen,
                          .synced = training && c->bn_sync && tr_fused_syncs(fused),
                          .weight_id = l->tensor};
-    if (l->kind == TR_OP_LOSS && c->training)
+    if (l->kind == TR_OP_LOSS && (c->training || c->loss.sets))
         op->loss = c->loss;
     if (l->kind == TR_OP_INPUT) {
         op->x = op->y = (struct tr_shape){n, 3, c->size, c->size};

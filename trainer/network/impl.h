@@ -42,6 +42,7 @@ struct tr_network {
     float mean[3], std[3];
     struct tr_loss loss; /* its weights are this network's */
     float *class_weights;
+    uint32_t *label_sets;
     enum im_optimizer optimizer;
     bool muon;
     bool accumulates, averages;

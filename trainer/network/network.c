@@ -63,6 +63,23 @@ static int copy_class_weights(struct tr_network *net, const float *weights, stru
     return err < 0 ? im_fail(text, err, "no memory for the weights of the classes") : 0;
 }
 
+static size_t label_sets_bytes(const struct tr_network *net)
+{
+    return (size_t)net->loss.set_count * (size_t)net->loss.set_words * sizeof(uint32_t);
+}
+
+static int copy_label_sets(struct tr_network *net, const uint32_t *sets, struct im_text *text)
+{
+    void *buffer = NULL;
+    int err = net->ops->buffer_new(net->backend, label_sets_bytes(net), &buffer);
+
+    net->label_sets = buffer;
+    if (err == 0)
+        err = net->ops->copy_in(net->backend, buffer, sets, label_sets_bytes(net));
+    net->loss.sets = net->label_sets;
+    return err < 0 ? im_fail(text, err, "no memory for the sets of labels") : 0;
+}
+
 int tr_network_new(const struct tr_network_config *config, struct tr_network **ret_network,
                    struct im_text *text)
 {
@@ -83,6 +100,7 @@ int tr_network_new(const struct tr_network_config *config, struct tr_network **r
     }
     net->loss = config->loss;
     net->loss.weights = NULL;
+    net->loss.sets = NULL;
     net->optimizer = config->optimizer;
     net->muon = config->muon;
     net->accumulates = config->accumulates;
@@ -118,6 +136,8 @@ int tr_network_new(const struct tr_network_config *config, struct tr_network **r
     err = init_arenas(net, config->seed, text);
     if (err == 0 && config->loss.weights)
         err = copy_class_weights(net, config->loss.weights, text);
+    if (err == 0 && config->loss.sets)
+        err = copy_label_sets(net, config->loss.sets, text);
     if (err == 0)
         err = tr_network_train(net, &config->groups, text);
     if (err < 0)
@@ -146,6 +166,7 @@ void tr_network_free(struct tr_network *net)
                                       tr_network_floats(net, (enum tr_arena)i) * sizeof(float));
         net->ops->buffer_free(net->backend, net->values, net->value_bytes);
         net->ops->buffer_free(net->backend, net->class_weights, class_weights_bytes(net));
+        net->ops->buffer_free(net->backend, net->label_sets, label_sets_bytes(net));
         net->ops->close(net->backend);
     }
     free(net->buckets);
@@ -188,12 +209,14 @@ struct tr_graph_memory tr_network_memory(const struct tr_network *net)
 
 int tr_network_check_labels(const struct tr_network *net, const struct tr_batch *batch, struct im_text *text)
 {
+    const int labels = net->loss.sets ? net->loss.set_count : net->model->classes;
+
     for (int i = 0; i < batch->n; i++) {
         bool valid = !batch->valid || batch->valid[i];
 
-        if (valid && (batch->labels[i] < 0 || batch->labels[i] >= net->model->classes))
-            return im_fail(text, -EINVAL, "label %d of sample %d is outside the model's %d classes",
-                           batch->labels[i], i, net->model->classes);
+        if (valid && (batch->labels[i] < 0 || batch->labels[i] >= labels))
+            return im_fail(text, -EINVAL, "label %d of sample %d is outside the model's %d %s",
+                           batch->labels[i], i, labels, net->loss.sets ? "sets of classes" : "classes");
     }
     return 0;
 }

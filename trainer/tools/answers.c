@@ -89,7 +89,12 @@ static int evaluate(struct answers *a, uint32_t images, struct im_text *text)
         memset(o->record, 0, im_outcome_bytes(o->tops));
         o->record->sample_plus_1 = i + 1;
         o->record->label = -1;
-        tr_outcome_judge(o->logits + (size_t)i * o->classes, o->classes, -1, o->tops, o->shares, o->record);
+        if (o->is_multi)
+            tr_outcome_judge_set(o->logits + (size_t)i * o->classes, o->classes, NULL, -1, o->tops,
+                                 o->record);
+        else
+            tr_outcome_judge(o->logits + (size_t)i * o->classes, o->classes, -1, o->tops, o->shares,
+                             o->record);
         err = im_write_all(STDOUT_FILENO, o->record, im_outcome_bytes(o->tops));
     }
     return err;

@@ -20,6 +20,8 @@
 #include "ipc/base/json.h"
 #include "ipc/base/rng.h"
 #include "ipc/base/speedscope.h"
+#include "trainer/backends/cuda/device.h"
+#include "trainer/backends/cuda/module.h"
 #include "trainer/backends/cuda/plan_cache.h"
 #include "trainer/backends/step.h"
 #include "trainer/network_config.h"
@@ -80,10 +82,30 @@ static void lock(struct bench *b, size_t bytes)
         fprintf(stderr, "imsuper: the batch is not page-locked, and copied once more: %s\n", why.s);
 }
 
+/* --amp auto as a run on this GPU takes it. */
+static int choose_precision(struct im_conf *conf, struct im_text *text)
+{
+    const struct tr_cuda_table *module;
+    struct tr_gpu_properties gpu = {0};
+    int err;
+
+    if (conf->amp != IM_AMP_AUTO || conf->backend != IM_BACKEND_CUDA)
+        return 0;
+    err = tr_cuda_load(&module, text);
+    if (err == 0)
+        err = module->gpu_query(im_conf_gpu(conf, 0) >= 0 ? im_conf_gpu(conf, 0) : 0, &gpu, text);
+    conf->amp = (int32_t)im_conf_auto_amp(gpu.sm);
+    return err;
+}
+
 static int open_bench(struct bench *b, bool is_profile, struct im_text *text)
 {
-    int n = (int)b->conf.batch_size, size = (int)b->conf.image_size, err;
+    int n = (int)b->conf.batch_size, size = (int)b->conf.image_size;
+    int err = choose_precision(&b->conf, text);
     struct tr_network_config config;
+
+    if (err < 0)
+        return err;
 
     b->pixels = malloc((size_t)n * (size_t)size * (size_t)size * 3);
     b->labels = calloc((size_t)n, sizeof *b->labels);
@@ -204,7 +226,7 @@ static struct im_json *head(struct bench *b, const char *schema)
 
     im_json_set_str(j, "schema", schema);
     im_json_set_str(j, "model", im_conf_choice(IM_KEY_model, b->conf.model));
-    im_json_set_str(j, "amp", im_conf_choice(IM_KEY_amp, b->conf.amp));
+    im_json_set_str(j, "amp", im_conf_choice(IM_KEY_amp, (int32_t)im_conf_amp(&b->conf)));
     im_json_set_int(j, "image_size", b->batch.size);
     im_json_set_int(j, "batch_size", b->batch.n);
     im_json_set_int(j, "threads", b->conf.trainer_threads);
@@ -236,7 +258,7 @@ static void print_head(struct bench *b)
 
     printf("%s, %d images of %d px a step, --amp %s, random pixels\n",
            im_conf_choice(IM_KEY_model, b->conf.model), b->batch.n, b->batch.size,
-           im_conf_choice(IM_KEY_amp, b->conf.amp));
+           im_conf_choice(IM_KEY_amp, (int32_t)im_conf_amp(&b->conf)));
     if (precision_warning)
         printf("%s\n", precision_warning);
     printf("%.1f images/s", median(b->rates, rounds));

@@ -80,7 +80,7 @@ static int plan(struct table *t, bool training, struct tr_graph **ret_graph, str
                                      .size = (int)t->conf.image_size,
                                      .training = training,
                                      .std = {1, 1, 1},
-                                     .precision = (enum imk_dtype)t->conf.amp};
+                                     .precision = (enum imk_dtype)im_conf_amp(&t->conf)};
 
     return tr_graph_new(&config, ret_graph, text);
 }
@@ -142,7 +142,7 @@ static void print_table(const struct table *t)
            (int)t->conf.image_size, m->classes, im_conf_choice(IM_KEY_stem, (int32_t)m->stem),
            im_conf_choice(IM_KEY_head, (int32_t)m->head),
            im_conf_choice(IM_KEY_blurpool, (int32_t)m->blurpool), (int)t->conf.batch_size,
-           im_conf_choice(IM_KEY_amp, t->conf.amp));
+           im_conf_choice(IM_KEY_amp, (int32_t)im_conf_amp(&t->conf)));
     printf("%-36s %-14s %-16s %11s %10s %9s\n", "layer", "op", "output", "parameters", "MMACs", "MiB");
     for (int i = 0; i < m->layer_count - 1; i++) {
         struct row r = row_of(t, i);

@@ -17,7 +17,8 @@
 enum { ANY_CLASSES = 1000 };
 
 /* The network's options: metadata of ours have the flags' names. */
-static const enum im_conf_key_id shape_keys[] = {IM_KEY_model, IM_KEY_stem, IM_KEY_head, IM_KEY_blurpool};
+static const enum im_conf_key_id shape_keys[] = {IM_KEY_model, IM_KEY_stem, IM_KEY_head, IM_KEY_blurpool,
+                                                 IM_KEY_multi_label};
 
 /* Takes what the file says of its network and the user does not. True: it says it. */
 static bool take_metadata(const struct tr_safetensors *file, struct im_conf *conf)

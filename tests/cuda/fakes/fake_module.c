@@ -2,6 +2,7 @@
  * that everything around the computing can be tested on any machine. The environment says what it shows:
  *
  *   FAKE_GPUS=N         GPUs (2)
+ *   FAKE_GPU_SM=N       their compute capability (90 is 9.0)
  *   FAKE_GPU_NAME=...   their name (NVIDIA H200)
  *   FAKE_CUDA=WHAT      how it fails: no_driver, old_driver, hang
  *
@@ -77,7 +78,7 @@ static int look(int index, struct tr_gpu_properties *ret, struct im_text *text)
 {
     (void)text;
     *ret = (struct tr_gpu_properties){.index = index,
-                                      .sm = 90,
+                                      .sm = (int)strtol(setting("FAKE_GPU_SM", "90"), NULL, 10),
                                       .sm_count = 132,
                                       .memory_bytes = (size_t)140 << 30,
                                       .driver = 13000,

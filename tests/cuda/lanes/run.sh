@@ -28,14 +28,14 @@ stopped_like_whole() {
   must_be_clean
 }
 
-case_plain() { stopped_like_whole; }
+case_plain() { stopped_like_whole --amp none; }
 case_everything() {
   stopped_like_whole --amp fp16 --accumulate 2 --ema 0.9 --mixup 0.2 --cutmix 1 --label-smoothing 0.1 --grad-clip 1 \
     --drop-path-rate 0.1 --loss bce --bce-threshold 0.2
 }
 # Batch norm over both; the last step has a sample for one of them only.
 case_two() {
-  local two=(--gpus 2 --batch-size 8 --subset-size 97 --no-drop-last)
+  local two=(--gpus 2 --batch-size 8 --subset-size 97 --no-drop-last --amp none)
   stopped_like_whole "${two[@]}" --sync-bn
   rm -r "$RUN"
   start 0 "${FLAGS[@]}" "${two[@]}"

@@ -46,7 +46,7 @@ static int open_at(const char *directory, uint64_t step, uint32_t epoch)
 {
     struct im_text text = {""};
     struct tr_metrics m;
-    int removed = tr_metrics_open(&m, directory, step, epoch, &text);
+    int removed = tr_metrics_open(&m, directory, step, epoch, false, &text);
 
     tr_metrics_close(&m);
     return removed;
@@ -65,12 +65,14 @@ static void write_line(struct tr_metrics *m, const char *line)
 /* What a run of two epochs of two steps writes. */
 static void write_run(const char *directory)
 {
-    const struct tr_summary one = {1, 2.5, 0.125, 2.25, 0.25, 0.5, 0.1, 1234.5, 60, 64, 256, 2, 0.5, NAN};
-    const struct tr_summary two = {2, 1.5, 0.5, NAN, NAN, NAN, 0.05, 1e-9, 61.25, 224, 64, NAN, NAN, NAN};
+    const struct tr_summary one = {
+        1, 2.5, 0.125, 2.25, 0.25, 0.5, 0.1, 1234.5, 60, 64, 256, 2, 0.5, NAN, {0.75, 0.5, 0.25}, {0, 0, 0}};
+    const struct tr_summary two = {2,     1.5, 0.5, NAN, NAN, NAN, 0.05,      1e-9,
+                                   61.25, 224, 64,  NAN, NAN, NAN, {0, 0, 0}, {0, 0, 0}};
     struct im_text text = {""};
     struct tr_metrics m;
 
-    assert_int_equal(tr_metrics_open(&m, directory, 0, 0, &text), 0);
+    assert_int_equal(tr_metrics_open(&m, directory, 0, 0, false, &text), 0);
     write_line(&m, "{\"event\":\"config\"}");
     write_line(&m, "{\"step\":1,\"loss\":3.5}");
     write_line(&m, "{\"step\":2,\"loss\":2.5}");
@@ -213,7 +215,7 @@ static void a_folder_that_is_away_is_waited_for(void **state)
     write_run(run);
     assert_int_equal(rename(run, away), 0);
     put(*state, "run", "x", 1);
-    assert_int_equal(tr_metrics_open(&m, run, 2, 1, &text), 0);
+    assert_int_equal(tr_metrics_open(&m, run, 2, 1, false, &text), 0);
     write_line(&m, "{\"step\":3,\"loss\":9}");
     assert_int_equal(tr_metrics_settle(&m), -ENOTDIR);
     assert_int_equal(unlink(run), 0);
@@ -233,7 +235,7 @@ static void a_line_without_a_step_is_refused(void **state)
     struct im_text text = {""};
     struct tr_metrics m;
 
-    assert_int_equal(tr_metrics_open(&m, *state, 0, 0, &text), 0);
+    assert_int_equal(tr_metrics_open(&m, *state, 0, 0, false, &text), 0);
     assert_int_equal(im_json_set_real(object, "loss", 1.0), 0);
     assert_int_equal(tr_metrics_line(&m, object, &text), -EINVAL);
     assert_non_null(strstr(text.s, "step"));
@@ -288,7 +290,7 @@ static void a_full_disk_at_the_opening_is_waited_for(void **state)
         skip();
     write_run(*state);
     assert_int_equal(im_fault_arm("file.write=fail:ENOSPC@1/every", &text), 0);
-    assert_int_equal(tr_metrics_open(&m, *state, 2, 1, &text), 0);
+    assert_int_equal(tr_metrics_open(&m, *state, 2, 1, false, &text), 0);
     assert_false(tr_metrics_is_new(&m));
     write_line(&m, "{\"step\":3,\"loss\":9}");
     assert_int_equal(tr_metrics_sync(&m), -ENOSPC);
@@ -309,7 +311,7 @@ static void lines_that_are_never_written_are_counted(void **state)
 
     if (im_fault_arm("", NULL) == -ENOTSUP)
         skip();
-    assert_int_equal(tr_metrics_open(&m, *state, 0, 0, &text), 0);
+    assert_int_equal(tr_metrics_open(&m, *state, 0, 0, false, &text), 0);
     assert_int_equal(im_fault_arm("file.append=fail:EIO@1/every", &text), 0);
     write_line(&m, "{\"step\":1}");
     write_line(&m, "{\"step\":2}");

@@ -67,11 +67,14 @@ static int input(struct tr_backend *b, const struct tr_op_plan *p, const struct 
 static int loss(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     const struct tr_op *op = &p->op;
-    const bool binary = op->training && op->loss.kind == TR_LOSS_BCE;
+    const bool binary = op->loss.sets || (op->training && op->loss.kind == TR_LOSS_BCE);
     struct imk_cuda_loss a = {.kind = binary ? IMK_CUDA_BCE : IMK_CUDA_CE,
                               .threshold = op->loss.threshold,
                               .weights = op->training ? op->loss.weights : NULL,
-                              .sums_classes = op->loss.sums_classes,
+                              .sets = op->loss.sets,
+                              .set_words = op->loss.set_words,
+                              .set_count = op->loss.set_count,
+                              .sums_classes = op->training && op->loss.sums_classes,
                               .x = e->x,
                               .dx = op->training ? e->dx : NULL,
                               .x_type = IMK_F32,

@@ -84,10 +84,18 @@ static struct target target_of(const struct tr_op *op, const struct tr_exec *e, 
                  : (struct target){e->labels[n], e->labels[n], 1};
 }
 
-/* q_k; shares of the same label add up. */
-static double share_of(const struct target *t, int k, int classes, double smoothing)
+static bool holds(const struct tr_loss *loss, int label, int k)
 {
-    double hard = (k == t->label ? t->share : 0) + (k == t->other ? 1 - t->share : 0);
+    if (!loss->sets)
+        return k == label;
+    return loss->sets[(size_t)label * (size_t)loss->set_words + (size_t)k / 32] >> (k % 32) & 1;
+}
+
+/* q_k; shares of the same label add up. */
+static double share_of(const struct tr_loss *loss, const struct target *t, int k, int classes,
+                       double smoothing)
+{
+    double hard = (holds(loss, t->label, k) ? t->share : 0) + (holds(loss, t->other, k) ? 1 - t->share : 0);
 
     return smoothing / classes + (1 - smoothing) * hard;
 }
@@ -118,7 +126,7 @@ static double own_divisor(const struct tr_op *op, const struct tr_exec *e, uint3
 {
     double sum = 0;
 
-    if (!op->loss.weights)
+    if (!op->loss.weights || op->loss.sets)
         return valid;
     for (int n = 0; n < op->x.n; n++) {
         const struct target t = target_of(op, e, n);
@@ -132,19 +140,20 @@ static double own_divisor(const struct tr_op *op, const struct tr_exec *e, uint3
 
 /* One sample: -sum_k w_k q_k log p_k, and (p sum_k w_k q_k - w q) * scale into dx unless NULL. */
 static double cross_entropy(const float *x, int classes, struct target t, double smoothing,
-                            const float *weights, double scale, float *dx)
+                            const struct tr_loss *how, double scale, float *dx)
 {
+    const float *weights = how->weights;
     double top = -INFINITY, sum = 0, loss = 0, total = 0;
 
     for (int k = 0; k < classes; k++)
         top = fmax(top, (double)x[k]);
     for (int k = 0; k < classes; k++) {
         sum += exp((double)x[k] - top);
-        total += weights ? weight_of(weights, k) * share_of(&t, k, classes, smoothing) : 0;
+        total += weights ? weight_of(weights, k) * share_of(how, &t, k, classes, smoothing) : 0;
     }
     total = weights ? total : 1;
     for (int k = 0; k < classes; k++) {
-        double q = weight_of(weights, k) * share_of(&t, k, classes, smoothing);
+        double q = weight_of(weights, k) * share_of(how, &t, k, classes, smoothing);
         double log_p = (double)x[k] - top - log(sum);
 
         if (q > 0)
@@ -156,21 +165,24 @@ static double cross_entropy(const float *x, int classes, struct target t, double
 }
 
 /* One sample, per class: with m = max(x, 0), -q log s - (1 - q) log(1 - s) is m - q x + log(1 + e^-|x|),
- * which never overflows. */
+ * which never overflows. The weight w of
+ * a class makes it (1 - q) x + (1 + (w - 1) q) log(1 + e^-x). */
 static double binary_cross_entropy(const float *x, int classes, struct target t, double smoothing,
-                                   const struct tr_loss *how, double scale, float *dx)
+                                   const struct tr_loss *how, const float *weights, double scale, float *dx)
 {
-    const double weight = how->sums_classes ? 1 : 1.0 / classes;
+    const double weight = how->sums_classes && dx ? 1 : 1.0 / classes; /* validation: the mean */
     double loss = 0;
 
     for (int k = 0; k < classes; k++) {
-        double q = share_of(&t, k, classes, smoothing), v = (double)x[k], e = exp(-fabs(v));
+        double q = share_of(how, &t, k, classes, smoothing), v = (double)x[k], e = exp(-fabs(v));
+        double w = how->sets ? weight_of(weights, k) : 1, more;
 
         if (how->threshold > 0)
             q = q > how->threshold;
-        loss += fmax(v, 0) - q * v + log1p(e);
+        more = (w - 1) * q;
+        loss += fmax(v, 0) - q * v + log1p(e) + more * (fmax(-v, 0) + log1p(e));
         if (dx)
-            dx[k] = (float)(((v >= 0 ? 1 / (1 + e) : e / (1 + e)) - q) * weight * scale);
+            dx[k] = (float)(((1 + more) * (v >= 0 ? 1 / (1 + e) : e / (1 + e)) - w * q) * weight * scale);
     }
     return loss * weight;
 }
@@ -179,13 +191,14 @@ void tr_ref_loss(const struct tr_op *op, const struct tr_exec *e)
 {
     struct tr_tally tally = {.valid = count_valid(op, e)};
     double divisor = e->divisor > 0 ? e->divisor : own_divisor(op, e, tally.valid);
+    const bool is_binary = op->loss.sets || (op->training && op->loss.kind == TR_LOSS_BCE);
     int classes = op->x.c;
 
     for (int n = 0; n < op->x.n; n++) {
         const float *x = (const float *)e->x + (size_t)n * (size_t)classes;
         float *dx = op->training ? (float *)e->dx + (size_t)n * (size_t)classes : NULL;
         struct target t;
-        int rank;
+        int rank = classes;
 
         if (!takes_part(op, e, n)) {
             for (int k = 0; dx && k < classes; k++)
@@ -193,13 +206,14 @@ void tr_ref_loss(const struct tr_op *op, const struct tr_exec *e)
             continue;
         }
         t = target_of(op, e, n);
-        rank = rank_of(x, classes, t.share >= 0.5 ? t.label : t.other);
+        if (!op->loss.sets)
+            rank = rank_of(x, classes, t.share >= 0.5 ? t.label : t.other);
         tally.loss_sum +=
-            op->training && op->loss.kind == TR_LOSS_BCE
-                ? binary_cross_entropy(x, classes, t, (double)e->smoothing, &op->loss, 1.0 / divisor, dx)
-                : cross_entropy(x, classes, t, (double)e->smoothing, op->loss.weights, 1.0 / divisor, dx);
-        tally.top1 += rank < 1;
-        tally.top5 += rank < 5;
+            is_binary ? binary_cross_entropy(x, classes, t, (double)e->smoothing, &op->loss,
+                                             op->training ? op->loss.weights : NULL, 1.0 / divisor, dx)
+                      : cross_entropy(x, classes, t, (double)e->smoothing, &op->loss, 1.0 / divisor, dx);
+        tally.top1 += !op->loss.sets && rank < 1;
+        tally.top5 += !op->loss.sets && rank < 5;
     }
     *e->tally = tally;
 }

@@ -52,6 +52,44 @@ static void flags_of_other_programs_are_taken(void **state)
                   "the last argument is a blank: a blank behind a \\ at the end of a line ends the command");
 }
 
+/* PyTorch Lightning, accelerate, timm, torchvision, and scripts for torchrun. */
+static void mixed_precision_has_many_names(void **state)
+{
+    static const struct {
+        const char *flag, *value;
+        enum im_conf_amp amp;
+    } cases[] = {
+        {"--amp", NULL, IM_AMP_AUTO},
+        {"--use-amp", NULL, IM_AMP_AUTO},
+        {"--use_amp", NULL, IM_AMP_AUTO},
+        {"--no-amp", NULL, IM_AMP_NONE},
+        {"--fp16", NULL, IM_AMP_FP16},
+        {"--bf16", NULL, IM_AMP_BF16},
+        {"--precision", "16-mixed", IM_AMP_FP16},
+        {"--precision", "bf16-mixed", IM_AMP_BF16},
+        {"--precision", "32", IM_AMP_NONE},
+        {"--mixed_precision", "no", IM_AMP_NONE},
+        {"--mixed_precision", "bf16", IM_AMP_BF16},
+        {"--amp-dtype", "float16", IM_AMP_FP16},
+        {"--amp", "true", IM_AMP_AUTO},
+        {"--amp", "false", IM_AMP_NONE},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
+        char flag[32], value[32], x[] = "x", epochs[] = "-b", count[] = "3";
+        char *with[] = {x, flag, value, epochs, count, NULL}, *bare[] = {x, flag, epochs, count, NULL};
+        struct im_text notes;
+        struct im_conf conf;
+
+        snprintf(flag, sizeof flag, "%s", cases[i].flag);
+        snprintf(value, sizeof value, "%s", cases[i].value ? cases[i].value : "");
+        conf = load_flags(cases[i].value ? 5 : 4, cases[i].value ? with : bare, &notes);
+        if ((enum im_conf_amp)conf.amp != cases[i].amp || conf.batch_size != 3)
+            fail_msg("%s %s gives %d", flag, value, (int)conf.amp);
+    }
+}
+
 /* In a file, which nobody pastes, they are wrong. */
 static void they_are_no_keys_of_a_file(void **state)
 {
@@ -69,6 +107,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(flags_of_other_programs_are_taken),
+        cmocka_unit_test(mixed_precision_has_many_names),
         cmocka_unit_test(they_are_no_keys_of_a_file),
     };
 

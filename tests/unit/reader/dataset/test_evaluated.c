@@ -140,7 +140,7 @@ static void a_list_keeps_its_order(void **state)
     size_t n = 0;
 
     assert_int_equal(names(*state, "ant\nbee\n", &outputs, &text), 0);
-    assert_int_equal(rd_evaluated_list(list, sizeof list, &outputs, &bytes, &n, &text), 0);
+    assert_int_equal(rd_evaluated_list(list, sizeof list, &outputs, false, &bytes, &n, &text), 0);
     assert_int_equal(rd_index_attach(bytes, n, &index, &text), 0);
     assert_int_equal(rd_index_count(&index, IM_VAL), 4);
     assert_true(rd_index_leads_out(&index));
@@ -154,9 +154,9 @@ static void a_list_keeps_its_order(void **state)
     free(written);
     free(bytes);
     bytes = NULL;
-    assert_true(rd_evaluated_list("/a/1.jpg", 8, &outputs, &bytes, &n, &text) < 0); /* no NUL */
-    assert_true(rd_evaluated_list("a/1.jpg", 8, &outputs, &bytes, &n, &text) < 0);
-    assert_true(rd_evaluated_list("/a/", 4, &outputs, &bytes, &n, &text) < 0);
+    assert_true(rd_evaluated_list("/a/1.jpg", 8, &outputs, false, &bytes, &n, &text) < 0); /* no NUL */
+    assert_true(rd_evaluated_list("a/1.jpg", 8, &outputs, false, &bytes, &n, &text) < 0);
+    assert_true(rd_evaluated_list("/a/", 4, &outputs, false, &bytes, &n, &text) < 0);
     rd_outputs_fini(&outputs);
 }
 

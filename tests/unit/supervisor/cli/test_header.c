@@ -24,7 +24,7 @@ static void the_model_is_named_with_its_precision_and_options(void **state)
 
     (void)state;
     assert_string_equal(sv_header_model(&conf, text, sizeof text), "resnet34, fp32");
-    conf.tf32 = true;
+    snprintf(conf.gpus, sizeof conf.gpus, "0,");
     assert_string_equal(sv_header_model(&conf, text, sizeof text), "resnet34, tf32");
     conf.amp = IM_AMP_BF16;
     conf.drop_path_rate = 0.1;

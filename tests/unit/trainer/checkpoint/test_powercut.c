@@ -92,10 +92,10 @@ static void train(const char *folder, bool metrics_first)
     disk_record(folder);
     must(im_mkdirs(run, 0777, &text), &text);
     if (metrics_first)
-        must(tr_metrics_open(&metrics, run, 0, 0, &text), &text);
+        must(tr_metrics_open(&metrics, run, 0, 0, false, &text), &text);
     must(tr_checkpoint_store_open(&store, checkpoints, 2, &text), &text);
     if (!metrics_first)
-        must(tr_metrics_open(&metrics, run, 0, 0, &text), &text);
+        must(tr_metrics_open(&metrics, run, 0, 0, false, &text), &text);
     for (int epoch = 1; epoch <= EPOCHS; epoch++) {
         write_metrics(&metrics, epoch);
         save(&store, epoch);
@@ -198,7 +198,7 @@ static void check_metrics(struct found *f, int mark, const char *run, int epoch)
     struct im_text text = {""};
     char path[8192];
 
-    if (tr_metrics_open(&metrics, run, (uint64_t)epoch, (uint32_t)epoch, &text) < 0) {
+    if (tr_metrics_open(&metrics, run, (uint64_t)epoch, (uint32_t)epoch, false, &text) < 0) {
         violated(f, mark, "the metrics cannot be continued", text.s);
         return;
     }

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Images with several labels each, from the table to the exported file.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+make_pictures() {
+  mkdir -p "$T/d/images"
+  awk -v dir="$T/d" -v train="$1" -v val="$2" -v flags="$3" -f "$(dirname "${BASH_SOURCE[0]}")/multi_label.awk"
+}
+LEARN=(--data-dir "$T/d" --multi-label --image-size 16 --batch-size 16 --train-crop center --augment none --lr 0.1 --warmup-epochs 1 --seed 1)
+
+# number FILE KEY: of a JSON object.
+number() { grep -o "\"$2\": *[0-9.e-]*" "$1" | head -n 1 | sed 's/.*: *//'; }
+# at_least NUMBER LOW: as fractions.
+at_least() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a >= b) }'; }
+
+# A label is on 40 % of the pictures: chance is an mAP of 0.4.
+case_learns() {
+  make_pictures 200 50 0
+  start 0 "${LEARN[@]}" --epochs 5
+  must_say "val mAP"
+  must_say "done      best validation mAP"
+  must_balance
+  at_least "$(number "$RUN/DONE" best_val_map)" 0.8 || fail "mAP is only $(number "$RUN/DONE" best_val_map)"
+  grep -q 'val_map,val_f1,val_f1_macro' "$RUN/summary.csv" || fail "summary.csv lacks mAP"
+  if grep -q '"val_top1"' "$RUN/metrics.jsonl"; then fail "metrics.jsonl has an accuracy, which there is none of"; fi
+  [ "$(grep -c '"red"\|"green"\|"blue"\|"yellow"' "$RUN/class_scores.csv")" = 4 ] || fail "class_scores.csv lacks a class"
+  # The weights say what they are for.
+  "$BIN/imsuper" eval "$RUN" --weights last --json >"$T/eval.json" 2>"$T/out" || fail "eval failed"
+  [ "$(number "$T/eval.json" map)" = "$(number "$RUN/DONE" val_map)" ] || fail "eval: mAP $(number "$T/eval.json" map), training's is $(number "$RUN/DONE" val_map)"
+  cp "$RUN/checkpoints/best.safetensors" "$T/alone.safetensors"
+  "$BIN/imsuper" predict "$T/alone.safetensors" --image-size 16 --json "$T"/d/images/val_?.ppm >"$T/all" 2>"$T/out" || fail "predict failed"
+  "$BIN/imsuper" predict "$T/alone.safetensors" --image-size 16 --threshold 0.5 --json "$T"/d/images/val_?.ppm >"$T/some" 2>"$T/out" || fail "predict failed"
+  [ "$(grep -o '"class"' "$T/all" | wc -l)" = 40 ] || fail "predict gives not each of the 4 labels of 10 images"
+  [ "$(grep -oE '"probability":(1|0\.[5-9])' "$T/all" | wc -l)" = "$(grep -o '"class"' "$T/some" | wc -l)" ] || fail "--threshold gives others than those above it"
+  "$BIN/imsuper" export "$T/alone.safetensors" --image-size 16 --no-prove -o "$T/net.onnx" >"$T/out" 2>&1 || fail "export failed"
+  grep -qa Sigmoid "$T/net.onnx" || fail "the ONNX file has no sigmoid"
+  if grep -qa Softmax "$T/net.onnx"; then fail "the ONNX file has a softmax"; fi
+  start 2 "${LEARN[@]:0:2}" "${LEARN[@]:3}" --epochs 6
+  must_say "this run began with --multi-label true"
+}
+
+# The numbers of a validation whose trainer is killed within it are those of one that nobody disturbed; and those of two trainers.
+case_killed() {
+  make_pictures 64 48 1
+  start 0 "${LEARN[@]}" --epochs 2 --trainer-threads 1
+  mv "$T/w" "$T/whole"
+  FAULTS="trainer:trainer.step.done=kill@6"
+  start 0 "${LEARN[@]}" --epochs 2 --trainer-threads 1 --snapshot-steps 1
+  [ "$(deaths_of trainer)" -ge 2 ] || fail "no trainer died"
+  [ "$(number "$RUN/DONE" best_val_map)" = "$(number "$T/whole/run/DONE" best_val_map)" ] || fail "another mAP after deaths"
+  cmp "$RUN/class_scores.csv" "$T/whole/run/class_scores.csv" || fail "other numbers of the classes after deaths"
+}
+
+run_case

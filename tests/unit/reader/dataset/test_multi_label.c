@@ -1,0 +1,266 @@
+/* Images with any number of labels: the forms of tables, and the index that they become. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ipc/label_sets.h"
+#include "reader/dataset/csv.h"
+#include "reader/dataset/data.h"
+#include "reader/dataset/evaluated.h"
+#include "reader/dataset/index_file.h"
+#include "reader/dataset/split.h"
+#include "reader/dataset/subset.h"
+#include "reader/dataset/table_labels.h"
+#include "tests/unit/reader/tree.h"
+
+/* All rows as "file=a+b+\n" must be `wanted`; one that cannot be read says "!sentence". */
+static void check_table(const char *bytes, const char *wanted)
+{
+    struct im_text text = {""};
+    struct rd_table table;
+    char got[4096] = "", label[RD_LABEL_BYTES];
+    size_t used = 0;
+
+    if (rd_table_take(strdup(bytes), strlen(bytes), "t.csv", UINT64_MAX, true, &table, &text) < 0) {
+        if (wanted[0] != '!' || !strstr(text.s, wanted + 1))
+            fail_msg("got '%s', wanted '%s'", text.s, wanted);
+        return;
+    }
+    for (uint64_t i = 0; i < table.count; i++) {
+        const char *list = rd_table_string(&table, table.rows[i].class);
+
+        used += (size_t)snprintf(got + used, sizeof got - used,
+                                 "%s=", rd_table_string(&table, table.rows[i].file));
+        while (rd_table_next_label(&list, label))
+            used += (size_t)snprintf(got + used, sizeof got - used, "%s+", label);
+        used += (size_t)snprintf(got + used, sizeof got - used, "\n");
+    }
+    assert_string_equal(got, wanted);
+    rd_table_fini(&table);
+}
+
+static void labels_stand_in_one_field(void **state)
+{
+    (void)state;
+    check_table("file,labels\n1.jpg,dog|cat\n2.jpg,cat\n3.jpg,\n", "1.jpg=cat+dog+\n2.jpg=cat+\n3.jpg=\n");
+    check_table("image_name,tags\ntrain_0,haze primary\ntrain_1,agriculture clear  primary\n",
+                "train_0=haze+primary+\ntrain_1=agriculture+clear+primary+\n");
+    check_table("file,labels\n1.jpg,\"dog,cat\"\n", "1.jpg=cat+dog+\n");
+    check_table("file,labels\n1.jpg,living room|kitchen\n2.jpg,living room\n",
+                "1.jpg=kitchen+living room+\n2.jpg=living room+\n");
+    check_table("file\tlabels\n1.jpg\ta;b;a\n", "1.jpg=a+b+\n");
+    check_table("file,labels\n1.jpg,\"['dog', 'cat']\"\n2.jpg,[]\n", "1.jpg=cat+dog+\n2.jpg=\n");
+}
+
+static void labels_stand_in_a_field_each(void **state)
+{
+    (void)state;
+    check_table("1.jpg,dog,cat\n2.jpg,cat\n", "1.jpg=cat+dog+\n2.jpg=cat+\n");
+    check_table("1.jpg,dog,,cat\n", "1.jpg=cat+dog+\n");
+}
+
+static void labels_are_columns_of_0_and_1(void **state)
+{
+    (void)state;
+    check_table("file,dog,cat\n1.jpg,1,1\n2.jpg,0,1\n3.jpg,0,0\n", "1.jpg=cat+dog+\n2.jpg=cat+\n3.jpg=\n");
+    check_table("image_id,Bald,Big Nose,split\n1.jpg,-1,1,train\n", "1.jpg=Big Nose+\n");
+    check_table("image,a,b\nx/1.jpg,1.0,0.0\nx/2.jpg,True,\n", "x/1.jpg=a+\nx/2.jpg=a+\n");
+    check_table("file,dog,cat\n1.jpg,1,2\n", "!t.csv, line 2: '2' in column 'cat' is neither 0 nor 1");
+    check_table("file,dog,cat\n1.jpg,1\n", "!t.csv, line 2: it has 2 fields, and needs 3");
+    check_table("1.jpg,1,0\n2.jpg,0,1\n", "!t.csv has columns of 0 and 1 without names");
+}
+
+/* More columns than one word of a set has bits. */
+static void many_columns_are_read(void **state)
+{
+    char bytes[4096] = "file", row[2048] = "1.jpg";
+
+    (void)state;
+    for (int i = 0; i < 100; i++) {
+        snprintf(bytes + strlen(bytes), sizeof bytes - strlen(bytes), ",c%02d", i);
+        snprintf(row + strlen(row), sizeof row - strlen(row), ",%d", i == 0 || i == 99);
+    }
+    snprintf(bytes + strlen(bytes), sizeof bytes - strlen(bytes), "\n%s\n", row);
+    check_table(bytes, "1.jpg=c00+c99+\n");
+}
+
+static void make(const struct tree *tree)
+{
+    for (int i = 0; i < 12; i++) {
+        char path[32];
+
+        snprintf(path, sizeof path, "d/images/%02d.jpg", i);
+        tree_file(tree, path, "");
+    }
+    tree_file(tree, "d/train.csv",
+              "file,labels\n00.jpg,dog|cat\n01.jpg,cat\n02.jpg,cat|dog\n03.jpg,\n04.jpg,bee\n05.jpg,dog\n");
+    tree_file(tree, "d/val.csv", "file,labels\n10.jpg,bee|cat\n11.jpg,cat|emu\n");
+}
+
+static struct rd_data load(const struct tree *tree, double val_split)
+{
+    const struct rd_source source = {
+        .folder = tree_path(tree, "d"), .multi_label = true, .val_split = val_split, .val_split_seed = 3};
+    struct im_text text = {""};
+    struct rd_data data;
+
+    if (rd_data_open(&source, NULL, &data, &text) < 0)
+        fail_msg("refused: %s", text.s);
+    return data;
+}
+
+static const char *labels_of(const struct rd_index *index, enum im_split split, uint64_t id)
+{
+    static char text[256];
+
+    return rd_index_label_text(index, rd_index_label(index, split, id), text, sizeof text);
+}
+
+static void equal_sets_are_one_label(void **state)
+{
+    static const char *const wanted[] = {"cat|dog", "cat", "cat|dog", "", "bee", "dog"};
+    const struct rd_index *index;
+    struct rd_skipped skipped;
+    struct rd_data data;
+
+    make(*state);
+    data = load(*state, 0);
+    index = &data.index;
+    assert_int_equal(rd_index_class_count(index), 3);
+    assert_int_equal(rd_index_set_words(index), 1);
+    assert_int_equal(rd_index_count(index, IM_TRAIN), 6);
+    for (uint64_t id = 0; id < 6; id++)
+        assert_string_equal(labels_of(index, IM_TRAIN, id), wanted[id]);
+    assert_int_equal(rd_index_label(index, IM_TRAIN, 0), rd_index_label(index, IM_TRAIN, 2));
+    assert_int_equal(rd_index_count(index, IM_VAL), 1);
+    assert_string_equal(labels_of(index, IM_VAL, 0), "bee|cat");
+    rd_index_skipped(index, &skipped); /* of a class without training images */
+    assert_int_equal(skipped.count[RD_SKIP_CLASS], 1);
+    rd_data_close(&data);
+}
+
+/* The cache holds both indexes of a folder: with one label an image, and with several. */
+static void the_cache_tells_them_apart(void **state)
+{
+    const struct tree *tree = *state;
+    struct rd_source source = {.folder = tree_path(tree, "s")};
+    struct im_text text = {""};
+    struct rd_data one, many, again;
+
+    tree_file(tree, "s/train/cat/1.jpg", "");
+    tree_file(tree, "s/train/dog/1.jpg", "");
+    tree_age_all(tree, 100);
+    assert_int_equal(rd_data_open(&source, NULL, &one, &text), 0);
+    source.multi_label = true;
+    assert_int_equal(rd_data_open(&source, NULL, &many, &text), 0);
+    assert_int_equal(rd_data_open(&source, NULL, &again, &text), 0);
+    assert_true(!one.cached && !many.cached && again.cached);
+    assert_int_equal(rd_index_set_words(&one.index), 0);
+    assert_int_equal(rd_index_set_words(&again.index), 1); /* class folders are one label each */
+    assert_string_equal(labels_of(&again.index, IM_TRAIN, 1), "dog");
+    assert_true(rd_index_hash(&one.index) != rd_index_hash(&many.index));
+    rd_data_close(&one);
+    rd_data_close(&many);
+    rd_data_close(&again);
+}
+
+static void choices_keep_the_sets(void **state)
+{
+    struct im_text text = {""}, note = {""};
+    struct rd_outputs outputs = {0};
+    struct rd_index index;
+    struct rd_data data;
+    void *bytes = NULL;
+    size_t n = 0;
+
+    make(*state);
+    data = load(*state, 0);
+    assert_int_equal(rd_subset_choose(&data.index, 4, 1, &bytes, &n, &text), 0);
+    assert_int_equal(rd_index_attach(bytes, n, &index, &text), 0);
+    assert_true(rd_index_count(&index, IM_TRAIN) == 4 && rd_index_set_words(&index) == 1);
+    free(bytes);
+    tree_file(*state, "names.txt", "dog\nowl\ncat\nbee\n");
+    assert_int_equal(rd_outputs_read(tree_path(*state, "names.txt"), &outputs, &text), 0);
+    assert_int_equal(rd_evaluated_choose(&data.index, IM_TRAIN, &outputs, &bytes, &n, &note, &text), 0);
+    assert_int_equal(rd_index_attach(bytes, n, &index, &text), 0);
+    assert_string_equal(labels_of(&index, IM_VAL, 0), "dog|cat"); /* in the order of the outputs */
+    assert_string_equal(labels_of(&index, IM_VAL, 3), "");
+    free(bytes);
+    rd_outputs_fini(&outputs);
+    rd_data_close(&data);
+    tree_remove(*state, "d/val.csv");
+    data = load(*state, 0.34);
+    assert_true(rd_index_count(&data.index, IM_VAL) == 2 && rd_index_set_words(&data.index) == 1);
+    rd_data_close(&data);
+}
+
+/* A bit behind the last class, and a label behind the last set, are refused; of the right checksum. */
+static void damaged_sets_are_refused(void **state)
+{
+    struct rd_data data;
+    struct im_text text = {""};
+    struct rd_index index;
+    uint64_t *copy;
+
+    make(*state);
+    data = load(*state, 0);
+    copy = malloc(data.index.bytes);
+    assert_non_null(copy);
+    for (int kind = 0; kind < 3; kind++) {
+        struct rd_index_header *header = memcpy(copy, data.index.header, data.index.bytes);
+
+        if (kind == 0)
+            ((uint32_t *)(void *)((char *)copy + header->sections[RD_SETS].offset))[0] |= 8;
+        else if (kind == 1)
+            header->sections[RD_SETS].count = 1;
+        else
+            header->set_words = 2;
+        rd_index_seal(header, data.index.bytes);
+        assert_int_equal(rd_index_attach(copy, data.index.bytes, &index, &text), -EBADMSG);
+    }
+    free(copy);
+    rd_data_close(&data);
+}
+
+static void sets_go_to_the_trainers_and_back(void **state)
+{
+    static const uint32_t bits[] = {1, 0, 0xffffffff, 2};
+    const struct im_label_sets sets = {.classes = 34, .count = 2, .words = 2, .bits = bits};
+    const struct tree *tree = *state;
+    struct im_label_sets read = {0};
+    struct im_text text = {""};
+
+    tree_folder(tree, "run");
+    assert_int_equal(im_label_sets_write(&sets, tree_path(tree, "run"), &text), 0);
+    assert_int_equal(im_label_sets_read(tree_path(tree, "run"), 34, &read, &text), 0);
+    assert_true(read.count == 2 && im_label_sets_has(&read, 1, 33) && !im_label_sets_has(&read, 1, 32) &&
+                im_label_sets_has(&read, 0, 0));
+    im_label_sets_fini(&read);
+    assert_int_equal(im_label_sets_read(tree_path(tree, "run"), 35, &read, &text), -EBADMSG);
+    tree_file(tree, "run/label_sets.bin", "short");
+    assert_int_equal(im_label_sets_read(tree_path(tree, "run"), 34, &read, &text), -EBADMSG);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(labels_stand_in_one_field),
+        cmocka_unit_test(labels_stand_in_a_field_each),
+        cmocka_unit_test(labels_are_columns_of_0_and_1),
+        cmocka_unit_test(many_columns_are_read),
+        cmocka_unit_test_setup_teardown(equal_sets_are_one_label, tree_setup, tree_teardown),
+        cmocka_unit_test_setup_teardown(the_cache_tells_them_apart, tree_setup, tree_teardown),
+        cmocka_unit_test_setup_teardown(choices_keep_the_sets, tree_setup, tree_teardown),
+        cmocka_unit_test_setup_teardown(damaged_sets_are_refused, tree_setup, tree_teardown),
+        cmocka_unit_test_setup_teardown(sets_go_to_the_trainers_and_back, tree_setup, tree_teardown),
+    };
+
+    return cmocka_run_group_tests_name("multi_label", tests, NULL, NULL);
+}
