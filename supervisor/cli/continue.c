@@ -131,9 +131,9 @@ int sv_continue_shape(struct im_conf *conf, struct im_text *note, struct im_text
 /* Those of which a position depends: with another value its numbers would mean something else. The batch, ranks
  * and accumulation are sv_continue_shape()'s. */
 static const enum im_conf_key_id fixed[] = {
-    IM_KEY_model, IM_KEY_stem,      IM_KEY_head,           IM_KEY_blurpool, IM_KEY_drop_path_rate,
-    IM_KEY_seed,  IM_KEY_drop_last, IM_KEY_validate_every, IM_KEY_opt,      IM_KEY_loss_scale,
-    IM_KEY_ema,   IM_KEY_val_split, IM_KEY_val_split_seed, IM_KEY_sampler,  IM_KEY_muon_rest,
+    IM_KEY_model,       IM_KEY_stem,      IM_KEY_head,           IM_KEY_blurpool, IM_KEY_drop_path_rate,
+    IM_KEY_seed,        IM_KEY_drop_last, IM_KEY_validate_every, IM_KEY_opt,      IM_KEY_loss_scale,
+    IM_KEY_ema,         IM_KEY_val_split, IM_KEY_val_split_seed, IM_KEY_sampler,  IM_KEY_muon_rest,
     IM_KEY_multi_label,
 };
 
