@@ -49,13 +49,14 @@ static const char *const common[] = {
     "--weight-decay",    "0.02",     "--loss-scale", "dynamic"};
 
 static const struct {
-    const char *name, *flags[6];
+    const char *name, *flags[8];
     uint32_t pixels; /* their stream, one where no ReLU of the reference takes the other side in fp32 */
 } optimizers[] = {
     {"sgd", {"--opt", "sgd", "--nesterov", "--lr", "0.05"}, 2000},
     {"adamw", {"--opt", "adamw", "--lr", "0.002"}, 2000},
     {"lars", {"--opt", "lars", "--lars-trust", "0.2", "--lr", "0.05"}, 4000},
     {"lamb", {"--opt", "lamb", "--lr", "0.01"}, 4000},
+    {"muon", {"--opt", "muon", "--lr", "0.02", "--muon-rest", "sgd", "--muon-rest-lr", "0.02"}, 2000},
 };
 
 struct run {
@@ -80,7 +81,7 @@ static void configure(struct im_conf *conf, size_t optimizer)
 
     for (size_t i = 0; i < IM_COUNT(common); i++)
         argv[argc++] = (char *)(uintptr_t)common[i];
-    for (size_t i = 0; i < 6 && optimizers[optimizer].flags[i]; i++)
+    for (size_t i = 0; i < 8 && optimizers[optimizer].flags[i]; i++)
         argv[argc++] = (char *)(uintptr_t)optimizers[optimizer].flags[i];
     im_conf_defaults(conf);
     if (im_conf_parse_args(conf, IM_FOR_START, argc, argv, &text) < 0 || im_conf_check(conf, &text) < 0)

@@ -11,6 +11,7 @@ import numpy as np
 import timm.optim
 import torch
 import torch.nn.functional as F
+import torch.optim._muon
 from timm.data.mixup import mixup_target
 from timm.loss import SoftTargetCrossEntropy
 from timm.utils import ModelEmaV3
@@ -20,7 +21,7 @@ from draw import images, labels, summary
 
 N, SIZE, CLASSES, WINDOW, STEPS = 6, 8, 10, 2, 20
 LABELS = 3000
-PIXELS = {"sgd": 2000, "adamw": 2000, "lars": 4000, "lamb": 4000}  # where no ReLU of the reference backend takes the other side
+PIXELS = {"sgd": 2000, "adamw": 2000, "lars": 4000, "lamb": 4000, "muon": 2000}  # where no ReLU of the reference backend takes the other side
 DROP, SMOOTHING, CLIP, DECAY, EMA = 0.3, 0.1, 1.5, 0.02, 0.9
 SHOWN = ["conv1.weight", "bn1.weight", "bn1.running_mean", "bn1.running_var", "layer1.0.conv2.weight", "layer1.2.bn2.bias",
          "layer2.0.downsample.0.weight", "layer2.0.downsample.1.running_var", "layer2.1.bn1.running_mean", "layer2.2.conv1.weight",
@@ -75,6 +76,39 @@ def make_optimizer(name, groups):
     return timm.optim.Lamb(groups, lr=0.01, betas=(0.9, 0.999), eps=1e-6, max_grad_norm=CLIP), 0.01
 
 
+class Muon:
+    """torch.optim.Muon (torch 2.15.0 was used), its iteration in float64, for the filters of all convolutions but the first,
+    SGD for the rest; OneCycle cycles the momentum of SGD only."""
+
+    def __init__(self, net, lr):
+        filters = [p for p in net.parameters() if p.dim() == 4][1:]
+        taken = {id(p) for p in filters}
+        rest = [p for p in net.parameters() if id(p) not in taken]
+        self.pairs = [(p, torch.nn.Parameter(p.detach().view(len(p), -1))) for p in filters]
+        self.parts = [torch.optim.Muon([q for _, q in self.pairs], lr=lr, weight_decay=DECAY, momentum=0.95),
+                      torch.optim.SGD([{"params": [p for p in rest if p.dim() > 1], "weight_decay": DECAY},
+                                       {"params": [p for p in rest if p.dim() == 1], "weight_decay": 0.0}], lr, momentum=0.9, nesterov=True)]
+        self.courses = [torch.optim.lr_scheduler.OneCycleLR(part, lr, total_steps=STEPS, cycle_momentum=i == 1)
+                        for i, part in enumerate(self.parts)]
+
+    def step(self):
+        for p, q in self.pairs:
+            q.grad = p.grad.view(q.shape)
+        for part in self.parts:
+            part.step()
+
+
+def exact(x, coefficients, steps, eps):
+    """torch.optim._muon._zeropower_via_newtonschulz without its bf16."""
+    a, b, c = coefficients
+    x = x / x.norm().clamp(min=eps)
+    for _ in range(steps):
+        gram = x @ x.T if x.size(0) <= x.size(1) else x.T @ x
+        poly = b * gram + c * gram @ gram
+        x = a * x + (poly @ x if x.size(0) <= x.size(1) else x @ poly)
+    return x
+
+
 def show(kind, name, t):
     print(kind, name, summary(t, 9, 0))
 
@@ -87,13 +121,17 @@ def run(name, draws):
         b.rate = DROP * i / (len(blocks) - 1)
     decay = [p for p in net.parameters() if p.dim() > 1]
     rest = [p for p in net.parameters() if p.dim() == 1]
-    opt, lr = make_optimizer(name, [{"params": decay, "weight_decay": DECAY}, {"params": rest, "weight_decay": 0.0}])
-    course = torch.optim.lr_scheduler.OneCycleLR(opt, lr, total_steps=STEPS)
+    if name == "muon":
+        opt = Muon(net, 0.02)
+        courses = opt.courses
+    else:
+        opt, lr = make_optimizer(name, [{"params": decay, "weight_decay": DECAY}, {"params": rest, "weight_decay": 0.0}])
+        courses = [torch.optim.lr_scheduler.OneCycleLR(opt, lr, total_steps=STEPS)]
     ema = ModelEmaV3(net, decay=EMA, use_warmup=True)
     net.train()
     print("run", name)
     for step in range(STEPS):
-        opt.zero_grad()
+        net.zero_grad()
         window = [batch_of(g, draws[g], PIXELS[name]) for g in range(step * WINDOW, step * WINDOW + WINDOW)]
         count = sum(int(valid.sum()) for _, _, valid in window)
         total = 0.0
@@ -109,7 +147,8 @@ def run(name, draws):
         print("step", step, f"{total:.9g} {norm.item():.9g}")
         opt.step()
         ema.update(net, step + 1)
-        course.step()
+        for course in courses:
+            course.step()
     for key in SHOWN:
         show("plain", key, net.state_dict()[key])
         show("ema", key, ema.module.state_dict()[key])
@@ -117,5 +156,6 @@ def run(name, draws):
 
 torch.set_default_dtype(torch.float64)
 draws = read_draws()
-for optimizer in ("sgd", "adamw", "lars", "lamb"):
+torch.optim._muon._zeropower_via_newtonschulz = exact
+for optimizer in ("sgd", "adamw", "lars", "lamb", "muon"):
     run(optimizer, draws)
