@@ -50,7 +50,7 @@ static const char *const common[] = {
     "--weight-decay",    "0.02",     "--loss-scale", "dynamic"};
 
 static const struct {
-    const char *name, *flags[6];
+    const char *name, *flags[8];
     uint32_t pixels; /* their stream, one where no ReLU takes the other side in fp32 */
     bool weighted;
 } runs[] = {
@@ -60,6 +60,7 @@ static const struct {
     {"lamb", {"--opt", "lamb", "--lr", "0.01"}, 4100, false},
     {"weighted", {"--opt", "sgd", "--nesterov", "--lr", "0.05"}, 4700, true},
     {"bce", {"--opt", "adamw", "--lr", "0.002", "--loss", "bce"}, 4900, false},
+    {"muon", {"--opt", "muon", "--lr", "0.02", "--muon-rest", "sgd", "--muon-rest-lr", "0.02"}, 4700, false},
 };
 
 struct run {
@@ -84,7 +85,7 @@ static void configure(struct im_conf *conf, size_t which)
 
     for (size_t i = 0; i < IM_COUNT(common); i++)
         argv[argc++] = (char *)(uintptr_t)common[i];
-    for (size_t i = 0; i < 6 && runs[which].flags[i]; i++)
+    for (size_t i = 0; i < 8 && runs[which].flags[i]; i++)
         argv[argc++] = (char *)(uintptr_t)runs[which].flags[i];
     im_conf_defaults(conf);
     if (im_conf_parse_args(conf, IM_FOR_START, argc, argv, &text) < 0 || im_conf_check(conf, &text) < 0)

@@ -14,6 +14,7 @@ import numpy as np
 import timm.optim
 import torch
 import torch.nn.functional as F
+import torch.optim._muon
 from timm.data.mixup import mixup_target
 from timm.loss import BinaryCrossEntropy
 from timm.utils import ModelEmaV3
@@ -25,7 +26,7 @@ N, SIZE, CLASSES, WINDOW, STEPS = 6, 8, 10, 2, 20
 LABELS, WEIGHTS = 3000, 3500
 DROP, SMOOTHING, CLIP, DECAY, EMA = 0.3, 0.1, 1.5, 0.02, 0.9
 # Optimiser, and the stream of pixels: one where no ReLU of ours takes the other side in fp32 (--search shows PyTorch's).
-RUNS = {"sgd": ("sgd", 4400), "adamw": ("adamw", 5800), "lars": ("lars", 4700), "lamb": ("lamb", 4100), "weighted": ("sgd", 4700), "bce": ("adamw", 4900)}
+RUNS = {"sgd": ("sgd", 4400), "adamw": ("adamw", 5800), "lars": ("lars", 4700), "lamb": ("lamb", 4100), "weighted": ("sgd", 4700), "bce": ("adamw", 4900), "muon": ("muon", 4700)}
 SHOWN = ["conv1.weight", "bn1.weight", "bn1.running_mean", "bn1.running_var", "layer1.0.conv2.weight", "layer1.2.bn2.bias",
          "layer2.0.downsample.0.weight", "layer2.0.downsample.1.running_var", "layer2.1.bn1.running_mean", "layer2.2.conv1.weight",
          "layer3.0.conv1.weight", "layer3.1.bn2.weight", "layer3.2.conv2.weight", "layer3.2.bn2.running_var", "fc.weight", "fc.bias"]
@@ -79,6 +80,39 @@ def make_optimizer(name, groups):
     return timm.optim.Lamb(groups, lr=0.01, betas=(0.9, 0.999), eps=1e-6, max_grad_norm=CLIP), 0.01
 
 
+class Muon:
+    """torch.optim.Muon (torch 2.15.0 was used), its iteration in float64, for the filters of all convolutions but the first,
+    SGD for the rest; OneCycle cycles the momentum of SGD only."""
+
+    def __init__(self, net, lr):
+        filters = [p for p in net.parameters() if p.dim() == 4][1:]
+        taken = {id(p) for p in filters}
+        rest = [p for p in net.parameters() if id(p) not in taken]
+        self.pairs = [(p, torch.nn.Parameter(p.detach().view(len(p), -1))) for p in filters]
+        self.parts = [torch.optim.Muon([q for _, q in self.pairs], lr=lr, weight_decay=DECAY, momentum=0.95),
+                      torch.optim.SGD([{"params": [p for p in rest if p.dim() > 1], "weight_decay": DECAY},
+                                       {"params": [p for p in rest if p.dim() == 1], "weight_decay": 0.0}], lr, momentum=0.9, nesterov=True)]
+        self.courses = [torch.optim.lr_scheduler.OneCycleLR(part, lr, total_steps=STEPS, cycle_momentum=i == 1)
+                        for i, part in enumerate(self.parts)]
+
+    def step(self):
+        for p, q in self.pairs:
+            q.grad = p.grad.view(q.shape)
+        for part in self.parts:
+            part.step()
+
+
+def newton_schulz(x, coefficients, steps, eps):
+    """torch.optim._muon._zeropower_via_newtonschulz without its bf16."""
+    a, b, c = coefficients
+    x = x / x.norm().clamp(min=eps)
+    for _ in range(steps):
+        gram = x @ x.T if x.size(0) <= x.size(1) else x.T @ x
+        poly = b * gram + c * gram @ gram
+        x = a * x + (poly @ x if x.size(0) <= x.size(1) else x @ poly)
+    return x
+
+
 def sum_of_losses(name, out, hard, soft):
     """Of the samples given, and the weight of each."""
     if name == "bce":
@@ -107,13 +141,17 @@ def run(name, draws, stream, dtype=torch.float64):
         b.rate = DROP * i / (len(blocks) - 1)
     decay = [p for p in net.parameters() if p.dim() > 1]
     rest = [p for p in net.parameters() if p.dim() == 1]
-    opt, lr = make_optimizer(optimizer, [{"params": decay, "weight_decay": DECAY}, {"params": rest, "weight_decay": 0.0}])
-    course = torch.optim.lr_scheduler.OneCycleLR(opt, lr, total_steps=STEPS)
+    if optimizer == "muon":
+        opt = Muon(net, 0.02)
+        courses = opt.courses
+    else:
+        opt, lr = make_optimizer(optimizer, [{"params": decay, "weight_decay": DECAY}, {"params": rest, "weight_decay": 0.0}])
+        courses = [torch.optim.lr_scheduler.OneCycleLR(opt, lr, total_steps=STEPS)]
     ema = ModelEmaV3(net, decay=EMA, use_warmup=True)
     net.train()
     numbers = []
     for step in range(STEPS):
-        opt.zero_grad()
+        net.zero_grad()
         total, weight = 0.0, 0.0
         for g in range(step * WINDOW, step * WINDOW + WINDOW):
             x, hard, soft, valid = batch_of(g, draws[g], stream)
@@ -132,7 +170,8 @@ def run(name, draws, stream, dtype=torch.float64):
         numbers.append((f"step {step}", [total / weight, norm.item()]))
         opt.step()
         ema.update(net, step + 1)
-        course.step()
+        for course in courses:
+            course.step()
     for key in SHOWN:
         for kind, module in (("plain", net), ("ema", ema.module)):
             numbers.append((f"{kind} {key}", [float(w) for w in summary(module.state_dict()[key].double(), 17, 0).split()]))
@@ -159,6 +198,7 @@ def search(name, draws, first, count):
 def main():
     draws = read_draws(sys.argv[1])
     torch.set_num_threads(1)
+    torch.optim._muon._zeropower_via_newtonschulz = newton_schulz
     if len(sys.argv) > 2:
         search(sys.argv[3], draws, int(sys.argv[4]), int(sys.argv[5]))
         return

@@ -645,17 +645,18 @@ static void products_are_those_of_plain_loops(void **state)
         for (int t = 0; t < IMK_DTYPES; t++) {
             enum imk_dtype type = (enum imk_dtype)t;
 
-            product_case(blas,
-                         (struct tr_blas_gemm_shape){32, 40, 64, false, true, type, IMK_F32, true, false});
-            product_case(blas,
-                         (struct tr_blas_gemm_shape){32, 64, 40, false, false, type, type, false, false});
-            product_case(blas,
-                         (struct tr_blas_gemm_shape){40, 64, 32, true, false, type, IMK_F32, false, false});
-            product_case(blas, (struct tr_blas_gemm_shape){5, 7, 3, false, true, type, IMK_F32, true, false});
-            product_case(blas,
-                         (struct tr_blas_gemm_shape){16, 24, 8, true, true, type, IMK_F32, false, true});
-            product_case(blas,
-                         (struct tr_blas_gemm_shape){1, 40, 32, false, false, type, IMK_F32, false, false});
+            product_case(blas, (struct tr_blas_gemm_shape){32, 40, 64, false, true, type, IMK_F32, true,
+                                                           false, false});
+            product_case(
+                blas, (struct tr_blas_gemm_shape){32, 64, 40, false, false, type, type, false, false, false});
+            product_case(blas, (struct tr_blas_gemm_shape){40, 64, 32, true, false, type, IMK_F32, false,
+                                                           false, false});
+            product_case(
+                blas, (struct tr_blas_gemm_shape){5, 7, 3, false, true, type, IMK_F32, true, false, false});
+            product_case(
+                blas, (struct tr_blas_gemm_shape){16, 24, 8, true, true, type, IMK_F32, false, true, false});
+            product_case(blas, (struct tr_blas_gemm_shape){1, 40, 32, false, false, type, IMK_F32, false,
+                                                           false, false});
         }
         tr_blas_close(blas);
     }
