@@ -51,7 +51,7 @@ struct au_canvas *au_renderer_canvas(struct au_renderer *renderer);
 /* The decoder, for those who measure it alone; between two samples only. */
 struct au_decoder *au_renderer_decoder(struct au_renderer *renderer);
 
-/* Bytes of memory that the renderer keeps between samples. */
+/* For tests, which show that memory stays what it is: bytes that the renderer keeps between samples. */
 size_t au_renderer_bytes(const struct au_renderer *renderer);
 
 #endif

@@ -2,11 +2,12 @@
  * shared memory, in the warden's list of children and in files.
  *
  * In this folder: the supervisor's loop (supervise), its reactions to events (react, guard, answer), the end of
- * a run (ending), the process table (children), who stands still (progress), and the rules of restarts and
- * deadlines as pure functions (policy, pace). warden/ starts processes,
- * report/ writes what the user sees, top/ is the full screen, cli/ has the verbs. The supervisor may die at any instant: it changes
- * shared state in steps that a successor completes. It never waits for a child and never touches pixels or
- * tensors. */
+ * a run (ending), the process table (children), who stands still (progress, stalls, reads), which image is to blame
+ * (blame), how many processes a stage has (scaler, scale), the seek index (seek), and the rules of restarts and
+ * deadlines as pure functions (policy, pace). warden/ starts processes, report/ writes what the user sees, top/ is the
+ * full screen, serving/ answers images over HTTP, cluster/ reads what launchers say, cli/ has the verbs. The supervisor
+ * may die at any instant: it changes shared state in steps that a successor completes. It never waits for a child and
+ * never touches pixels or tensors. */
 #ifndef SUPERVISOR_SUPER_H
 #define SUPERVISOR_SUPER_H
 

@@ -1,6 +1,7 @@
 #include "trainer/finetune.h"
 
-void tr_finetune_groups(struct tr_position *p, const struct im_conf *conf, uint32_t epoch)
+/* The groups of an epoch (from 0), in the position: what begins to be trained counts its updates from now. */
+static void groups_of_epoch(struct tr_position *p, const struct im_conf *conf, uint32_t epoch)
 {
     const uint32_t now = im_conf_frozen_stages(conf, epoch) | (conf->freeze_bn ? TR_FROZEN_NORMS : 0);
     const uint32_t thawed = p->groups.frozen & ~now;
@@ -18,7 +19,7 @@ void tr_finetune_groups(struct tr_position *p, const struct im_conf *conf, uint3
 int tr_finetune_epoch(struct tr_network *net, struct tr_position *p, const struct im_conf *conf,
                       uint32_t epoch, bool *ret_changed, struct im_text *text)
 {
-    tr_finetune_groups(p, conf, epoch);
+    groups_of_epoch(p, conf, epoch);
     *ret_changed = !tr_groups_equal(tr_network_groups(net), &p->groups);
     return *ret_changed ? tr_network_train(net, &p->groups, text) : 0;
 }

@@ -5,9 +5,6 @@
 #include "trainer/checkpoint/position.h"
 #include "trainer/network/network.h"
 
-/* The groups of an epoch (from 0), in the position: what begins to be trained counts its updates from now. */
-void tr_finetune_groups(struct tr_position *p, const struct im_conf *conf, uint32_t epoch);
-
 /* Has the network train the groups of this epoch; *ret_changed: others than before, and it needs its graphs
  * again. */
 int tr_finetune_epoch(struct tr_network *net, struct tr_position *p, const struct im_conf *conf,

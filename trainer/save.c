@@ -294,7 +294,7 @@ static const char *advice(int err)
 {
     return err == -ENOSPC || err == -EDQUOT || err == -EFBIG
                ? "make room, and the same command continues from the last checkpoint"
-               : "mend that, and the same command continues from the last checkpoint";
+               : "fix that; the same command then continues from the last checkpoint";
 }
 
 static int tell_unsaved(const struct tr_trainer *t, struct im_text *text)

@@ -284,8 +284,10 @@ static void choose_jobs(struct im_conf *conf, size_t images, int64_t *ret)
     *ret = jobs;
 }
 
-int au_facts_collect(struct im_conf *conf, const struct au_names *names, struct au_facts *ret,
-                     struct im_text *text)
+/* Decodes all of the names with conf->jobs processes. au_facts_free() in every case. 0, or a negative errno with a
+ * sentence. */
+static int decode_names(struct im_conf *conf, const struct au_names *names, struct au_facts *ret,
+                        struct im_text *text)
 {
     struct collector *c = calloc(1, sizeof *c);
     int err;
@@ -325,6 +327,6 @@ int au_facts_open(struct im_conf *conf, struct au_names *names, struct au_facts 
     if (err == 0 && names->count == 0)
         err = im_fail(&text, -ENOENT, "no images in %.700s", conf->data_dir);
     if (err == 0)
-        err = au_facts_collect(conf, names, facts, &text);
+        err = decode_names(conf, names, facts, &text);
     return err < 0 ? im_command_fail(err, &text) : 0;
 }

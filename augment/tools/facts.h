@@ -27,10 +27,6 @@ struct au_facts {
     double seconds;
 };
 
-/* Decodes all of the names with conf->jobs processes. au_facts_free() in every case. 0, or a negative errno with a
- * sentence. */
-int au_facts_collect(struct im_conf *conf, const struct au_names *names, struct au_facts *ret,
-                     struct im_text *text);
 void au_facts_free(struct au_facts *facts);
 
 /* What verify and stats begin with. 0 or an exit status, having said why. */

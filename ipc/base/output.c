@@ -35,7 +35,10 @@ static int check_folder(const char *path, int mode, struct im_text *text)
                            : output_error(text, -errno, path);
 }
 
-int im_output_find(const char *path, char ret[PATH_MAX], bool *ret_stream, struct im_text *text)
+/* Where the bytes for `path` go: the file itself, or the one that a link leads to; made when it is missing.
+ * *ret_stream: something that is written to and cannot be replaced. Negative errno with a sentence: a folder;
+ * never -ENOENT, which is for what is read. */
+static int find_output(const char *path, char ret[PATH_MAX], bool *ret_stream, struct im_text *text)
 {
     struct stat st, itself;
     char *real = NULL;
@@ -66,7 +69,7 @@ int im_output_check(const char *path, struct im_text *text)
 {
     char to[PATH_MAX];
     bool stream;
-    int err = im_output_find(path, to, &stream, text);
+    int err = find_output(path, to, &stream, text);
 
     return err < 0 || stream ? err : check_folder(to, W_OK | X_OK, text);
 }
@@ -75,7 +78,7 @@ int im_output_find_file(char *path, size_t room, struct im_text *text)
 {
     char to[PATH_MAX];
     bool stream;
-    int err = im_output_find(path, to, &stream, text);
+    int err = find_output(path, to, &stream, text);
 
     if (err < 0)
         return err;
@@ -104,7 +107,7 @@ int im_output_write(const char *path, const void *bytes, size_t n, struct im_tex
 {
     char to[PATH_MAX];
     bool stream;
-    int fd, err = im_output_find(path, to, &stream, text);
+    int fd, err = find_output(path, to, &stream, text);
 
     if (err < 0 || !stream)
         return err < 0 ? err : im_file_replace(to, bytes, n, text);

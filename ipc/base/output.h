@@ -9,11 +9,6 @@
 
 #include "ipc/base/err.h"
 
-/* Where the bytes for `path` go: the file itself, or the one that a link leads to; made when it is missing.
- * *ret_stream: something that is written to and cannot be replaced. Negative errno with a sentence: a folder;
- * never -ENOENT, which is for what is read. */
-int im_output_find(const char *path, char ret[PATH_MAX], bool *ret_stream, struct im_text *text);
-
 /* Whether im_output_write() could write there now: for commands that work for long before they write. 0, or negative
  * errno with a sentence. */
 int im_output_check(const char *path, struct im_text *text);

@@ -113,6 +113,7 @@ int im_conf_load(struct im_conf *conf, im_conf_commands commands, int argc, char
 /* The parts of it, each over what `conf` holds already. */
 int im_conf_load_recipe(struct im_conf *conf, const char *name, struct im_text *text);
 int im_conf_load_yaml(struct im_conf *conf, const char *path, struct im_text *text);
+/* For tests, which have no file. */
 int im_conf_parse_yaml(struct im_conf *conf, const char *path_for_errors, const char *bytes, size_t n,
                        struct im_text *text);
 /* Of the run in this folder; paths of data that were relative to where it was started become absolute. */

@@ -1,7 +1,8 @@
 /* Opens the index of a data folder: the cached one if nothing has changed, otherwise built anew.
  *
- * In this folder: layouts of data sets (layout, labels, xml), listing of files (scan, names), and the index,
- * a file that all processes map read-only (index, index_file.h). The order of samples is part of a run's
+ * In this folder: layouts of data sets (layout, labels, devkit, xml), tables of classes (table, csv), tar shards (tar,
+ * shard), mirrors of remote images (mirror), listing of files (scan, names), and the index, a file that all processes
+ * map read-only (index, index_file.h). The order of samples is part of a run's
  * result: the same files give the same order on every machine. A change of the index file's bytes needs a new
  * version in index_file.h. Files come from users: check every bound. */
 #ifndef READER_DATASET_DATA_H
@@ -17,10 +18,6 @@
 int rd_index_build(const struct rd_layout *layout, const struct rd_progress *progress, void **ret_bytes,
                    size_t *ret_size, struct im_text *text);
 
-/* Whether the folders and label files that the index was made from are as they were. A change of what is in a
- * file is none. */
-int rd_index_is_fresh(const struct rd_index *index);
-
 struct rd_data {
     struct rd_index index;
     char path[PATH_MAX]; /* the index file; "" where there is none (see note), or with a val_split */
@@ -28,10 +25,6 @@ struct rd_data {
     struct im_text note; /* why there is no file, or "" */
     void *bytes;         /* of an index without file */
 };
-
-/* Where the index of this folder and forced layout is cached: below $XDG_CACHE_HOME/imsuper or
- * ~/.cache/imsuper. -ENOENT: nowhere. */
-int rd_cache_path(const char *root, enum rd_layout_kind forced, char *ret_path, size_t size);
 
 /* Where the seek index of the same images is (ipc/seek_file.h): beside it (folder NULL), or in a folder. */
 int rd_seek_path(const char *root, enum rd_layout_kind forced, const char *folder, char *ret_path,

@@ -1,6 +1,6 @@
 /* Builds an index: list the class folders of both splits and all folders in them, check what people get wrong, then
  * write classes and samples in the order of torchvision's ImageFolder: classes by name, folders of a class by path,
- * files by name. Every folder that was listed, and every file of labels, leaves a stamp for rd_index_is_fresh(). */
+ * files by name. Every folder that was listed, and every file of labels, leaves a stamp, by which index_cache.c sees changes. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -30,7 +30,9 @@ static int is_same(const struct rd_stamp *a, const struct rd_stamp *b)
            a->bytes == b->bytes;
 }
 
-int rd_index_is_fresh(const struct rd_index *index)
+/* Whether the folders and label files that the index was made from are as they were. A change of what is in a
+ * file is none. */
+static int index_is_fresh(const struct rd_index *index)
 {
     const int64_t listed = rd_mirror_listed_ns(rd_index_root(index));
     uint64_t count = index->header->sections[RD_STAMPS].count;
@@ -76,7 +78,9 @@ static int cache_path(const char *root, enum rd_layout_kind forced, const char *
     return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : 0;
 }
 
-int rd_cache_path(const char *root, enum rd_layout_kind forced, char *ret_path, size_t size)
+/* Where the index of this folder and forced layout is cached: below $XDG_CACHE_HOME/imsuper or
+ * ~/.cache/imsuper. -ENOENT: nowhere. */
+static int index_cache_path(const char *root, enum rd_layout_kind forced, char *ret_path, size_t size)
 {
     return cache_path(root, forced, "index", ret_path, size);
 }
@@ -98,7 +102,7 @@ static int load_index(const struct rd_layout *layout, struct rd_data *data)
     if (rd_index_open(data->path, &data->index, NULL) < 0)
         return 0;
     if (strcmp(rd_index_root(&data->index), layout->root) == 0 &&
-        data->index.header->layout_hash == rd_layout_hash(layout) && rd_index_is_fresh(&data->index))
+        data->index.header->layout_hash == rd_layout_hash(layout) && index_is_fresh(&data->index))
         return 1;
     rd_index_close(&data->index);
     return 0;
@@ -188,7 +192,7 @@ int rd_data_open(const struct rd_source *source, const struct rd_progress *progr
         snprintf(key, sizeof key, "%s\n%s\n%s", layout.root, layout.train_labels, layout.labels_path);
     if (layout.multi_label)
         snprintf(key + strlen(key), sizeof key - strlen(key), "\nmulti-label");
-    if (rd_cache_path(key, source->layout, data->path, sizeof data->path) < 0)
+    if (index_cache_path(key, source->layout, data->path, sizeof data->path) < 0)
         data->path[0] = '\0';
     data->cached = *data->path && !source->rebuild && load_index(&layout, data);
     err = data->cached ? 0 : build_and_save(&layout, progress, data, text);

@@ -49,7 +49,10 @@ int rd_table_join(const char *root, const char *base, const char *file, char ret
                : 0;
 }
 
-int rd_table_path(int root_fd, const char *root, const char *base, const char *file, char ret_path[PATH_MAX])
+/* Where `file` of a table lies, with or without an ending of its own, below the folder `base`; 0, or -ENOENT. The path
+ * is relative to the root. */
+static int locate_file(int root_fd, const char *root, const char *base, const char *file,
+                       char ret_path[PATH_MAX])
 {
     static const char *const endings[] = {"",     ".jpg",  ".jpeg", ".png", ".JPG",  ".JPEG",
                                           ".PNG", ".webp", ".bmp",  ".tif", ".tiff", ".gif"};
@@ -83,7 +86,7 @@ static uint32_t count_found(int root_fd, const char *root, const char *base, con
 
     for (uint64_t i = 0; i < table->count; i++)
         found += (part == RD_PART_NONE || table->rows[i].part == part) &&
-                 rd_table_path(root_fd, root, base, rd_table_string(table, table->rows[i].file), path) == 0;
+                 locate_file(root_fd, root, base, rd_table_string(table, table->rows[i].file), path) == 0;
     return found;
 }
 

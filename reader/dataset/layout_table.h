@@ -15,10 +15,6 @@ int rd_layout_find_table(int root_fd, const struct rd_label_files *files, struct
 int rd_layout_find_val_table(int root_fd, const struct rd_label_files *files, struct rd_layout *layout,
                              struct im_text *text);
 
-/* Where `file` of a table lies, with or without an ending of its own, below the folder `base`; 0, or -ENOENT. The path
- * is relative to the root. */
-int rd_table_path(int root_fd, const char *root, const char *base, const char *file, char ret_path[PATH_MAX]);
-
 /* Writes base/file, without a base that is "." and without the root in front. -ENOENT: it leads out of the root. */
 int rd_table_join(const char *root, const char *base, const char *file, char ret_path[PATH_MAX]);
 

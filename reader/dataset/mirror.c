@@ -22,7 +22,8 @@ static int64_t ns_of(const struct timespec *t)
     return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
 }
 
-int rd_mirror_cache(const char *cache_dir, char *ret_path, size_t size, struct im_text *text)
+/* --cache-dir, or imsuper/objects in the user's cache folder. */
+static int cache_folder(const char *cache_dir, char *ret_path, size_t size, struct im_text *text)
 {
     const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     int length;
@@ -56,7 +57,7 @@ int rd_mirror_path(const char *url, const char *cache_dir, char *ret_path, size_
     const char *endpoint = getenv("AWS_ENDPOINT_URL_S3");
     uint64_t hash = im_hash64(url, length_of(url), HASH_SEED);
     char cache[PATH_MAX];
-    int length, err = rd_mirror_cache(cache_dir, cache, sizeof cache, text);
+    int length, err = cache_folder(cache_dir, cache, sizeof cache, text);
 
     if (err < 0)
         return err;
@@ -76,7 +77,7 @@ static int list_objects(const char *url, const char *cache_dir, struct im_text *
     int err, status = 0;
     pid_t pid;
 
-    err = rd_mirror_cache(cache_dir, cache, sizeof cache, text);
+    err = cache_folder(cache_dir, cache, sizeof cache, text);
     if (err < 0)
         return err;
     snprintf(address, sizeof address, "%s", url);

@@ -17,9 +17,6 @@
 
 #include "ipc/base/err.h"
 
-/* --cache-dir, or imsuper/objects in the user's cache folder. */
-int rd_mirror_cache(const char *cache_dir, char *ret_path, size_t size, struct im_text *text);
-
 /* The folder of a remote data set in the cache; nothing is made. The environment's AWS_ENDPOINT_URL_S3 and
  * AWS_ENDPOINT_URL are a part of what s3:// means. */
 int rd_mirror_path(const char *url, const char *cache_dir, char *ret_path, size_t size, struct im_text *text);

@@ -35,7 +35,7 @@ struct rd_table {
 int rd_table_read(const char *path, uint64_t rows_max, bool multi_label, struct rd_table *ret_table,
                   struct im_text *text);
 
-/* The same of n malloc'ed bytes with a NUL after the last, which it takes; `path` names them in sentences. */
+/* For tests, which have no file: the same of n malloc'ed bytes with a NUL after the last, which it takes; `path` names them in sentences. */
 int rd_table_take(char *bytes, size_t n, const char *path, uint64_t rows_max, bool multi_label,
                   struct rd_table *ret_table, struct im_text *text);
 void rd_table_fini(struct rd_table *table);

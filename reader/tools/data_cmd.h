@@ -1,4 +1,7 @@
-/* imsuper-reader data: the verbs for data sets. Each prints its answer to stdout and all else to stderr. */
+/* imsuper-reader data: the verbs for data sets. Each prints its answer to stdout and all else to stderr.
+ *
+ * In this folder: the data verbs (data_*), what they do (organise, pack, synth, seek index), and measurements of reading
+ * (bench_read). They run without a supervisor; no role's loop is here, and no file of the data set is changed. */
 #ifndef READER_TOOLS_DATA_CMD_H
 #define READER_TOOLS_DATA_CMD_H
 

@@ -64,7 +64,8 @@ static void add_empty(const struct rd_report *report, struct im_text *ret)
                  rd_names_at(&report->empty->paths, 0));
 }
 
-void rd_report_left_out(const struct rd_report *report, struct im_text *ret)
+/* "203 left out: 200 that are no images by name (train/a/notes.txt), ..."; "" where nothing is. */
+static void describe_left_out(const struct rd_report *report, struct im_text *ret)
 {
     uint64_t sum = report->empty->paths.count;
     struct im_text parts = {""};
@@ -101,7 +102,7 @@ void rd_report_add_json(const struct rd_report *report, struct im_json *object)
         im_json_set_str(first, empty_key, rd_names_at(&report->empty->paths, 0));
     im_json_set(object, "skipped", list);
     im_json_set(object, "skipped_first", first);
-    rd_report_left_out(report, &line);
+    describe_left_out(report, &line);
     im_json_set_str(object, "left_out", line.s);
 }
 
@@ -243,7 +244,7 @@ void rd_report_say(const struct rd_report *report)
     struct im_text left_out;
     const char *line;
 
-    rd_report_left_out(report, &left_out);
+    describe_left_out(report, &left_out);
     if (left_out.s[0])
         im_say(stderr, "imsuper: %s", left_out.s);
     for (size_t i = 0; i < im_json_count(warnings); i++)

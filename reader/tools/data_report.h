@@ -14,10 +14,7 @@ struct rd_report {
     const struct rd_empty *empty;
 };
 
-/* "203 left out: 200 that are no images by name (train/a/notes.txt), ..."; "" where nothing is. */
-void rd_report_left_out(const struct rd_report *report, struct im_text *ret);
-
-/* The same as keys of an object: "skipped" {kind: count}, "skipped_first" {kind: path}, "left_out" the sentence. */
+/* What is left out as keys of an object: "skipped" {kind: count}, "skipped_first" {kind: path}, "left_out" as a sentence. */
 void rd_report_add_json(const struct rd_report *report, struct im_json *object);
 
 /* Sentences about classes and validation images that a trainer would want to know before; an array, the caller's. */

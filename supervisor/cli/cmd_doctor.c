@@ -1,4 +1,4 @@
-/* `imsuper doctor`: what of this machine would hold up a run, each with the command that mends it. */
+/* `imsuper doctor`: what of this machine would hold up a run, each with the command that fixes it. */
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,8 +41,8 @@ static int print_json(const struct sv_checks *checks)
         im_json_set_str(item, "name", c->name);
         im_json_set_str(item, "grade", grades[c->grade]);
         im_json_set_str(item, "found", c->found.s);
-        if (c->mend)
-            im_json_set_str(item, "mend", c->mend);
+        if (c->fix)
+            im_json_set_str(item, "fix", c->fix);
         im_json_append(list, item);
     }
     im_json_set(j, "checks", list);
@@ -80,8 +80,8 @@ static void print_text(const struct sv_checks *checks)
 
         snprintf(head, sizeof head, "%-5s %-18s", grades[c->grade], c->name);
         print_wrapped(head, c->found.s);
-        if (c->mend)
-            print_wrapped("                  mend:", c->mend);
+        if (c->fix)
+            print_wrapped("                   fix:", c->fix);
     }
     printf("\n%d OK, %d warnings, %d failures\n", count_of(checks, SV_CHECK_OK),
            count_of(checks, SV_CHECK_WARN), count_of(checks, SV_CHECK_FAIL));

@@ -18,7 +18,7 @@ struct sv_check {
     const char *name;
     enum sv_grade grade;
     struct im_text found;
-    const char *mend; /* the command, or what to do; NULL: nothing */
+    const char *fix; /* the command, or what to do; NULL: nothing */
 };
 
 enum { SV_CHECKS_MAX = 32 };
@@ -28,8 +28,8 @@ struct sv_checks {
     int count;
 };
 
-/* Adds one; `mend` lives as long as the checks, and is dropped where the grade is OK or SKIP. */
-void sv_check_add(struct sv_checks *checks, const char *name, enum sv_grade grade, const char *mend,
+/* Adds one; `fix` lives as long as the checks, and is dropped where the grade is OK or SKIP. */
+void sv_check_add(struct sv_checks *checks, const char *name, enum sv_grade grade, const char *fix,
                   const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 struct sv_host {

@@ -29,7 +29,7 @@ enum {
     PROCESSES_ENOUGH = 256
 };
 
-void sv_check_add(struct sv_checks *checks, const char *name, enum sv_grade grade, const char *mend,
+void sv_check_add(struct sv_checks *checks, const char *name, enum sv_grade grade, const char *fix,
                   const char *format, ...)
 {
     struct sv_check *c = &checks->check[checks->count];
@@ -37,7 +37,7 @@ void sv_check_add(struct sv_checks *checks, const char *name, enum sv_grade grad
 
     im_assert(checks->count < SV_CHECKS_MAX);
     checks->count++;
-    *c = (struct sv_check){.name = name, .grade = grade, .mend = grade >= SV_CHECK_WARN ? mend : NULL};
+    *c = (struct sv_check){.name = name, .grade = grade, .fix = grade >= SV_CHECK_WARN ? fix : NULL};
     va_start(args, format);
     vsnprintf(c->found.s, sizeof c->found.s, format, args);
     va_end(args);

@@ -33,7 +33,7 @@ const struct sv_overview_line sv_overview[] = {
     {"Look", "compare", "options that differ, results and curves: compare RUN RUN"},
     {"Look", "gpus", "GPUs that --gpus can take; --json for programs"},
     {"Look", "model", "the layers of a network: shapes, parameters, multiplications, memory"},
-    {"Look", "doctor", "is this machine fit for a run, and what mends it; --json for programs"},
+    {"Look", "doctor", "is this machine fit for a run, and how to fix it; --json for programs"},
     {"Data", "data index", "look at a dataset and index it"},
     {"Data", "data organise", "write train/CLASS and val/CLASS from another layout: organise SRC DST"},
     {"Data", "data pack", "write tar shards (WebDataset) from a data set: pack SRC DST"},

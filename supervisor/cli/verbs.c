@@ -40,7 +40,8 @@ static const struct im_command verbs[] = {
      .typed = "imsuper predict",
      .usual = "WEIGHTS|RUN FILE...|DIR|- [--top-k N] [--json] [flags]",
      .what =
-         "Says the likeliest classes of images, in their order: files, all images below a folder, or with -\n"
+         "Prints the most likely classes of images, in their order: files, all images below a folder, or "
+         "with -\n"
          "names from standard input (each ended by a NUL or a newline). Exit status 65: some could not be\n"
          "used. With --serve PORT or --serve unix:PATH it answers images that are sent to it over HTTP.",
      .options = IM_FOR_PREDICT,
@@ -160,7 +161,7 @@ static const struct im_command verbs[] = {
      .usual = "[--data-dir DIR] [--json]",
      .what = "Checks what would hold up a run: CPU, memory, limits, io_uring, libraries, GPUs, the data set "
              "and its\n"
-             "disk; says of each what mends it. Exit status 69 when a check fails.",
+             "disk; says how to fix each finding. Exit status 69 when a check fails.",
      .options = IM_FOR_DOCTOR,
      .run = sv_cmd_doctor},
     {.name = "version",

@@ -86,7 +86,8 @@ static const struct metric metrics[] = {
      .clip_y = true},
 };
 
-const char *sv_chart_names(void)
+/* The names that sv_chart_make() takes, separated by commas. */
+static const char *metric_names(void)
 {
     return "loss, accuracy, lr, throughput, step_loss, step_top1, grad_norm, or a column of summary.csv";
 }
@@ -258,7 +259,7 @@ static int refuse(const char *name, struct im_text *text)
     for (size_t i = 0; i < IM_COUNT(metrics); i++)
         names[i] = metrics[i].name;
     near = im_nearest(name, names, IM_COUNT(metrics));
-    return im_fail(text, -EINVAL, "--metric %.100s: expected %s%s%s%s", name, sv_chart_names(),
+    return im_fail(text, -EINVAL, "--metric %.100s: expected %s%s%s%s", name, metric_names(),
                    near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }
 

@@ -43,7 +43,4 @@ int sv_chart_make(struct sv_chart *chart, const struct sv_chart_run *runs, size_
                   const struct sv_chart_style *style, struct im_text *text);
 void sv_chart_free(struct sv_chart *chart); /* zeroed is fine */
 
-/* The names that sv_chart_make() knows, separated by commas. */
-const char *sv_chart_names(void);
-
 #endif

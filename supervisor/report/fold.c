@@ -44,21 +44,6 @@ int sv_text_width(const char *s)
     return width_within(s, strlen(s));
 }
 
-size_t sv_text_cut(const char *s, int columns)
-{
-    const char *at = s;
-
-    while (*at) {
-        size_t n;
-
-        columns -= width_of(at, &n);
-        if (columns < 0)
-            break;
-        at += n;
-    }
-    return (size_t)(at - s);
-}
-
 /* Where the text behind a label begins. */
 static int indent_of(const char *line, int columns)
 {

@@ -8,9 +8,6 @@
 /* Columns that a printable text (ipc/base/printable.h) takes on a terminal. */
 int sv_text_width(const char *s);
 
-/* Bytes of the longest beginning of `s` that takes at most `columns`. */
-size_t sv_text_cut(const char *s, int columns);
-
 /* Breaks a printable line between words so that none of its lines takes more than `columns`, but for a word that is
  * longer by itself: a path is not broken, so that it can be copied. The lines after the first begin under what stands
  * behind the first's label ("data    2,000 train, ..."). 0 columns: as it is. Returns the buffer. */

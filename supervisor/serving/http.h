@@ -4,7 +4,11 @@
  *   GET  /         a page to drop an image on
  *   GET  /healthz  JSON: whether images are answered
  *
- * All is bounded: connections, bytes of a body and of all bodies together, seconds of a request, requests at once. */
+ * All is bounded: connections, bytes of a body and of all bodies together, seconds of a request, requests at once.
+ *
+ * In this folder: HTTP (http), the page (page), the queue and its batches (service), the processes that decode and
+ * compute (servant), and the JSON of an answer (prediction). Bytes of clients are parsed by libmicrohttpd and by the
+ * sandboxed augmenter only. */
 #ifndef SUPERVISOR_SERVING_HTTP_H
 #define SUPERVISOR_SERVING_HTTP_H
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,18 +81,4 @@ void sv_canvas_style(struct sv_canvas *c, int row, enum sv_style style)
 {
     for (int column = 0; row >= 0 && row < c->rows && column < c->columns; column++)
         cell_at(c, row, column)->style = (unsigned char)style;
-}
-
-void sv_canvas_write(const struct sv_canvas *c, FILE *out)
-{
-    for (int row = 0; row < c->rows; row++) {
-        const struct sv_cell *cells = &c->cells[row * c->columns];
-        int columns = c->columns;
-
-        while (columns > 0 && strcmp(cells[columns - 1].s, " ") == 0)
-            columns--;
-        for (int column = 0; column < columns; column++)
-            fputs(cells[column].s, out);
-        fputc('\n', out);
-    }
 }

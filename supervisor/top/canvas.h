@@ -6,7 +6,6 @@
 #define SUPERVISOR_TOP_CANVAS_H
 
 #include <stdbool.h>
-#include <stdio.h>
 
 enum sv_style {
     SV_PLAIN,
@@ -47,8 +46,5 @@ int sv_canvas_print(struct sv_canvas *c, int row, int column, enum sv_style styl
 
 /* Gives the whole row a style. */
 void sv_canvas_style(struct sv_canvas *c, int row, enum sv_style style);
-
-/* As lines of text, blanks at their ends left out. */
-void sv_canvas_write(const struct sv_canvas *c, FILE *out);
 
 #endif

@@ -1,7 +1,7 @@
 /* Any bytes as an index file: refused with a sentence, or used without a crash. The seal (magic, size,
  * checksum) is put right first in half of the tries, as chance would never get past it to the checks behind.
  *
- * Nothing here touches the file system. rd_index_is_fresh() would: it opens the folder and asks for the files
+ * Nothing here touches the file system. The check whether an index is fresh would: it opens the folder and asks for the files
  * that the input names, and so the fuzzer would walk about the machine, into slow mounts and whatever else
  * stands there. Of the stamps only the names are read; tests/unit/reader has the rest. */
 #include "tests/fuzz/fuzz.h"

@@ -66,7 +66,7 @@ static const struct sv_check *find(const struct sv_checks *checks, const char *n
     return &checks->check[i];
 }
 
-/* The named check has this grade, says these words and how to mend it; all others are well. */
+/* The named check has this grade, says these words and how to fix it; all others are well. */
 static void expect(const struct sv_host *host, const char *name, enum sv_grade grade, const char *words)
 {
     struct sv_checks checks = {.count = 0};
@@ -80,7 +80,7 @@ static void expect(const struct sv_host *host, const char *name, enum sv_grade g
     }
     if (find(&checks, name)->grade != grade || !strstr(find(&checks, name)->found.s, words))
         fail_msg("%s: grade %d, %s", name, (int)find(&checks, name)->grade, find(&checks, name)->found.s);
-    assert_true((find(&checks, name)->mend != NULL) == (grade >= SV_CHECK_WARN));
+    assert_true((find(&checks, name)->fix != NULL) == (grade >= SV_CHECK_WARN));
 }
 
 static void a_healthy_machine(void **state)
@@ -199,14 +199,14 @@ static void no_shm(void **state)
 }
 
 static void expect_io(const struct sv_host *host, int status, const char *answer, enum sv_grade grade,
-                      const char *mend)
+                      const char *fix)
 {
     struct sv_checks checks = {.count = 0};
 
     sv_doctor_io(host, status, answer, &checks);
     assert_int_equal(checks.check[0].grade, grade);
-    if (mend)
-        assert_non_null(strstr(checks.check[0].mend, mend));
+    if (fix)
+        assert_non_null(strstr(checks.check[0].fix, fix));
 }
 
 #define PREAD(why) "{\"schema\":\"imsuper.io/1\",\"engine\":\"pread\",\"why\":\"" why "\"}"
