@@ -29,6 +29,10 @@ static bool is_set(const struct im_conf *conf, enum im_conf_key_id key)
     return conf->origin[key].source != IM_CONF_DEFAULT;
 }
 
+struct sizes {
+    int64_t image, resize, batch; /* 0: not known */
+};
+
 /* ---- which weights ---- */
 
 static bool is_run(const char *folder)
@@ -146,16 +150,26 @@ static int ask_trainer(const struct im_conf *conf, struct sv_weights *w, struct 
     return err;
 }
 
-static void take_info(struct im_conf *conf, const struct sv_weights *w)
+static int64_t number_of(const struct im_json *info, enum im_conf_key_id key)
 {
-    static const enum im_conf_key_id keys[] = {IM_KEY_model, IM_KEY_stem, IM_KEY_head, IM_KEY_blurpool,
-                                               IM_KEY_multi_label};
+    return strtoll(im_json_str_or(info, im_conf_name(key), "0"), NULL, 10);
+}
+
+/* Sizes go to `sizes` where no run has said them. */
+static void take_info(struct im_conf *conf, const struct sv_weights *w, struct sizes *sizes)
+{
+    static const enum im_conf_key_id keys[] = {IM_KEY_model,       IM_KEY_stem, IM_KEY_head, IM_KEY_blurpool,
+                                               IM_KEY_multi_label, IM_KEY_mean, IM_KEY_std};
 
     for (size_t i = 0; i < IM_COUNT(keys); i++) {
         const char *value = im_json_str_or(w->info, im_conf_name(keys[i]), "");
 
         if (*value && !is_set(conf, keys[i]))
             im_conf_set(conf, im_conf_name(keys[i]), value, NULL);
+    }
+    if (sizes->image == 0) {
+        sizes->image = number_of(w->info, IM_KEY_eval_image_size);
+        sizes->resize = number_of(w->info, IM_KEY_eval_resize);
     }
 }
 
@@ -176,10 +190,6 @@ static bool is_taken(enum im_conf_key_id key)
             return false;
     return im_conf_is_for(key, IM_FOR_USE) && !im_conf_is_for(key, IM_FOR_CHILDREN);
 }
-
-struct sizes {
-    int64_t image, resize, batch; /* 0: not known */
-};
 
 /* Gives the options that the user left open the values of the run's config.yaml. */
 static int take_run(struct im_conf *conf, const char *run_dir, struct sizes *ret, struct im_text *text)
@@ -330,7 +340,7 @@ int sv_evaluation_open(struct im_conf *conf, const struct sv_inputs *inputs, str
         err = ask_trainer(conf, &ret->weights, text);
     if (err != 0)
         return err;
-    take_info(conf, &ret->weights);
+    take_info(conf, &ret->weights, &run);
     conf->outputs = ret->weights.outputs = im_json_int_or(ret->weights.info, "outputs", 0);
     choose_sizes(conf, &ret->weights, &run);
     if (strlen(ret->weights.path) >= sizeof conf->init_from)
