@@ -191,6 +191,42 @@ static bool is_taken(enum im_conf_key_id key)
     return im_conf_is_for(key, IM_FOR_USE) && !im_conf_is_for(key, IM_FOR_CHILDREN);
 }
 
+/* Do two names stand for one folder, or read the same? */
+static bool is_same_place(const char *a, const char *b)
+{
+    struct stat x, y;
+
+    if (strcmp(a, b) == 0)
+        return true;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* Tables and the layout are of the run's images, and tell nothing of others that --data-dir names. */
+static bool is_of_other_images(const struct im_conf *conf, const struct im_conf *run, enum im_conf_key_id key)
+{
+    static const enum im_conf_key_id keys[] = {IM_KEY_labels, IM_KEY_val_labels, IM_KEY_layout};
+    char value[IM_CONF_TEXT_BYTES], standard[IM_CONF_TEXT_BYTES];
+    struct im_conf *defaults;
+    bool is_key = false;
+
+    for (size_t i = 0; i < IM_COUNT(keys); i++)
+        is_key = is_key || keys[i] == key;
+    if (!is_key || !is_set(conf, IM_KEY_data_dir) || is_same_place(conf->data_dir, run->data_dir))
+        return false;
+    defaults = malloc(sizeof *defaults);
+    if (!defaults)
+        return true;
+    im_conf_defaults(defaults);
+    im_conf_value(defaults, key, standard);
+    free(defaults);
+    im_conf_value(run, key, value);
+    if (strcmp(value, standard) != 0 && !conf->quiet)
+        im_say(stderr,
+               "imsuper: --%s %s of the run is for its own images, and left out: --data-dir names others",
+               im_conf_name(key), value);
+    return true;
+}
+
 /* Gives the options that the user left open the values of the run's config.yaml. */
 static int take_run(struct im_conf *conf, const char *run_dir, struct sizes *ret, struct im_text *text)
 {
@@ -205,7 +241,7 @@ static int take_run(struct im_conf *conf, const char *run_dir, struct sizes *ret
     for (int key = 0; key < IM_KEY_COUNT && err == 0; key++) {
         const enum im_conf_key_id id = (enum im_conf_key_id)key;
 
-        if (!is_taken(id) || is_set(conf, id))
+        if (!is_taken(id) || is_set(conf, id) || is_of_other_images(conf, run, id))
             continue;
         im_conf_value(run, id, value);
         err = im_conf_set(conf, im_conf_name(id), value, text);

@@ -16,8 +16,9 @@ at_least() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a >= b) }'; }
 
 # A label is on 40 % of the pictures: chance is an mAP of 0.4.
 case_learns() {
+  local label
   make_pictures 200 50 0
-  start 0 "${LEARN[@]}" --epochs 5
+  start 0 "${LEARN[@]}" --epochs 5 --layout csv
   must_say "val mAP"
   must_say "done      best validation mAP"
   must_balance
@@ -41,6 +42,10 @@ case_learns() {
   "$BIN/imsuper" predict "$RUN" --json "$T"/d/images/val_?.ppm >"$T/all" 2>"$T/out" || fail "predict failed"
   "$BIN/imsuper" predict "$T/exported.safetensors" --json "$T"/d/images/val_?.ppm >"$T/some" 2>"$T/out" || fail "predict failed"
   cmp "$T/all" "$T/some" || fail "exported weights answer otherwise than those of the run"
+  # Other images are looked at as they lie, not as the run's did.
+  for label in red blue; do mkdir -p "$T/f/$label" && cp "$T/d/images/val_1.ppm" "$T/f/$label"; done
+  "$BIN/imsuper" eval "$RUN" --data-dir "$T/f" >"$T/out" 2>&1 || fail "eval failed: $(cat "$T/out")"
+  must_say "--layout csv of the run is for its own images, and left out"
   # Each label is a class of its own.
   "$BIN/imsuper" data verify --data-dir "$T/d" --multi-label --json >"$T/verify.json" 2>"$T/out" || fail "verify failed"
   [ "$(grep -o '"train_usable"' "$T/verify.json" | wc -l)" = 4 ] || fail "verify counts sets of labels: $(cat "$T/verify.json")"
