@@ -203,12 +203,13 @@ static int add(struct rd_table *table, const char *file, const char *class, uint
 /* The column of row numbers that pandas writes: its name is empty, and "Unnamed: 0" once it was read and written again. */
 static bool is_row_number(const char *name)
 {
-    char normal[64];
-    size_t n;
+    static const char word[] = "unnamed";
+    const size_t letters = sizeof word - 1;
+    char normal[64] = "";
 
     normalise(name, normal, sizeof normal);
-    n = strncmp(normal, "unnamed", 7) == 0 ? 7 : 0;
-    return *name == 0 || (n > 0 && normal[n] && normal[n + strspn(normal + n, "0123456789")] == 0);
+    return *name == 0 || (memcmp(normal, word, letters) == 0 && normal[letters] &&
+                          normal[letters + strspn(normal + letters, "0123456789")] == 0);
 }
 
 /* Puts the labels of a row into r->labels: of the columns that hold 1, or of all fields behind the file. */
