@@ -20,6 +20,8 @@
 #include "ipc/child.h"
 #include "ipc/config/command_line.h"
 
+#define UNREADABLE "imsuper-reader sent an unreadable answer"
+
 enum { LIST_FIELDS = 5 };
 
 /* All that the descriptor gives, malloc'ed, with a NUL after it. */
@@ -67,10 +69,10 @@ static int run_list(char *const argv[], char **ret, size_t *ret_n, struct im_tex
                    err < 0 ? strerror(-err) : "it was killed");
 }
 
-/* Takes the fields of one image; NULL when they are cut off. */
-static const char *take_fields(const char *at, const char *end, const char *fields[LIST_FIELDS])
+/* Takes n fields of one image; NULL when they are cut off. */
+static const char *take_fields(const char *at, const char *end, const char **fields, int n)
 {
-    for (int i = 0; i < LIST_FIELDS; i++) {
+    for (int i = 0; i < n; i++) {
         const char *nul = memchr(at, '\0', (size_t)(end - at));
 
         if (!nul)
@@ -92,9 +94,9 @@ static int read_files(const struct im_conf *conf, struct au_files *files, size_t
     while (err == 0 && at < end && files->count < (size_t)conf->images) {
         struct au_file *file = &files->files[files->count];
 
-        at = take_fields(at, end, fields);
+        at = take_fields(at, end, fields, LIST_FIELDS);
         if (!at)
-            return im_fail(text, -EBADMSG, "imsuper-reader sent an unreadable answer");
+            return im_fail(text, -EBADMSG, UNREADABLE);
         *file =
             (struct au_file){.id = strtoull(fields[0], NULL, 10), .class_name = fields[2], .path = fields[3]};
         err = im_reference_read(fields[4], (size_t)conf->max_file_bytes, &file->bytes, &file->n, text);
@@ -146,12 +148,29 @@ static size_t count_names(const char *at, const char *end)
 
     for (; at < end; at++)
         nuls += *at == '\0';
-    return nuls / (LIST_FIELDS + 1);
+    return nuls / (LIST_FIELDS + 2);
+}
+
+/* The root, and the classes; NULL: cut off, or no memory. */
+static const char *take_head(const char *at, const char *end, struct au_names *ret)
+{
+    size_t n;
+
+    ret->root = at;
+    at += strlen(at) + 1;
+    n = at < end ? strtoul(at, NULL, 10) : 0;
+    if (at >= end || n > (size_t)(end - at))
+        return NULL;
+    at += strlen(at) + 1;
+    ret->classes = calloc(n + 1, sizeof *ret->classes);
+    for (; ret->classes && ret->class_count < n && at < end; at += strlen(at) + 1)
+        ret->classes[ret->class_count++] = at;
+    return ret->classes && ret->class_count == n ? at : NULL;
 }
 
 int au_names_load(const struct im_conf *conf, struct au_names *ret, struct im_text *text)
 {
-    const char *at, *end, *fields[LIST_FIELDS], *split;
+    const char *at, *end, *fields[LIST_FIELDS], *more[2];
     size_t n = 0;
     int err;
 
@@ -160,22 +179,22 @@ int au_names_load(const struct im_conf *conf, struct au_names *ret, struct im_te
     if (err)
         return err;
     at = ret->bytes, end = at + n;
-    ret->root = at;
-    at += n ? strlen(at) + 1 : 0;
+    if (n == 0 || at[n - 1] || !(at = take_head(at, end, ret)))
+        return im_fail(text, -EBADMSG, UNREADABLE);
     ret->names = calloc(count_names(at, end) + 1, sizeof *ret->names);
     if (!ret->names)
         return im_fail(text, -ENOMEM, "no memory for a list of images");
     while (at < end) {
-        at = take_fields(at, end, fields);
-        split = at;
-        if (!at || !memchr(at, '\0', (size_t)(end - at)))
-            return im_fail(text, -EBADMSG, "imsuper-reader sent an unreadable answer");
-        at += strlen(at) + 1;
+        at = take_fields(at, end, fields, LIST_FIELDS);
+        at = at ? take_fields(at, end, more, 2) : NULL;
+        if (!at)
+            return im_fail(text, -EBADMSG, UNREADABLE);
         ret->names[ret->count++] = (struct au_name){.label = (uint32_t)strtoul(fields[1], NULL, 10),
-                                                    .is_val = strcmp(split, "val") == 0,
+                                                    .is_val = strcmp(more[0], "val") == 0,
                                                     .class_name = fields[2],
                                                     .path = fields[3],
-                                                    .reference = fields[4]};
+                                                    .reference = fields[4],
+                                                    .classes = more[1]};
     }
     return 0;
 }
@@ -183,6 +202,7 @@ int au_names_load(const struct im_conf *conf, struct au_names *ret, struct im_te
 void au_names_free(struct au_names *names)
 {
     free(names->names);
+    free(names->classes);
     free(names->bytes);
     *names = (struct au_names){0};
 }

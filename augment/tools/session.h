@@ -37,13 +37,16 @@ void au_files_free(struct au_files *files); /* accepts a zeroed one */
 struct au_name {
     const char *class_name, *path;
     const char *reference; /* where its bytes are: ipc/base/reference.h */
-    uint32_t label;
+    const char *classes;   /* that it belongs to, as numbers: "0", with several labels "0 2", or "" */
+    uint32_t label;        /* equal for images of the same classes */
     bool is_val;
 };
 
 struct au_names {
     struct au_name *names;
     size_t count;
+    const char **classes; /* names */
+    size_t class_count;
     const char *root; /* below which all lie; "": links lead out of it */
     char *bytes;      /* the reader's answer; the strings above lie in it */
 };

@@ -81,7 +81,7 @@ static void add_classes(const struct report *r, struct im_json *j)
         const struct au_class_counts *c = &r->found->classes[i];
         struct im_json *item = im_json_object();
 
-        if (!c->name) { /* --sample has none of it */
+        if (c->count[0] + c->count[1] == 0) { /* --sample has none of it */
             im_json_free(&item);
             continue;
         }
@@ -168,7 +168,7 @@ static void say_balance(const struct report *r)
            r->conf->sample ? " in the sample" : "", c[0].usable[0], c[n - 1].usable[0], c[n / 2].usable[0]);
     if (c[n - 1].usable[0] > 2 * c[0].usable[0])
         for (size_t i = 0; i < CLASSES_SHOWN && i < n; i++)
-            im_say(stdout, "    few: %s (%" PRIu64 ")", c[i].name ? c[i].name : "?", c[i].usable[0]);
+            im_say(stdout, "    few: %s (%" PRIu64 ")", c[i].name, c[i].usable[0]);
     free(c);
 }
 

@@ -61,6 +61,21 @@ static bool is_misnamed(const char *path, const struct au_fact *f)
     return f->verdict == 0 && named != IM_IMAGE_TYPE_COUNT && named != (enum im_image_type)f->type;
 }
 
+/* An image of several labels counts for each of them. */
+static void count_classes(const struct au_name *name, const struct au_fact *f, struct au_findings *r)
+{
+    for (const char *at = name->classes; *at;) {
+        char *end;
+        const size_t class = strtoul(at, &end, 10);
+
+        if (end == at || class >= r->class_count)
+            return;
+        r->classes[class].count[name->is_val]++;
+        r->classes[class].usable[name->is_val] += f->verdict == 0;
+        at = end;
+    }
+}
+
 static int take_image(const struct au_names *names, const struct au_facts *facts, size_t i,
                       struct au_findings *r)
 {
@@ -72,9 +87,7 @@ static int take_image(const struct au_names *names, const struct au_facts *facts
     r->types[f->type <= IM_IMAGE_TYPE_COUNT ? f->type : IM_IMAGE_TYPE_COUNT]++;
     r->grey += f->components == 1;
     r->progressive += f->is_progressive;
-    r->classes[name->label].name = name->class_name;
-    r->classes[name->label].count[name->is_val]++;
-    r->classes[name->label].usable[name->is_val] += f->verdict == 0;
+    count_classes(name, f, r);
     if (f->verdict != 0)
         return add(&r->list[AU_BAD], i, i);
     if (f->components == 4)
@@ -171,12 +184,12 @@ int au_findings_make(const struct au_names *names, const struct au_facts *facts,
     int err = 0;
 
     *ret = (struct au_findings){0};
-    for (size_t i = 0; i < names->count; i++)
-        if (names->names[i].label >= ret->class_count)
-            ret->class_count = (size_t)names->names[i].label + 1;
+    ret->class_count = names->class_count;
     ret->classes = calloc(ret->class_count + 1, sizeof *ret->classes);
     if (!ret->classes)
         return -ENOMEM;
+    for (size_t i = 0; i < names->class_count; i++)
+        ret->classes[i].name = names->classes[i];
     for (size_t i = 0; err == 0 && i < names->count; i++)
         err = take_image(names, facts, i, ret);
     if (err == 0)

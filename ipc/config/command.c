@@ -5,8 +5,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
 #include "ipc/base/leftover.h"
@@ -203,6 +205,22 @@ static void list(FILE *out, const struct im_command *commands, size_t count)
         fprintf(out, "  %-12s %s\n", commands[i].name, commands[i].what ? commands[i].what : "");
 }
 
+/* What other programs call a command; NULL: none of those that are here. */
+static const char *meant(const char *word, const char *const *names, size_t count)
+{
+    static const char *const rows[][2] = {
+        {"train", "start"},      {"fit", "start"},         {"finetune", "start"},   {"fine-tune", "start"},
+        {"val", "eval"},         {"validate", "eval"},     {"test", "eval"},        {"evaluate", "eval"},
+        {"infer", "predict"},    {"inference", "predict"}, {"classify", "predict"}, {"convert", "export"},
+        {"lr-finder", "lr-find"}};
+
+    for (size_t i = 0; i < IM_COUNT(rows); i++)
+        for (size_t k = 0; k < count; k++)
+            if (strcasecmp(rows[i][0], word) == 0 && strcmp(rows[i][1], names[k]) == 0)
+                return names[k];
+    return NULL;
+}
+
 static int fail_unknown(const char *program, const struct im_command *commands, size_t count, int argc,
                         char **argv)
 {
@@ -212,8 +230,10 @@ static int fail_unknown(const char *program, const struct im_command *commands, 
     for (size_t i = 0; i < count; i++)
         names[i] = commands[i].name;
     snprintf(both, sizeof both, "%.60s%s%.60s", argv[1], argc > 2 ? " " : "", argc > 2 ? argv[2] : "");
-    near = im_nearest(both, names, count);
+    near = meant(argv[1], names, count) ? NULL : im_nearest(both, names, count);
     written = near ? both : argv[1];
+    if (!near)
+        near = meant(argv[1], names, count);
     if (!near)
         near = im_nearest(argv[1], names, count);
     im_say(stderr, "%s: unknown command '%.100s'%s%s%s (see `%s --help`)", program, written,

@@ -261,7 +261,7 @@ static const char *value_of(const struct im_conf_key *key, const char *s)
 #undef ROW_OF
 
     for (size_t i = 0; i < IM_COUNT(rows); i++)
-        if (strcmp(rows[i][0], key->name) == 0 && strcmp(rows[i][1], s) == 0)
+        if (strcmp(rows[i][0], key->name) == 0 && strcasecmp(rows[i][1], s) == 0)
             return rows[i][2];
     return s;
 }
@@ -339,7 +339,7 @@ static int put_enum(const struct im_conf_key *key, int32_t *field, const char *s
     for (; key->choices[n]; n++) {
         size_t used = strlen(all);
 
-        if (strcmp(s, key->choices[n]) == 0) {
+        if (strcasecmp(s, key->choices[n]) == 0) { /* others write SGD, ResNet50, True */
             *field = (int32_t)n;
             return 0;
         }

@@ -492,6 +492,8 @@ typedef uint64_t im_conf_commands;
     X("bce-loss", "loss", "bce") X("bce-target-thresh", "bce-threshold", NULL) X("mixup-alpha", "mixup", NULL) X("cutmix-alpha", "cutmix", NULL) X("mixup-prob", "mix-p", NULL) X("mixup-switch-prob", "mix-switch-p", NULL) \
     X("random-erase", "aug-erase-p", NULL) X("reprob", "aug-erase-p", NULL) \
     X("precision", "amp", NULL) X("mixed-precision", "amp", NULL) X("amp-dtype", "amp", NULL) X("use-amp", "amp", "auto") X("no-amp", "amp", "none") X("fp16", "amp", "fp16") X("bf16", "amp", "bf16") \
+    X("native-amp", "amp", "auto") X("apex-amp", "amp", "auto") X("half", "amp", "fp16") \
+    X("lr0", "lr", NULL) X("imgsz", "image-size", NULL) X("batch", "batch-size", NULL) X("patience", "early-stop", NULL) X("cos-lr", "schedule", "cosine") \
     X("multilabel", "multi-label", NULL) X("no-color", "color", "never")
 
 /* Keys whose flag may stand without a value, and what it means then: X("name", "value"). */
@@ -520,6 +522,14 @@ typedef uint64_t im_conf_commands;
     X("nnodes", "a run uses one machine; --gpus or --ranks sets the number of trainers") \
     X("nodes", "a run uses one machine; --gpus or --ranks sets the number of trainers") \
     X("sync-batchnorm", "use --sync-bn") \
+    X("compile", "leave it out: graphs are built and fused automatically") \
+    X("project", "use --workspace DIR, and --run-name NAME for the name of the run") \
+    X("name", "use --run-name NAME") \
+    X("log-wandb", "use --on-event examples/on-event/wandb_log.py, or read the run's tensorboard/") \
+    X("input-size", "use --image-size PIXELS") \
+    X("crop-pct", "use --eval-resize PIXELS: the short side that the centre crop is cut from") \
+    X("test-only", "use imsuper eval RUN|FILE") X("eval-only", "use imsuper eval RUN|FILE") \
+    X("lrf", "use --lr-min RATE: the rate at the end, not its share of --lr") \
     X("random-erasing", "use --aug.erase-p SHARE")
 /* clang-format on */
 

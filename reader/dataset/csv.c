@@ -41,6 +41,8 @@ void rd_csv_take(char *bytes, size_t n, struct rd_csv *csv)
         csv->at += 3;
     csv->separator = find_separator(csv->at, csv->end);
     csv->is_binary = memchr(bytes, 0, n) != NULL;
+    csv->is_utf16 =
+        n >= 2 && csv->is_binary && (memcmp(bytes, "\xff\xfe", 2) == 0 || memcmp(bytes, "\xfe\xff", 2) == 0);
 }
 
 int rd_csv_open(const char *path, struct rd_csv *csv, struct im_text *text)
@@ -182,6 +184,8 @@ int rd_csv_next(struct rd_csv *csv, struct rd_csv_row *ret_row, struct im_text *
 {
     int err;
 
+    if (csv->is_utf16)
+        return im_fail(text, -EBADMSG, "line 1: the text is UTF-16; save it as UTF-8");
     if (csv->is_binary)
         return im_fail(text, -EBADMSG, "it holds a NUL byte, as no text does");
     while (csv->at < csv->end) {

@@ -16,7 +16,7 @@
 struct rd_csv {
     char *bytes, *at, *end;
     char separator;
-    int is_binary;
+    int is_binary, is_utf16;
     uint64_t line; /* of the row that next gave, from 1 on */
 };
 

@@ -27,7 +27,6 @@ struct build {
     struct rd_shard_classes classes;
     bool has_labels;
     bool by_number;                   /* labels are numbers, and no file names the classes */
-    bool has_roles;                   /* without labels: the first folder in the archives is train/ or val/ */
     uint32_t strip;                   /* bytes of the folders that all members lie in */
     struct placed *placed[IM_SPLITS]; /* without labels: all images */
     uint64_t placed_count[IM_SPLITS], placed_capacity[IM_SPLITS];
@@ -143,18 +142,35 @@ static bool strip_one(struct build *build)
     return n > 0;
 }
 
-static bool all_have_roles(const struct build *build)
+/* Is the first folder of each member train/ or val/? With `own` also the part that the shard's name says, and not a class,
+ * which has no folders in it. */
+static bool has_roles(const struct build *build, const struct rd_shard *shard, bool own)
 {
     char folder[NAME_MAX + 1];
-    bool any = false;
+
+    for (uint32_t i = 0; i < shard->count; i++) {
+        const char *name = member_of(shard, i) + build->strip;
+        const size_t n = folder_of(name, folder);
+        const enum rd_role role = rd_role_of(folder);
+
+        if (role == RD_ROLE_NONE)
+            return false;
+        if (own &&
+            ((role == RD_ROLE_TRAIN ? IM_TRAIN : IM_VAL) != shard->split || !strchr(name + n + 1, '/')))
+            return false;
+    }
+    return true;
+}
+
+/* train.tar may hold train/cat/1.jpg, and val.tar beside it cat/9.jpg. */
+static void find_roles(struct build *build)
+{
+    bool all = true;
 
     for (uint32_t s = 0; s < build->list.count; s++)
-        for (uint32_t i = 0; i < build->list.shards[s].count; i++, any = true) {
-            folder_of(member_of(&build->list.shards[s], i) + build->strip, folder);
-            if (rd_role_of(folder) == RD_ROLE_NONE)
-                return false;
-        }
-    return any;
+        all = all && has_roles(build, &build->list.shards[s], false);
+    for (uint32_t s = 0; s < build->list.count; s++)
+        build->list.shards[s].has_roles = all || has_roles(build, &build->list.shards[s], true);
 }
 
 /* "n01440764" of "train/n01440764.tar". */
@@ -183,7 +199,7 @@ static int folder_class(const struct build *build, const struct rd_shard *shard,
     size_t n = folder_of(name, ret);
 
     *ret_split = shard->split;
-    if (build->has_roles) {
+    if (shard->has_roles) {
         *ret_split = rd_role_of(ret) == RD_ROLE_TRAIN ? IM_TRAIN : IM_VAL;
         n = folder_of(name + n + 1, ret);
     }
@@ -283,7 +299,7 @@ static int find_classes(struct build *build, struct im_text *text)
     if (!build->has_labels) {
         while (strip_one(build))
             ;
-        build->has_roles = all_have_roles(build);
+        find_roles(build);
     }
     if (*build->classes.file)
         return 0;

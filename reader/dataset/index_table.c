@@ -150,6 +150,22 @@ static bool is_of(const struct build *build, int split, const struct rd_table_ro
     return is_one_table ? row->part == build->layout->val_part : row->part != RD_PART_TRAIN;
 }
 
+/* What a row gives its file, as sentences have it: 'cat', with several labels 'cat|dog'. */
+static const char *shown_class(const struct build *build, const char *class, char buffer[128])
+{
+    size_t n;
+
+    snprintf(buffer, 128, "%s", class);
+    if (!build->layout->multi_label)
+        return buffer;
+    n = strlen(buffer);
+    if (n > 0 && buffer[n - 1] == '\n')
+        buffer[n - 1] = 0;
+    for (char *c = buffer; *c; c++)
+        *c = *c == '\n' ? '|' : *c;
+    return buffer;
+}
+
 /* The file of row i, if nobody has named it before in this split. */
 static int take_row(struct build *build, int split, uint32_t i, struct im_text *text)
 {
@@ -157,7 +173,7 @@ static int take_row(struct build *build, int split, uint32_t i, struct im_text *
     const struct rd_table_row *row = &table->rows[i], *before;
     const char *file = rd_table_string(table, row->file), *class = rd_table_string(table, row->class);
     struct image *image = find_image(build, base_path(build, split), file);
-    char note[NAME_MAX + 64];
+    char note[NAME_MAX + 64], first[128], second[128];
 
     if (!image) {
         snprintf(note, sizeof note, "line %u of %.200s", row->line, table_path(build, split));
@@ -169,10 +185,12 @@ static int take_row(struct build *build, int split, uint32_t i, struct im_text *
     }
     before = &table->rows[image->row[split]];
     if (strcmp(rd_table_string(table, before->class), class) != 0)
-        return im_fail(text, -EBADMSG,
-                       "%.300s gives '%.200s' two classes: '%.100s' in line %u, '%.100s' in line %u",
-                       table_path(build, split), file, rd_table_string(table, before->class), before->line,
-                       class, row->line);
+        return im_fail(text, -EBADMSG, "%.300s gives '%.200s' %s: '%.100s' in line %u, '%.100s' in line %u%s",
+                       table_path(build, split), file,
+                       build->layout->multi_label ? "two sets of labels" : "two classes",
+                       shown_class(build, rd_table_string(table, before->class), first), before->line,
+                       shown_class(build, class, second), row->line,
+                       build->layout->multi_label ? "; give all labels of an image in one row" : "");
     snprintf(note, sizeof note, "line %u of %.200s", row->line, table_path(build, split));
     return rd_writer_left_out(build->writer, RD_SKIP_TWICE, file, note);
 }
@@ -248,11 +266,14 @@ static int collect_classes(struct build *build, struct im_text *text)
 {
     struct rd_names all = {0}, lists = {0};
     int64_t added = 0;
+    bool any = false;
 
     for (uint32_t i = 0; i < build->count && added >= 0; i++)
-        if (build->images[i].row[IM_TRAIN] != NO_ROW)
+        if (build->images[i].row[IM_TRAIN] != NO_ROW) {
+            any = true;
             added = rd_names_add(build->layout->multi_label ? &lists : &all,
                                  class_of(build, IM_TRAIN, &build->images[i]));
+        }
     rd_names_sort(&lists);
     for (uint32_t i = 0; i < lists.count && added >= 0; i++)
         if (i == 0 || strcmp(rd_names_at(&lists, i), rd_names_at(&lists, i - 1)) != 0)
@@ -261,6 +282,9 @@ static int collect_classes(struct build *build, struct im_text *text)
         added = add_unique(&all, &build->classes);
     rd_names_fini(&all);
     rd_names_fini(&lists);
+    if (added >= 0 && build->classes.count == 0 && any)
+        return im_fail(text, -EBADMSG, "no training image that %.500s names has a label",
+                       build->layout->train_labels);
     if (added >= 0 && build->classes.count == 0)
         return im_fail(text, -EBADMSG, "no file that %.500s names for training is below '%.400s'",
                        build->layout->train_labels, build->layout->root);

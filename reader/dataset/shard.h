@@ -38,6 +38,7 @@ struct rd_shard {
     struct rd_shard_skipped *skipped;
     uint32_t skipped_count;
     bool has_labels; /* a member is a label */
+    bool has_roles;  /* of index_shards.c: without labels, its members lie in train/ or val/ */
     bool leads_out;
     struct im_text cut; /* why it ends before its end, or is damaged, with the last whole sample; "" */
     struct im_text why; /* of err */

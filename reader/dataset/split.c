@@ -102,7 +102,7 @@ int rd_split_choose(const struct rd_index *index, double share, uint64_t seed, v
         return im_fail(
             text, -EINVAL,
             "--val-split takes validation images from the training images, but '%.600s' has validation "
-            "images; leave --val-split away",
+            "images; leave --val-split away (or say --val-split 0 where a run's options have it)",
             rd_index_root(index));
     is_taken = calloc(rd_index_count(index, IM_TRAIN) + 1, 1);
     taken = is_taken ? choose(index, share, seed, is_taken) : -ENOMEM;

@@ -73,7 +73,7 @@ static const char *const part_names[] = {"split",     "dataset", "subset", "set"
                                          "partition", "isvalid", "isval",  "isvalidation"};
 
 /* Says which columns there are. */
-static int fail_columns(const struct rd_csv_row *row, const char *path, const char *what,
+static int fail_columns(const struct rd_csv_row *row, const char *path, const char *what, const char *more,
                         struct im_text *text)
 {
     char names[512] = "";
@@ -86,8 +86,8 @@ static int fail_columns(const struct rd_csv_row *row, const char *path, const ch
     }
     return im_fail(text, -EBADMSG,
                    "%.300s has no column that is known to name %s: it has %.400s; name it in the first line "
-                   "(file,label)",
-                   path, what, names);
+                   "(file,label)%s",
+                   path, what, names, more);
 }
 
 /* 1: the row has the columns' names; 0: it is none. */
@@ -105,15 +105,18 @@ static int find_columns(const struct rd_csv_row *row, const char *path, bool man
                             .many = many};
     if (is_image || (ret->file < 0 && ret->class < 0)) {
         *ret = (struct columns){.class = 1, .part = -1, .many = many};
-        return row->count >= 2 ? 0 : fail_columns(row, path, "a class", text);
+        return row->count >= 2 ? 0 : fail_columns(row, path, "a class", "", text);
     }
     if (ret->file < 0 && row->count == 2)
         ret->file = 1 - ret->class;
     if (ret->class < 0 && row->count == 2)
         ret->class = 1 - ret->file;
     ret->flags = many && ret->file >= 0 && ret->class < 0;
-    if (ret->file < 0 || (ret->class < 0 && !ret->flags))
-        return fail_columns(row, path, ret->file < 0 ? "the files" : "the classes", text);
+    if (ret->file < 0)
+        return fail_columns(row, path, "the files", "", text);
+    if (ret->class < 0 && !ret->flags)
+        return fail_columns(row, path, "the classes",
+                            "; where each class has a column of 0 and 1: --multi-label", text);
     if (ret->part >= 0)
         normalise(row->fields[ret->part], part, sizeof part);
     ret->part_is_flag = strncmp(part, "is", 2) == 0;
@@ -197,6 +200,18 @@ static int add(struct rd_table *table, const char *file, const char *class, uint
     return 0;
 }
 
+/* The column of row numbers that pandas writes: its name is empty, and "Unnamed: 0" once it was read and written again. */
+static bool is_row_number(const char *name)
+{
+    static const char word[] = "unnamed";
+    const size_t letters = sizeof word - 1;
+    char normal[64] = "";
+
+    normalise(name, normal, sizeof normal);
+    return *name == 0 || (memcmp(normal, word, letters) == 0 && normal[letters] &&
+                          normal[letters + strspn(normal + letters, "0123456789")] == 0);
+}
+
 /* Puts the labels of a row into r->labels: of the columns that hold 1, or of all fields behind the file. */
 static int collect_labels(struct reading *r, const struct rd_csv_row *row, const char *path, uint64_t line,
                           struct im_text *text)
@@ -217,7 +232,8 @@ static int collect_labels(struct reading *r, const struct rd_csv_row *row, const
     for (uint32_t c = 0; c < row->count && c < names->count; c++) {
         const int flag = r->columns.flags ? rd_table_flag(row->fields[c]) : 1;
 
-        if ((int)c == r->columns.file || (int)c == r->columns.part)
+        if ((int)c == r->columns.file || (int)c == r->columns.part ||
+            (r->columns.flags && is_row_number(names->fields[c])))
             continue;
         if (flag < 0)
             return im_fail(

@@ -3,7 +3,8 @@
  *
  * Five fields an image, each ended by a NUL byte because a path may hold anything else: number,
  * label, class, path, and where its bytes are (ipc/base/reference.h). With --both-splits a field stands before all images,
- * the folder below which all of them lie ("": links lead out of it), and each has a sixth: its split. */
+ * the folder below which all of them lie ("": links lead out of it), behind it the number of classes and their names, and each
+ * image has a sixth field, its split, and a seventh, the classes that it belongs to: "0", with several labels "0 2". */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,6 +12,20 @@
 
 #include "reader/dataset/data.h"
 #include "reader/tools/data_cmd.h"
+
+static void print_classes_of(const struct rd_index *index, uint32_t label)
+{
+    const char *separator = "";
+
+    if (rd_index_set_words(index) == 0)
+        printf("%u", label);
+    for (uint32_t class = 0; rd_index_set_words(index) && class < rd_index_class_count(index); class ++)
+        if (rd_index_has(index, label, class)) {
+            printf("%s%u", separator, class);
+            separator = " ";
+        }
+    putchar(0);
+}
 
 static int print_image(const struct rd_index *index, enum im_split split, bool names_split, uint64_t id,
                        struct im_text *text)
@@ -25,8 +40,10 @@ static int print_image(const struct rd_index *index, enum im_split split, bool n
         return im_fail(text, err, "the path of image %" PRIu64 " is too long", id);
     printf("%" PRIu64 "%c%u%c%s%c%s%c%s%c", id, 0, label, 0,
            rd_index_label_text(index, label, class, sizeof class), 0, path, 0, reference, 0);
-    if (names_split)
+    if (names_split) {
         printf("%s%c", split == IM_TRAIN ? "train" : "val", 0);
+        print_classes_of(index, label);
+    }
     return 0;
 }
 
@@ -54,6 +71,9 @@ int rd_cmd_list(struct im_conf *conf)
         return rd_cmd_fail(err, &text);
     if (conf->both_splits) {
         printf("%s%c", rd_index_leads_out(&data.index) ? "" : rd_index_root(&data.index), 0);
+        printf("%u%c", rd_index_class_count(&data.index), 0);
+        for (uint32_t class = 0; class < rd_index_class_count(&data.index); class ++)
+            printf("%s%c", rd_index_class(&data.index, class), 0);
         for (int split = 0; err == 0 && split < IM_SPLITS; split++)
             err = print_split(&data.index, (enum im_split)split, true, (uint64_t)conf->sample, &text);
     } else {

@@ -29,6 +29,10 @@ static bool is_set(const struct im_conf *conf, enum im_conf_key_id key)
     return conf->origin[key].source != IM_CONF_DEFAULT;
 }
 
+struct sizes {
+    int64_t image, resize, batch; /* 0: not known */
+};
+
 /* ---- which weights ---- */
 
 static bool is_run(const char *folder)
@@ -146,16 +150,26 @@ static int ask_trainer(const struct im_conf *conf, struct sv_weights *w, struct 
     return err;
 }
 
-static void take_info(struct im_conf *conf, const struct sv_weights *w)
+static int64_t number_of(const struct im_json *info, enum im_conf_key_id key)
 {
-    static const enum im_conf_key_id keys[] = {IM_KEY_model, IM_KEY_stem, IM_KEY_head, IM_KEY_blurpool,
-                                               IM_KEY_multi_label};
+    return strtoll(im_json_str_or(info, im_conf_name(key), "0"), NULL, 10);
+}
+
+/* Sizes go to `sizes` where no run has said them. */
+static void take_info(struct im_conf *conf, const struct sv_weights *w, struct sizes *sizes)
+{
+    static const enum im_conf_key_id keys[] = {IM_KEY_model,       IM_KEY_stem, IM_KEY_head, IM_KEY_blurpool,
+                                               IM_KEY_multi_label, IM_KEY_mean, IM_KEY_std};
 
     for (size_t i = 0; i < IM_COUNT(keys); i++) {
         const char *value = im_json_str_or(w->info, im_conf_name(keys[i]), "");
 
         if (*value && !is_set(conf, keys[i]))
             im_conf_set(conf, im_conf_name(keys[i]), value, NULL);
+    }
+    if (sizes->image == 0) {
+        sizes->image = number_of(w->info, IM_KEY_eval_image_size);
+        sizes->resize = number_of(w->info, IM_KEY_eval_resize);
     }
 }
 
@@ -177,9 +191,41 @@ static bool is_taken(enum im_conf_key_id key)
     return im_conf_is_for(key, IM_FOR_USE) && !im_conf_is_for(key, IM_FOR_CHILDREN);
 }
 
-struct sizes {
-    int64_t image, resize, batch; /* 0: not known */
-};
+/* Do two names stand for one folder, or read the same? */
+static bool is_same_place(const char *a, const char *b)
+{
+    struct stat x, y;
+
+    if (strcmp(a, b) == 0)
+        return true;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* Tables and the layout are of the run's images, and tell nothing of others that --data-dir names. */
+static bool is_of_other_images(const struct im_conf *conf, const struct im_conf *run, enum im_conf_key_id key)
+{
+    static const enum im_conf_key_id keys[] = {IM_KEY_labels, IM_KEY_val_labels, IM_KEY_layout};
+    char value[IM_CONF_TEXT_BYTES], standard[IM_CONF_TEXT_BYTES];
+    struct im_conf *defaults;
+    bool is_key = false;
+
+    for (size_t i = 0; i < IM_COUNT(keys); i++)
+        is_key = is_key || keys[i] == key;
+    if (!is_key || !is_set(conf, IM_KEY_data_dir) || is_same_place(conf->data_dir, run->data_dir))
+        return false;
+    defaults = malloc(sizeof *defaults);
+    if (!defaults)
+        return true;
+    im_conf_defaults(defaults);
+    im_conf_value(defaults, key, standard);
+    free(defaults);
+    im_conf_value(run, key, value);
+    if (strcmp(value, standard) != 0 && !conf->quiet)
+        im_say(stderr,
+               "imsuper: --%s %s of the run is for its own images, and left out: --data-dir names others",
+               im_conf_name(key), value);
+    return true;
+}
 
 /* Gives the options that the user left open the values of the run's config.yaml. */
 static int take_run(struct im_conf *conf, const char *run_dir, struct sizes *ret, struct im_text *text)
@@ -195,7 +241,7 @@ static int take_run(struct im_conf *conf, const char *run_dir, struct sizes *ret
     for (int key = 0; key < IM_KEY_COUNT && err == 0; key++) {
         const enum im_conf_key_id id = (enum im_conf_key_id)key;
 
-        if (!is_taken(id) || is_set(conf, id))
+        if (!is_taken(id) || is_set(conf, id) || is_of_other_images(conf, run, id))
             continue;
         im_conf_value(run, id, value);
         err = im_conf_set(conf, im_conf_name(id), value, text);
@@ -330,7 +376,7 @@ int sv_evaluation_open(struct im_conf *conf, const struct sv_inputs *inputs, str
         err = ask_trainer(conf, &ret->weights, text);
     if (err != 0)
         return err;
-    take_info(conf, &ret->weights);
+    take_info(conf, &ret->weights, &run);
     conf->outputs = ret->weights.outputs = im_json_int_or(ret->weights.info, "outputs", 0);
     choose_sizes(conf, &ret->weights, &run);
     if (strlen(ret->weights.path) >= sizeof conf->init_from)

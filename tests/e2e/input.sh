@@ -147,6 +147,8 @@ case_unknown_verb() {
   "$BIN/imsuper" strat >"$T/out" 2>&1 || status=$?
   [ $status = 2 ] || fail "exit status $status"
   must_say "did you mean 'start'"
+  "$BIN/imsuper" train --data-dir x >"$T/out" 2>&1 || status=$?
+  must_say "unknown command 'train'; did you mean 'start'?" # not 'trace'
 }
 case_bad_value() {
   refused 2 "epochs" --epochs many

@@ -16,8 +16,9 @@ at_least() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a >= b) }'; }
 
 # A label is on 40 % of the pictures: chance is an mAP of 0.4.
 case_learns() {
+  local label
   make_pictures 200 50 0
-  start 0 "${LEARN[@]}" --epochs 5
+  start 0 "${LEARN[@]}" --epochs 5 --layout csv
   must_say "val mAP"
   must_say "done      best validation mAP"
   must_balance
@@ -36,8 +37,21 @@ case_learns() {
   "$BIN/imsuper" export "$T/alone.safetensors" --image-size 16 --no-prove -o "$T/net.onnx" >"$T/out" 2>&1 || fail "export failed"
   grep -qa Sigmoid "$T/net.onnx" || fail "the ONNX file has no sigmoid"
   if grep -qa Softmax "$T/net.onnx"; then fail "the ONNX file has a softmax"; fi
+  # So does a file that was exported, and how its images are made.
+  "$BIN/imsuper" export "$RUN" --format safetensors -o "$T/exported.safetensors" >"$T/out" 2>&1 || fail "export failed"
+  "$BIN/imsuper" predict "$RUN" --json "$T"/d/images/val_?.ppm >"$T/all" 2>"$T/out" || fail "predict failed"
+  "$BIN/imsuper" predict "$T/exported.safetensors" --json "$T"/d/images/val_?.ppm >"$T/some" 2>"$T/out" || fail "predict failed"
+  cmp "$T/all" "$T/some" || fail "exported weights answer otherwise than those of the run"
+  # Other images are looked at as they lie, not as the run's did.
+  for label in red blue; do mkdir -p "$T/f/$label" && cp "$T/d/images/val_1.ppm" "$T/f/$label"; done
+  "$BIN/imsuper" eval "$RUN" --data-dir "$T/f" >"$T/out" 2>&1 || fail "eval failed: $(cat "$T/out")"
+  must_say "--layout csv of the run is for its own images, and left out"
+  # Each label is a class of its own.
+  "$BIN/imsuper" data verify --data-dir "$T/d" --multi-label --json >"$T/verify.json" 2>"$T/out" || fail "verify failed"
+  [ "$(grep -o '"train_usable"' "$T/verify.json" | wc -l)" = 4 ] || fail "verify counts sets of labels: $(cat "$T/verify.json")"
+  [ "$(grep -o '"name":"red","train":[0-9]*' "$T/verify.json")" = "\"name\":\"red\",\"train\":$(grep -c red "$T/d/train.csv")" ] || fail "verify counts other images: $(cat "$T/verify.json")"
   start 2 "${LEARN[@]:0:2}" "${LEARN[@]:3}" --epochs 6
-  must_say "this run began with --multi-label true"
+  must_say "this run began with --multi-label, not --no-multi-label"
 }
 
 # The numbers of a validation whose trainer is killed within it are those of one that nobody disturbed; and those of two trainers.

@@ -20,18 +20,38 @@ enum { ANY_CLASSES = 1000 };
 static const enum im_conf_key_id shape_keys[] = {IM_KEY_model, IM_KEY_stem, IM_KEY_head, IM_KEY_blurpool,
                                                  IM_KEY_multi_label};
 
-/* Takes what the file says of its network and the user does not. True: it says it. */
-static bool take_metadata(const struct tr_safetensors *file, struct im_conf *conf)
-{
-    if (!tr_safetensors_metadata(file, "model") || !tr_safetensors_metadata(file, "index-hash"))
-        return false;
-    for (size_t i = 0; i < IM_COUNT(shape_keys); i++) {
-        const char *value = tr_safetensors_metadata(file, im_conf_name(shape_keys[i]));
+/* How its images are made: exported files say it, states leave it to their run. */
+static const enum im_conf_key_id image_keys[] = {IM_KEY_eval_image_size, IM_KEY_eval_resize, IM_KEY_mean,
+                                                 IM_KEY_std};
 
-        if (value && conf->origin[shape_keys[i]].source == IM_CONF_DEFAULT)
-            im_conf_set(conf, im_conf_name(shape_keys[i]), value, NULL);
+static int take_keys(const struct tr_safetensors *file, struct im_conf *conf, const enum im_conf_key_id *keys,
+                     size_t n, struct im_text *text)
+{
+    struct im_text why = {""};
+
+    for (size_t i = 0; i < n; i++) {
+        const char *value = tr_safetensors_metadata(file, im_conf_name(keys[i]));
+
+        if (!value || conf->origin[keys[i]].source != IM_CONF_DEFAULT)
+            continue;
+        if (strlen(value) >= IM_CONF_TEXT_BYTES || im_conf_set(conf, im_conf_name(keys[i]), value, &why) < 0)
+            return im_fail(text, -EBADMSG, "%.300s says of itself: %.300s", conf->init_from, why.s);
     }
-    return true;
+    return 0;
+}
+
+/* Takes what the file says of its network and the user does not: states, and exported files, which name the program. */
+static int take_metadata(const struct tr_safetensors *file, struct im_conf *conf, bool *ret_is_ours,
+                         struct im_text *text)
+{
+    int err;
+
+    *ret_is_ours = tr_safetensors_metadata(file, "model") &&
+                   (tr_safetensors_metadata(file, "index-hash") || tr_safetensors_metadata(file, "imsuper"));
+    if (!*ret_is_ours)
+        return 0;
+    err = take_keys(file, conf, shape_keys, IM_COUNT(shape_keys), text);
+    return err < 0 ? err : take_keys(file, conf, image_keys, IM_COUNT(image_keys), text);
 }
 
 static int new_model(const struct im_conf *conf, struct tr_model **ret, struct im_text *text)
@@ -112,6 +132,14 @@ static int print(const struct im_conf *conf, const struct fit *f, bool is_ours,
         im_conf_value(conf, shape_keys[i], value);
         im_json_set_str(j, im_conf_name(shape_keys[i]), value);
     }
+    for (size_t i = 0; i < IM_COUNT(image_keys); i++) {
+        char value[IM_CONF_TEXT_BYTES];
+
+        if (conf->origin[image_keys[i]].source == IM_CONF_DEFAULT)
+            continue;
+        im_conf_value(conf, image_keys[i], value);
+        im_json_set_str(j, im_conf_name(image_keys[i]), value);
+    }
     im_json_set_bool(j, "ours", is_ours);
     im_json_set_int(j, "outputs", f->outputs);
     im_json_set_str(j, "note", f->note.s);
@@ -131,7 +159,7 @@ int tr_cmd_weights(struct im_conf *conf)
     int err = tr_weights_open(conf->init_from, &file, &text);
 
     if (err == 0)
-        is_ours = take_metadata(file, conf);
+        err = take_metadata(file, conf, &is_ours, &text);
     if (err == 0 && !is_ours && conf->origin[IM_KEY_model].source == IM_CONF_DEFAULT)
         err = find_model(file, conf, &text);
     if (err == 0)

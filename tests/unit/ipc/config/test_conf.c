@@ -157,7 +157,7 @@ static void wrong_flags_get_their_sentences(void **state)
     (void)state;
     assert_flag_refused(WORDS("--batchsize", "3"), "unknown flag --batchsize; did you mean --batch-size?");
     assert_flag_refused(WORDS("--xyzzy"), "unknown flag --xyzzy");
-    assert_flag_refused(WORDS("--batch", "3"), "unknown flag --batch; did you mean --batch-size?");
+    assert_flag_refused(WORDS("--batch-siz", "3"), "unknown flag --batch-siz; did you mean --batch-size?");
     assert_flag_refused(WORDS("-x"), "unknown flag -x");
     assert_flag_refused(WORDS("-lr", "3"), "unknown flag -lr; did you mean --lr?");
     assert_flag_refused(WORDS("--b", "3"), "unknown flag --b");

@@ -52,6 +52,19 @@ static void flags_of_other_programs_are_taken(void **state)
                   "the last argument is a blank: a blank behind a \\ at the end of a line ends the command");
 }
 
+/* Ultralytics, and values as Python's classes are called. */
+static void names_of_ultralytics_are_taken(void **state)
+{
+    struct im_text notes;
+    struct im_conf conf = LOAD(&notes, "--imgsz", "64", "--batch=8", "--lr0", "0.01", "--patience", "5",
+                               "--cos-lr", "--optimizer", "AdamW", "--model", "ResNet50");
+
+    (void)state;
+    assert_true(conf.image_size == 64 && conf.batch_size == 8 && conf.lr == 0.01 && conf.early_stop == 5 &&
+                conf.schedule == IM_SCHEDULE_COSINE && conf.opt == IM_OPTIMIZER_ADAMW &&
+                conf.model == IM_MODEL_RESNET50 && !notes.s[0]);
+}
+
 /* PyTorch Lightning, accelerate, timm, torchvision, and scripts for torchrun. */
 static void mixed_precision_has_many_names(void **state)
 {
@@ -72,6 +85,13 @@ static void mixed_precision_has_many_names(void **state)
         {"--mixed_precision", "bf16", IM_AMP_BF16},
         {"--amp-dtype", "float16", IM_AMP_FP16},
         {"--amp", "true", IM_AMP_AUTO},
+        {"--amp", "True", IM_AMP_AUTO},
+        {"--amp", "False", IM_AMP_NONE},
+        {"--precision", "BF16-mixed", IM_AMP_BF16},
+        {"--amp", "BF16", IM_AMP_BF16},
+        {"--native-amp", NULL, IM_AMP_AUTO},
+        {"--apex-amp", NULL, IM_AMP_AUTO},
+        {"--half", NULL, IM_AMP_FP16},
         {"--amp", "false", IM_AMP_NONE},
     };
 
@@ -107,6 +127,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(flags_of_other_programs_are_taken),
+        cmocka_unit_test(names_of_ultralytics_are_taken),
         cmocka_unit_test(mixed_precision_has_many_names),
         cmocka_unit_test(they_are_no_keys_of_a_file),
     };

@@ -72,6 +72,10 @@ static void labels_are_columns_of_0_and_1(void **state)
     check_table("file,dog,cat\n1.jpg,1,1\n2.jpg,0,1\n3.jpg,0,0\n", "1.jpg=cat+dog+\n2.jpg=cat+\n3.jpg=\n");
     check_table("image_id,Bald,Big Nose,split\n1.jpg,-1,1,train\n", "1.jpg=Big Nose+\n");
     check_table("image,a,b\nx/1.jpg,1.0,0.0\nx/2.jpg,True,\n", "x/1.jpg=a+\nx/2.jpg=a+\n");
+    check_table(",file,dog,cat\n0,1.jpg,1,0\n17,2.jpg,0,1\n",
+                "1.jpg=dog+\n2.jpg=cat+\n"); /* as pandas numbers rows */
+    check_table("Unnamed: 0.1,file,dog,cat\n7,1.jpg,1,0\n", "1.jpg=dog+\n");
+    check_table("Unnamed,file,dog\n1,1.jpg,0\n", "1.jpg=Unnamed+\n");
     check_table("file,dog,cat\n1.jpg,1,2\n", "!t.csv, line 2: '2' in column 'cat' is neither 0 nor 1");
     check_table("file,dog,cat\n1.jpg,1\n", "!t.csv, line 2: it has 2 fields, and needs 3");
     check_table("1.jpg,1,0\n2.jpg,0,1\n", "!t.csv has columns of 0 and 1 without names");
@@ -144,6 +148,28 @@ static void equal_sets_are_one_label(void **state)
     rd_index_skipped(index, &skipped); /* of a class without training images */
     assert_int_equal(skipped.count[RD_SKIP_CLASS], 1);
     rd_data_close(&data);
+}
+
+static void refuse(const struct tree *tree, const char *table, const char *wanted)
+{
+    const struct rd_source source = {.folder = tree_path(tree, "d"), .multi_label = true};
+    struct im_text text = {""};
+    struct rd_data data;
+
+    tree_file(tree, "d/train.csv", table);
+    assert_true(rd_data_open(&source, NULL, &data, &text) < 0);
+    if (!strstr(text.s, wanted))
+        fail_msg("got '%s', wanted '%s'", text.s, wanted);
+}
+
+static void tables_without_an_answer_are_refused(void **state)
+{
+    make(*state);
+    refuse(
+        *state, "file,labels\n00.jpg,dog|cat\n01.jpg,cat\n00.jpg,cat\n",
+        "two sets of labels: 'cat|dog' in line 2, 'cat' in line 4; give all labels of an image in one row");
+    refuse(*state, "file,labels\n00.jpg,dog|cat\n00.jpg,\n", "'cat|dog' in line 2, '' in line 3");
+    refuse(*state, "file,labels\n00.jpg,\n01.jpg,\n", "no training image that train.csv names has a label");
 }
 
 /* The cache holds both indexes of a folder: with one label an image, and with several. */
@@ -256,6 +282,7 @@ int main(void)
         cmocka_unit_test(labels_are_columns_of_0_and_1),
         cmocka_unit_test(many_columns_are_read),
         cmocka_unit_test_setup_teardown(equal_sets_are_one_label, tree_setup, tree_teardown),
+        cmocka_unit_test_setup_teardown(tables_without_an_answer_are_refused, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(the_cache_tells_them_apart, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(choices_keep_the_sets, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(damaged_sets_are_refused, tree_setup, tree_teardown),

@@ -402,6 +402,13 @@ static void archives_without_labels_have_class_folders(void **state)
     check_data(tree, "a",
                "t cat all.tar/set/train/cat/0.jpg\nt dog all.tar/set/train/dog/0.b.jpg\n"
                "v dog all.tar/set/val/dog/1.jpg\n");
+    add(a, "train/cat/0.jpg", "x"), add(a, "train/dog/0.jpg", "x"), put(tree, "e/train.tar", a);
+    add(a, "./dog/1.jpg", "x"), put(tree, "e/val.tar", a); /* of another program, or from another folder */
+    check_data(tree, "e",
+               "t cat train.tar/train/cat/0.jpg\nt dog train.tar/train/dog/0.jpg\nv dog val.tar/dog/1.jpg\n");
+    add(a, "train/0.jpg", "x"), put(tree, "g/0000.tar", a); /* a vehicle */
+    add(a, "car/1.jpg", "x"), put(tree, "g/0001.tar", a);
+    check_data(tree, "g", "t car 0001.tar/car/1.jpg\nt train 0000.tar/train/0.jpg\n");
     add(a, "n01_1.JPEG", "x"), put(tree, "b/train/n01.tar", a);
     add(a, "n02_1.JPEG", "x"), put(tree, "b/train/n02.tar", a);
     check_data(tree, "b", "t n01 train/n01.tar/n01_1.JPEG\nt n02 train/n02.tar/n02_1.JPEG\n");

@@ -80,14 +80,17 @@ static void a_long_row_is_cut(void **state)
 }
 
 /* All rows as "file=class/part\n" must be `wanted`, or the sentence after "!". */
-static void check_table(const char *bytes, const char *wanted)
+static void check_bytes(const char *bytes, size_t n, const char *wanted)
 {
     char got[2048] = "";
     struct im_text text = {""};
     struct rd_table table;
     size_t used = 0;
+    char *copy = calloc(n + 1, 1);
 
-    if (rd_table_take(strdup(bytes), strlen(bytes), "t.csv", UINT64_MAX, false, &table, &text) < 0) {
+    assert_non_null(copy);
+    memcpy(copy, bytes, n);
+    if (rd_table_take(copy, n, "t.csv", UINT64_MAX, false, &table, &text) < 0) {
         snprintf(got, sizeof got, "!%s", text.s);
     } else {
         for (uint64_t i = 0; i < table.count; i++)
@@ -98,6 +101,11 @@ static void check_table(const char *bytes, const char *wanted)
     }
     if (wanted[0] == '!' ? !strstr(got, wanted + 1) : strcmp(got, wanted) != 0)
         fail_msg("got '%s', wanted '%s'", got, wanted);
+}
+
+static void check_table(const char *bytes, const char *wanted)
+{
+    check_bytes(bytes, strlen(bytes), wanted);
 }
 
 static void columns_are_found_by_name(void **state)
@@ -121,6 +129,10 @@ static void columns_are_found_by_name(void **state)
     check_table("file,label,split\na.jpg,x,train\nb.jpg,y,some\n",
                 "!t.csv, line 3: 'some' is no part of a set");
     check_table("file,label\n", "!t.csv holds no rows");
+    check_table("file,cat,dog\na.jpg,1,0\n", "!where each class has a column of 0 and 1: --multi-label");
+    check_bytes("\xff\xfe"
+                "f\0,\0l\0\n\0",
+                10, "!t.csv, line 1: the text is UTF-16; save it as UTF-8");
     check_table("file,label\na,\"x\n", "!t.csv, line 2: a quote has no other one");
 }
 
