@@ -76,6 +76,7 @@ struct reader {
     bool is_remote;               /* objects come one by one (dataset/mirror.h) */
     int64_t since;                /* CLOCK_REALTIME of the run's start */
     uint32_t awaiting;            /* flights whose object is not here yet */
+    bool told_changed;            /* of a shard */
     im_ns next_look;              /* whether the folder is still the one of that name */
     uint64_t tries, newest_ended; /* tries begun; the newest of those that ended */
 
@@ -182,6 +183,7 @@ static int begin_try(struct reader *r, struct flight *flight)
                                                 .capacity = (uint32_t)r->child->run->geometry.cell_bytes,
                                                 .tag = tag_of(r, flight),
                                                 .container = source.container,
+                                                .has_header = source.container != 0,
                                                 .offset = source.offset,
                                                 .bytes = source.bytes});
 }
@@ -240,6 +242,11 @@ static int failed(struct reader *r, struct flight *flight, int err)
     atomic_store_explicit(&r->child->entry->read_error, (uint32_t) - (r->root_err ? r->root_err : err),
                           memory_order_relaxed);
     if (rd_tries_failed(&flight->tries, &r->storage, err, im_now())) {
+        if (err == -EBADMSG && !r->told_changed)
+            im_log(IM_LOG_WARN,
+                   "a shard is another one than when it was indexed: what is not in its place is left out",
+                   "file=%s", im_log_quote(&(struct im_quoted){0}, flight->cell.meta->name));
+        r->told_changed |= err == -EBADMSG;
         im_log(IM_LOG_INFO, "a file cannot be read", "file=%s error=%s tries=%u",
                im_log_quote(&(struct im_quoted){0}, flight->cell.meta->name),
                im_log_quote(&(struct im_quoted){0}, strerror(-err)), flight->tries.failures);
