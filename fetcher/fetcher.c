@@ -482,17 +482,21 @@ static void *list_in_thread(void *arg)
 /* Makes the mirror again. 0, an exit status to leave with, or negative errno. */
 static int list_again(struct fetcher *f, const char *cache, struct im_text *text)
 {
-    static struct listing_job job; /* outlives us where we leave before it has ended */
+    struct listing_job *job =
+        calloc(1, sizeof *job); /* left to its thread where we leave before it has ended */
     pthread_t thread;
     int err, leave;
 
-    job.data_dir = f->child->conf->data_dir;
-    snprintf(job.cache, sizeof job.cache, "%s", cache);
-    atomic_store_explicit(&job.ended, false, memory_order_relaxed);
-    err = -pthread_create(&thread, NULL, list_in_thread, &job);
-    if (err < 0)
+    if (!job)
+        return -ENOMEM;
+    job->data_dir = f->child->conf->data_dir;
+    snprintf(job->cache, sizeof job->cache, "%s", cache);
+    err = -pthread_create(&thread, NULL, list_in_thread, job);
+    if (err < 0) {
+        free(job);
         return im_fail(text, err, "cannot start a thread: %s", strerror(-err));
-    while (!atomic_load_explicit(&job.ended, memory_order_acquire)) {
+    }
+    while (!atomic_load_explicit(&job->ended, memory_order_acquire)) {
         leave = im_child_should_leave(f->child);
         if (leave) {
             pthread_detach(thread);
@@ -501,7 +505,9 @@ static int list_again(struct fetcher *f, const char *cache, struct im_text *text
         nanosleep(&(struct timespec){.tv_nsec = (long)(TURN_MS * IM_MS)}, NULL);
     }
     pthread_join(thread, NULL);
-    return job.err < 0 ? im_fail(text, job.err, "%s", job.text.s) : 0;
+    err = job->err < 0 ? im_fail(text, job->err, "%s", job->text.s) : 0;
+    free(job);
+    return err;
 }
 
 /* The mirror that the index is of, and the cache that it lies in. Where somebody has removed them they are made again,

@@ -231,7 +231,7 @@ case_shards_replaced() {
   launch --data-dir "$T/shards"
   wait_step 3
   cp "$T/shards/train-000004.tar" "$T/other" && mv "$T/other" "$T/shards/train-000000.tar"
-  kill -KILL $(pids reader) 2>/dev/null || true # it has the one of before open
+  kill_all reader # it has the one of before open
   finish 0
   [ "$(count_events 'sample.bad.*train-000000.tar/')" = 40 ] || fail "$(count_events 'sample.bad.*train-000000.tar/') of 40 images are left out"
   [ "$(count_events 'sample.bad')" = 40 ] || fail "images of other shards are left out"

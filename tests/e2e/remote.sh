@@ -129,13 +129,14 @@ case_cache_removed() {
   launch "${CACHE[@]}"
   wait_step 2
   until rm -rf "$T/objects" 2>/dev/null; do :; done
-  kill -KILL $(pids fetcher) $(pids reader) 2>/dev/null || true
+  kill_all fetcher
+  kill_all reader
   wait_step 5
   rm -rf "$T"/objects/*/data/train/class_00[0-5] 2>/dev/null || true
   wait_step 8
   mv "$T/objects" "$T/moved"
   : >"$T/objects" # in its place
-  kill -KILL $(pids fetcher) 2>/dev/null || true
+  kill_all fetcher
   until_true 60 grep -q 'the cache cannot be opened' "$RUN/log.txt" || fail "nobody said that there is no cache"
   rm "$T/objects"
   finish 0
