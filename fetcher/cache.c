@@ -440,6 +440,30 @@ int fe_cache_promise(struct fe_cache *cache, struct fe_claim *claim, uint64_t by
     return err;
 }
 
+int fe_cache_folders(int root_fd, const char *path)
+{
+    char folder[PATH_MAX];
+
+    for (const char *slash = strchr(path, '/'); slash; slash = strchr(slash + 1, '/')) {
+        snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
+        if (mkdirat(root_fd, folder, 0700) < 0 && errno != EEXIST)
+            return -errno;
+    }
+    return 0;
+}
+
+static bool is_removed(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && st.st_nlink == 0;
+}
+
+bool fe_cache_is_removed(const struct fe_cache *cache)
+{
+    return is_removed(cache->dir_fd) || is_removed(cache->tmp_fd) || is_removed(cache->lock_fd);
+}
+
 int fe_cache_put(struct fe_cache *cache, struct fe_claim *claim, uint64_t bytes, int root_fd,
                  const char *path)
 {
@@ -455,6 +479,8 @@ int fe_cache_put(struct fe_cache *cache, struct fe_claim *claim, uint64_t bytes,
     IM_FAULT("fetcher.put");
     if (err == 0 && renameat(cache->tmp_fd, claim->name, root_fd, path) < 0)
         err = -errno;
+    if (err == -ENOENT && fe_cache_folders(root_fd, path) == 0) /* somebody has removed its folder */
+        err = renameat(cache->tmp_fd, claim->name, root_fd, path) < 0 ? -errno : 0;
     IM_FAULT("fetcher.put.done");
     if (err < 0)
         unlinkat(cache->tmp_fd, claim->name, 0);

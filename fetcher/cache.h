@@ -56,6 +56,12 @@ int fe_cache_put(struct fe_cache *cache, struct fe_claim *claim, uint64_t bytes,
                  const char *path);
 void fe_cache_drop(struct fe_cache *cache, struct fe_claim *claim); /* accepts a zeroed one */
 
+/* Makes the folders that an object's path names, below the open data/ folder. */
+int fe_cache_folders(int root_fd, const char *path);
+
+/* Whether the folder or the files of the cache were removed: what we have open has no name any more. */
+bool fe_cache_is_removed(const struct fe_cache *cache);
+
 /* Whether an object is here; if so it counts as used now. */
 bool fe_cache_look(const struct fe_cache *cache, int root_fd, const char *path);
 

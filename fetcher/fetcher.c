@@ -3,8 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,6 +32,7 @@
 #define KEYS_EVERY_NS (10 * IM_SECOND)
 #define BUSY_WAIT_NS (50 * IM_MS)
 #define FULL_WAIT_NS IM_SECOND
+#define STORE_RETRY_NS IM_SECOND
 
 /* An object that is wanted. */
 struct wanted {
@@ -42,7 +46,7 @@ struct wanted {
 struct fetcher {
     struct im_child *child;
     struct fe_store store;
-    char below[PATH_MAX];
+    char below[PATH_MAX], root[PATH_MAX]; /* root: the mirror's data/ */
     struct rd_index index;
     struct rd_order order;
     struct wanted *wanted;
@@ -55,6 +59,8 @@ struct fetcher {
     uint64_t probes, fetched, fetched_bytes;
     bool probing, told;
     bool full, told_full; /* the cache takes nothing; that was said in this life */
+    bool told_refused;    /* an object could not be asked for; said until one comes */
+    bool removed;         /* the cache, by somebody: it is made again */
     im_ns probe_began;
     struct rd_storage storage;
 };
@@ -121,9 +127,11 @@ static void begin(struct fetcher *f, struct wanted *w)
         w->due = now + (err == -EBUSY || err == -EAGAIN ? BUSY_WAIT_NS : FULL_WAIT_NS);
     else
         w->began = now;
-    if (err < 0 && err != -EBUSY && err != -EAGAIN)
+    if (err < 0 && err != -EBUSY && err != -EAGAIN && !f->told_refused) {
+        f->told_refused = true;
         im_log(IM_LOG_WARN, "an object cannot be asked for", "why=%s",
                im_log_quote(&(struct im_quoted){0}, strerror(-err)));
+    }
 }
 
 /* Is there room for another? Then the object is wanted from now on. */
@@ -229,6 +237,7 @@ static void succeeded(struct fetcher *f, struct wanted *w, const struct fe_resul
     rd_storage_probed(&f->storage, w->began);
     rd_storage_file(&f->storage, 0);
     f->full = false;
+    f->told_refused = false;
     f->fetched++;
     f->fetched_bytes += (uint64_t)result->bytes;
     if (f->allowed < f->count && f->fetched % 4 == 0)
@@ -387,6 +396,20 @@ static void go_on(struct fetcher *f)
         probe(f, now);
 }
 
+/* Readers go by the name: a mirror that was moved away is of no use to them. */
+static bool is_removed(const struct fetcher *f)
+{
+    struct stat ours, named;
+
+    if (fe_cache_is_removed(&f->store.cache))
+        return true;
+    if (stat(f->root, &named) < 0)
+        return errno == ENOENT || errno == ENOTDIR;
+    return fstat(f->store.root_fd, &ours) == 0 &&
+           (ours.st_ino != named.st_ino || ours.st_dev != named.st_dev);
+}
+
+/* An exit status to leave with; or f->removed. */
 static int work(struct fetcher *f)
 {
     for (;;) {
@@ -398,6 +421,9 @@ static int work(struct fetcher *f)
         if (im_child_is_retired(f->child))
             return IM_EXIT_OK;
         IM_FAULT("fetcher.turn");
+        f->removed = is_removed(f);
+        if (f->removed)
+            return 0;
         im_stats_enter(stats, IM_WORK);
         look_ahead(f);
         go_on(f);
@@ -417,36 +443,165 @@ static int open_index(struct fetcher *f, struct im_text *text)
     return rd_index_open(f->child->conf->index_file, &f->index, text);
 }
 
-/* The mirror that the index is of, and the cache that it lies in. */
-static int open_store(struct fetcher *f, struct im_text *text)
+/* The listing and the folder of the mirror at `path`, a data/; -ENOENT: it was removed. */
+static int open_mirror(struct fetcher *f, const char *path, struct im_text *text)
+{
+    char mirror[PATH_MAX];
+    int err;
+
+    f->store.root_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (f->store.root_fd < 0)
+        return im_fail(text, -errno, "cannot open '%.700s': %s", path, strerror(errno));
+    snprintf(mirror, sizeof mirror, "%.*s", (int)(strrchr(path, '/') - path), path);
+    err = fe_listing_open(mirror, &f->store.listing, text);
+    if (err < 0) {
+        close(f->store.root_fd);
+        f->store.root_fd = -1;
+    }
+    return err;
+}
+
+/* Listing takes as long as the server does; the loop must go on meanwhile. */
+struct listing_job {
+    const char *data_dir;
+    char cache[PATH_MAX];
+    struct im_text text;
+    int err;
+    _Atomic bool ended;
+};
+
+static void *list_in_thread(void *arg)
+{
+    struct listing_job *job = arg;
+
+    job->err = fe_list(job->data_dir, job->cache, false, &job->text);
+    atomic_store_explicit(&job->ended, true, memory_order_release);
+    return NULL;
+}
+
+/* Makes the mirror again. 0, an exit status to leave with, or negative errno. */
+static int list_again(struct fetcher *f, const char *cache, struct im_text *text)
+{
+    struct listing_job *job =
+        calloc(1, sizeof *job); /* left to its thread where we leave before it has ended */
+    pthread_t thread;
+    int err, leave;
+
+    if (!job)
+        return -ENOMEM;
+    job->data_dir = f->child->conf->data_dir;
+    snprintf(job->cache, sizeof job->cache, "%s", cache);
+    err = -pthread_create(&thread, NULL, list_in_thread, job);
+    if (err < 0) {
+        free(job);
+        return im_fail(text, err, "cannot start a thread: %s", strerror(-err));
+    }
+    while (!atomic_load_explicit(&job->ended, memory_order_acquire)) {
+        leave = im_child_should_leave(f->child);
+        if (leave) {
+            pthread_detach(thread);
+            return leave;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = (long)(TURN_MS * IM_MS)}, NULL);
+    }
+    pthread_join(thread, NULL);
+    err = job->err < 0 ? im_fail(text, job->err, "%s", job->text.s) : 0;
+    free(job);
+    return err;
+}
+
+/* The mirror that the index is of, and the cache that it lies in. Where somebody has removed them they are made again,
+ * which asks the server for the list of objects. 0, an exit status to leave with, or negative errno; ret_waits: what is
+ * wrong may pass. */
+static int open_store(struct fetcher *f, bool *ret_waits, struct im_text *text)
 {
     const struct im_conf *conf = f->child->conf;
     const char *root = rd_index_root(&f->index);
     size_t n = rd_mirror_length(root);
-    char path[PATH_MAX], *slash;
+    char cache[PATH_MAX];
     uint64_t limit;
     int err;
 
-    if (n == 0 || n >= sizeof path)
+    *ret_waits = false;
+    n = n > 0 ? n : rd_mirror_length_of(conf->data_dir, conf->cache_dir, root);
+    if (n == 0 || n >= sizeof f->root)
         return im_fail(text, -EBADMSG, "'%.700s' is no folder of the cache", root);
-    if (root[n])
-        snprintf(f->below, sizeof f->below, "%s/", root + n + 1);
+    snprintf(f->below, sizeof f->below, "%s%s", root[n] ? root + n + 1 : "", root[n] ? "/" : "");
     f->store.below = f->below;
-    memcpy(path, root, n);
-    path[n] = 0;
-    f->store.root_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (f->store.root_fd < 0)
-        return im_fail(text, -errno, "cannot open '%.700s': %s", path, strerror(errno));
-    *strrchr(path, '/') = 0;
-    err = fe_listing_open(path, &f->store.listing, text);
-    slash = strrchr(path, '/');
-    if (slash)
-        *slash = 0;
+    snprintf(f->root, sizeof f->root, "%.*s", (int)n, root);
+    snprintf(cache, sizeof cache, "%s", f->root);
+    for (int i = 0; i < 2; i++)
+        *strrchr(cache, '/') = 0;
+    err = open_mirror(f, f->root, text);
+    if (err == -ENOENT || err == -ENOTDIR) {
+        *ret_waits = true;
+        err = list_again(f, cache, text);
+        if (err == 0)
+            err = open_mirror(f, f->root, text);
+    }
     if (err == 0)
         err = im_conf_cache_size(conf->cache_size, &limit);
     if (err == 0)
-        err = fe_cache_open(path, limit, &f->store.cache, text);
+        err = fe_cache_open(cache, limit, &f->store.cache, text);
+    if (err == 0)
+        err = fe_address_read(conf->data_dir, &f->store.address, text);
+    if (err == 0) /* one more, for the probe */
+        err = fe_client_open(&f->store.address, (unsigned)conf->connections + 1,
+                             (unsigned)conf->read_deadline_ms, &f->store.client, text);
+    *ret_waits |= err == -ENOENT || err == -ENOTDIR || err == -ESTALE || err == -ENOSPC || err == -EDQUOT ||
+                  err == -EIO;
     return err;
+}
+
+static void close_store(struct fetcher *f)
+{
+    fe_client_close(&f->store.client);
+    for (uint32_t i = 0; f->wanted && i < f->count; i++)
+        if (f->wanted[i].used)
+            fe_transfer_drop(&f->wanted[i].transfer);
+    if (f->wanted)
+        memset(f->wanted, 0, f->count * sizeof *f->wanted);
+    f->held = 0;
+    f->next = f->base = 0;
+    f->probing = f->full = false;
+    fe_cache_close(&f->store.cache);
+    fe_listing_close(&f->store.listing);
+    if (f->store.root_fd >= 0)
+        close(f->store.root_fd);
+    f->store.root_fd = -1;
+}
+
+/* For as long as it takes. 0, an exit status to leave with, or negative errno where waiting is of no use. */
+static int wait_for_store(struct fetcher *f, struct im_text *text)
+{
+    struct im_process *entry = f->child->entry;
+    const im_ns began = im_now();
+    bool told = false, waits;
+    int err, leave;
+
+    while ((err = open_store(f, &waits, text)) < 0) {
+        close_store(f);
+        if (!waits)
+            return err;
+        atomic_store_explicit(&entry->read_error, (uint32_t)-err, memory_order_relaxed);
+        atomic_store_explicit(&entry->failing_reads, 1, memory_order_relaxed);
+        atomic_store_explicit(&entry->waiting_ns, began, memory_order_relaxed);
+        if (!told)
+            im_log(IM_LOG_WARN, "the cache cannot be opened; trying again", "why=%s",
+                   im_log_quote(&(struct im_quoted){0}, text->s));
+        told = true;
+        for (im_ns until = im_now() + STORE_RETRY_NS; im_now() < until;) {
+            leave = im_child_should_leave(f->child);
+            if (leave)
+                return leave;
+            nanosleep(&(struct timespec){.tv_nsec = (long)(TURN_MS * IM_MS)}, NULL);
+        }
+    }
+    if (err > 0)
+        return err;
+    atomic_store_explicit(&entry->failing_reads, 0, memory_order_relaxed);
+    atomic_store_explicit(&entry->waiting_ns, 0, memory_order_relaxed);
+    return 0;
 }
 
 static int open_all(struct fetcher *f, struct im_text *text)
@@ -456,13 +611,6 @@ static int open_all(struct fetcher *f, struct im_text *text)
 
     if (err == 0)
         err = rd_order_open(conf, &f->index, &f->order);
-    if (err == 0)
-        err = open_store(f, text);
-    if (err == 0)
-        err = fe_address_read(conf->data_dir, &f->store.address, text);
-    if (err == 0) /* one more, for the probe */
-        err = fe_client_open(&f->store.address, (unsigned)conf->connections + 1,
-                             (unsigned)conf->read_deadline_ms, &f->store.client, text);
     if (err < 0)
         return err;
     f->count = f->allowed = (uint32_t)conf->connections;
@@ -474,21 +622,25 @@ int fe_run(struct im_child *child, struct im_text *text)
 {
     struct fetcher f = {.child = child,
                         .store = {.root_fd = -1, .cache = {.dir_fd = -1, .tmp_fd = -1, .lock_fd = -1}}};
+    bool ready = false;
     int err = open_all(&f, text);
 
-    if (err == 0) {
-        im_child_ready(child);
+    while (err == 0) {
+        err = wait_for_store(&f, text);
+        if (err != 0)
+            break;
+        if (!ready)
+            im_child_ready(child);
+        ready = true;
         err = work(&f);
+        if (!f.removed)
+            break;
+        f.removed = false;
+        im_log(IM_LOG_WARN, "the cache was removed; it is made again", "");
+        close_store(&f);
     }
     im_stats_enter(child->stats, IM_IDLE);
-    fe_client_close(&f.store.client);
-    for (uint32_t i = 0; f.wanted && i < f.count; i++)
-        if (f.wanted[i].used)
-            fe_transfer_drop(&f.wanted[i].transfer);
-    fe_cache_close(&f.store.cache);
-    fe_listing_close(&f.store.listing);
-    if (f.store.root_fd >= 0)
-        close(f.store.root_fd);
+    close_store(&f);
     free(f.wanted);
     rd_order_close(&f.order);
     rd_index_close(&f.index);

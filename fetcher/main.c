@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "fetcher/fetcher.h"
 #include "fetcher/listing.h"
@@ -28,7 +29,10 @@ static int fetch_for_run(int argc, char **argv)
 static int list(const char *data_dir, const char *cache_dir)
 {
     struct im_text text = {0};
-    int err = fe_list(data_dir, cache_dir, true, &text);
+    int err;
+
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* nobody waits for the list any more */
+    err = fe_list(data_dir, cache_dir, true, &text);
 
     if (err < 0)
         im_say(stderr, "imsuper: %s", text.s[0] ? text.s : strerror(-err));

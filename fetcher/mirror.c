@@ -128,18 +128,6 @@ static bool is_table(const struct make *m, const char *path)
            (has_suffix(path, ".xml") && !m->has_csv && strstr(path, "/val/"));
 }
 
-static int make_folders(const struct make *m, const char *path)
-{
-    char folder[PATH_MAX];
-
-    for (const char *slash = strchr(path, '/'); slash; slash = strchr(slash + 1, '/')) {
-        snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
-        if (mkdirat(m->root_fd, folder, 0700) < 0 && errno != EEXIST)
-            return -errno;
-    }
-    return 0;
-}
-
 static int fetch_table(struct make *m, const struct object *o, struct im_text *text)
 {
     char url[FE_URL_BYTES], path[2 * PATH_MAX], *bytes = NULL;
@@ -162,7 +150,7 @@ static int make_object(struct make *m, const struct object *o, struct im_text *t
     char etag[FE_ETAG_BYTES];
     int64_t size;
     bool was_listed = fe_listing_find(&m->before, o->path, &size, etag, sizeof etag);
-    int fd, err = make_folders(m, o->path);
+    int fd, err = fe_cache_folders(m->root_fd, o->path);
 
     if (err == 0 && !rd_is_image_name(o->path) && is_table(m, o->path)) {
         if (++m->tables > TABLES_MAX)

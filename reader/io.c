@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "reader/dataset/tar.h"
 #include "reader/io_engine.h"
 
 struct rd_io {
@@ -192,9 +193,10 @@ static int64_t read_part(int fd, uint64_t offset, uint32_t bytes, char *buffer)
     return have;
 }
 
-void rd_io_read_part(int root_fd, const char *path, uint64_t offset, uint64_t bytes, void *buffer,
-                     uint32_t capacity, struct rd_io_result *result)
+void rd_io_read_part(int root_fd, const char *path, uint64_t offset, uint64_t bytes, bool has_header,
+                     void *buffer, uint32_t capacity, struct rd_io_result *result)
 {
+    unsigned char header[RD_TAR_BLOCK];
     struct stat st;
     int fd = open_file(root_fd, path, &st, result);
 
@@ -202,7 +204,13 @@ void rd_io_read_part(int root_fd, const char *path, uint64_t offset, uint64_t by
         return;
     if ((uint64_t)st.st_size < offset + bytes)
         result->bytes = -ENODATA;
-    else
+    else if (has_header && offset < sizeof header)
+        result->bytes = -EBADMSG;
+    else if (has_header)
+        result->bytes = read_part(fd, offset - sizeof header, sizeof header, (char *)header);
+    if (result->bytes >= 0 && has_header && !rd_tar_is_header_of(header, bytes))
+        result->bytes = -EBADMSG;
+    if (result->bytes >= 0)
         result->bytes = read_part(fd, offset, (uint32_t)(bytes < capacity ? bytes : capacity), buffer);
     if (result->bytes >= 0) {
         result->file_bytes = bytes;

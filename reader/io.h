@@ -8,6 +8,7 @@
 #ifndef READER_IO_H
 #define READER_IO_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ipc/base/clock.h"
@@ -33,13 +34,15 @@ struct rd_io_request {
     /* A part of a container (a shard): `bytes` at `offset`. container: 0, the whole file is read; else a number that
      * stands for this path for as long as the engine lives, 1 to a few thousands: the file may stay open for it. */
     uint32_t container;
+    bool has_header; /* of a tar archive, before the part: it must be there (-EBADMSG) */
     uint64_t offset, bytes;
 };
 
 struct rd_io_result {
     uint64_t tag;
     int64_t bytes; /* in the buffer, 0 too; or negative errno. -EISDIR, -ENOENT, -EACCES, -EIO: the file's;
-                      -EINVAL: a pipe or device; -ENODATA: a container that ends before the part does */
+                      -EINVAL: a pipe or device; -ENODATA: a container that ends before the part does;
+                      -EBADMSG: it is another one now, without that part there */
     int too_large; /* 1: the file or part holds more; bytes == capacity of them are in the buffer */
     uint64_t file_bytes; /* the size of the file or part; == bytes unless too_large */
 };

@@ -27,7 +27,7 @@ void rd_io_read_file(int root_fd, const char *path, void *buffer, uint32_t capac
                      struct rd_io_result *result);
 
 /* The same of a part of a file. */
-void rd_io_read_part(int root_fd, const char *path, uint64_t offset, uint64_t bytes, void *buffer,
-                     uint32_t capacity, struct rd_io_result *result);
+void rd_io_read_part(int root_fd, const char *path, uint64_t offset, uint64_t bytes, bool has_header,
+                     void *buffer, uint32_t capacity, struct rd_io_result *result);
 
 #endif

@@ -45,6 +45,7 @@
 #define OPEN_PAUSE_NS (IM_MS / 10)
 #define INDEX_RETRY_NS (500 * IM_MS)
 #define LOOK_EVERY_NS (5 * IM_MS) /* for an object that is on its way */
+#define NAME_EVERY_NS IM_SECOND   /* for another folder in place of that of the objects */
 
 /* A claimed cell and the reading of its file. */
 struct flight {
@@ -75,6 +76,8 @@ struct reader {
     bool is_remote;               /* objects come one by one (dataset/mirror.h) */
     int64_t since;                /* CLOCK_REALTIME of the run's start */
     uint32_t awaiting;            /* flights whose object is not here yet */
+    bool told_changed;            /* of a shard */
+    im_ns next_look;              /* whether the folder is still the one of that name */
     uint64_t tries, newest_ended; /* tries begun; the newest of those that ended */
 
     struct rd_storage storage;
@@ -180,6 +183,7 @@ static int begin_try(struct reader *r, struct flight *flight)
                                                 .capacity = (uint32_t)r->child->run->geometry.cell_bytes,
                                                 .tag = tag_of(r, flight),
                                                 .container = source.container,
+                                                .has_header = source.container != 0,
                                                 .offset = source.offset,
                                                 .bytes = source.bytes});
 }
@@ -238,6 +242,11 @@ static int failed(struct reader *r, struct flight *flight, int err)
     atomic_store_explicit(&r->child->entry->read_error, (uint32_t) - (r->root_err ? r->root_err : err),
                           memory_order_relaxed);
     if (rd_tries_failed(&flight->tries, &r->storage, err, im_now())) {
+        if (err == -EBADMSG && !r->told_changed)
+            im_log(IM_LOG_WARN,
+                   "a shard is another one than when it was indexed: what is not in its place is left out",
+                   "file=%s", im_log_quote(&(struct im_quoted){0}, flight->cell.meta->name));
+        r->told_changed |= err == -EBADMSG;
         im_log(IM_LOG_INFO, "a file cannot be read", "file=%s error=%s tries=%u",
                im_log_quote(&(struct im_quoted){0}, flight->cell.meta->name),
                im_log_quote(&(struct im_quoted){0}, strerror(-err)), flight->tries.failures);
@@ -386,6 +395,28 @@ static void take_root(struct reader *r, const struct rd_probe_result *result)
         rd_io_forget(r->io);
 }
 
+/* Objects are waited for in a folder on a local disk, which somebody may have moved away; the fetcher then makes
+ * another. 0, or -ESTALE: our sandbox does not let us read there. */
+static int follow_name(struct reader *r)
+{
+    struct rd_probe_result root = {.root_fd = -1};
+    struct stat ours, named;
+    im_ns now = im_now();
+
+    if (r->awaiting == 0 || now < r->next_look)
+        return 0;
+    r->next_look = now + NAME_EVERY_NS;
+    root.root_fd = open(rd_index_root(&r->index), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (root.root_fd < 0)
+        return errno == EACCES && im_sandbox_is_stale(r->child->sandbox) ? -ESTALE : 0;
+    if (fstat(root.root_fd, &named) == 0 && fstat(r->root_fd, &ours) == 0 && ours.st_ino == named.st_ino &&
+        ours.st_dev == named.st_dev)
+        close(root.root_fd);
+    else
+        take_root(r, &root);
+    return 0;
+}
+
 static void take_probe(struct reader *r, const struct rd_probe_result *result)
 {
     r->stale = result->err == -EACCES && im_sandbox_is_stale(r->child->sandbox);
@@ -516,6 +547,8 @@ static int reader_loop(struct reader *r)
         if (err == 0)
             err = try_again(r, &wait);
         watch(r);
+        if (err == 0)
+            err = follow_name(r);
         if (r->stale)
             return -ESTALE; /* the next one may read there */
         if (err == 0 && rd_io_in_flight(r->io) > 0)

@@ -38,6 +38,7 @@
 
 #include "ipc/base/count.h"
 #include "ipc/base/fault.h"
+#include "reader/dataset/tar.h"
 #include "reader/io_engine.h"
 
 #define RARE_THREADS 4
@@ -51,12 +52,15 @@ struct place {
     uint32_t capacity;
     uint64_t tag;
     uint32_t container; /* 0: a whole file */
+    bool has_header;
     uint64_t offset, bytes;
     bool opens;                /* this is the chain that opens the container */
     unsigned completions, ops; /* of ops: OPS for a file, 3 or 1 for a part */
     int results[OPS];
-    int is_async; /* this chain went to the workers */
-    char more;    /* what the second read writes */
+    int is_async;         /* this chain went to the workers */
+    char more;            /* what the second read writes */
+    struct iovec part[2]; /* header and bytes of a part */
+    unsigned char header[RD_TAR_BLOCK];
     char path[PATH_MAX];
 };
 
@@ -115,6 +119,11 @@ static int add_chain(struct engine *engine, unsigned i)
     return 0;
 }
 
+static size_t header_bytes(const struct place *place)
+{
+    return place->has_header ? sizeof place->header : 0;
+}
+
 static struct container *container_of(struct engine *engine, uint32_t number)
 {
     return &engine->containers[number % engine->container_count];
@@ -130,7 +139,8 @@ static int add_part(struct engine *engine, unsigned i)
     struct io_uring_sqe *sqe;
     unsigned slot;
 
-    if (!c || bytes == 0 || ((c->number != place->container || !c->is_open) && c->readers > 0))
+    if (!c || bytes == 0 || place->offset < header_bytes(place) ||
+        ((c->number != place->container || !c->is_open) && c->readers > 0))
         return 1;
     if (io_uring_sq_space_left(&engine->ring) < OPS)
         return -EBUSY;
@@ -152,7 +162,9 @@ static int add_part(struct engine *engine, unsigned i)
         add(sqe, engine, i, OP_ADVISE, IOSQE_FIXED_FILE | IOSQE_IO_LINK);
     }
     sqe = io_uring_get_sqe(&engine->ring);
-    io_uring_prep_read(sqe, (int)slot, place->buffer, (unsigned)bytes, place->offset);
+    place->part[0] = (struct iovec){place->header, header_bytes(place)};
+    place->part[1] = (struct iovec){place->buffer, bytes};
+    io_uring_prep_readv(sqe, (int)slot, place->part, 2, place->offset - header_bytes(place));
     add(sqe, engine, i, OP_READ, IOSQE_FIXED_FILE | async);
     return 0;
 }
@@ -174,6 +186,7 @@ static int uring_submit(void *state, const struct rd_io_request *request)
     place->capacity = request->capacity;
     place->tag = request->tag;
     place->container = request->container;
+    place->has_header = request->has_header;
     place->offset = request->offset;
     place->bytes = request->bytes;
     memcpy(place->path, request->path, strlen(request->path) + 1);
@@ -200,6 +213,7 @@ static int read_in_thread(struct engine *engine, unsigned i)
                                                                  .capacity = place->capacity,
                                                                  .tag = i,
                                                                  .container = place->container,
+                                                                 .has_header = place->has_header,
                                                                  .offset = place->offset,
                                                                  .bytes = place->bytes}) < 0)
         return 0;
@@ -221,8 +235,9 @@ static int judge_part(struct engine *engine, unsigned i, struct rd_io_result *re
     if (place->opens)
         c->is_open = was_opened;
     *result = (struct rd_io_result){.tag = place->tag};
-    if (was_opened && got[OP_READ] > 0 && (uint64_t)got[OP_READ] == wanted) {
-        result->bytes = got[OP_READ];
+    if (was_opened && got[OP_READ] > 0 && (uint64_t)got[OP_READ] == wanted + header_bytes(place) &&
+        (!place->has_header || rd_tar_is_header_of(place->header, place->bytes))) {
+        result->bytes = (int64_t)wanted;
         result->file_bytes = place->bytes;
         result->too_large = place->bytes > place->capacity;
     } else {
@@ -232,8 +247,8 @@ static int judge_part(struct engine *engine, unsigned i, struct rd_io_result *re
             c->is_open = false; /* whoever reads it next opens it again */
         if (read_in_thread(engine, i))
             return 0;
-        rd_io_read_part(engine->root_fd, place->path, place->offset, place->bytes, place->buffer,
-                        place->capacity, result);
+        rd_io_read_part(engine->root_fd, place->path, place->offset, place->bytes, place->has_header,
+                        place->buffer, place->capacity, result);
     }
     engine->free[engine->free_count++] = i;
     return 1;

@@ -135,6 +135,21 @@ size_t rd_mirror_length(const char *root)
     return 0;
 }
 
+size_t rd_mirror_length_of(const char *url, const char *cache_dir, const char *root)
+{
+    char path[PATH_MAX], data[NAME_MAX + 16];
+    const char *at;
+    size_t n;
+
+    if (rd_mirror_path(url, cache_dir, path, sizeof path, NULL) < 0)
+        return 0;
+    n = (size_t)snprintf(data, sizeof data, "%.255s/data", strrchr(path, '/'));
+    for (at = strstr(root, data); at; at = strstr(at + 1, data))
+        if (!at[n] || at[n] == '/')
+            return (size_t)(at - root) + n;
+    return 0;
+}
+
 int64_t rd_mirror_listed_ns(const char *root)
 {
     const size_t n = rd_mirror_length(root);
@@ -151,8 +166,13 @@ int rd_mirror_look(int root_fd, const char *path, int64_t since_ns)
 {
     struct stat st;
 
-    if (fstatat(root_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return -errno;
+    if (fstatat(root_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+        const int err = -errno;
+
+        return err == -ENOENT && fstat(root_fd, &st) == 0 && S_ISDIR(st.st_mode) && st.st_nlink > 0
+                   ? RD_OBJECT_AWAY
+                   : err;
+    }
     if (st.st_size > 0 || !S_ISREG(st.st_mode))
         return RD_OBJECT_HERE;
     /* A mark that an earlier run made says nothing of now. */

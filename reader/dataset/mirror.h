@@ -29,6 +29,9 @@ int rd_mirror_open(const char *url, const char *cache_dir, bool renew, char *ret
 /* How much of a data set's root (rd_index_root()) is the data/ of its mirror; 0: it is in none. */
 size_t rd_mirror_length(const char *root);
 
+/* The same by the name alone, also where the mirror was removed. */
+size_t rd_mirror_length_of(const char *url, const char *cache_dir, const char *root);
+
 /* When the objects of the mirror that a root is in were listed last; 0: it is in none. */
 int64_t rd_mirror_listed_ns(const char *root);
 
@@ -37,8 +40,8 @@ int64_t rd_mirror_listed_ns(const char *root);
 
 enum rd_object { RD_OBJECT_AWAY, RD_OBJECT_HERE, RD_OBJECT_FAILED };
 
-/* Whether an object is here. FAILED: it was asked for after `since_ns` (CLOCK_REALTIME), and cannot be had. A negative
- * errno: the folder cannot be asked. */
+/* Whether an object is here. AWAY, too, where somebody has removed its file. FAILED: it was asked for after
+ * `since_ns` (CLOCK_REALTIME), and cannot be had. A negative errno: the folder cannot be asked, or was removed. */
 int rd_mirror_look(int root_fd, const char *path, int64_t since_ns);
 
 #endif

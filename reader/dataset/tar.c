@@ -322,6 +322,15 @@ int rd_tar_next(struct rd_tar *tar, struct rd_tar_member *ret_member, struct im_
     }
 }
 
+bool rd_tar_is_header_of(const unsigned char header[RD_TAR_BLOCK], uint64_t bytes)
+{
+    const char type = (char)header[TYPE];
+    uint64_t size;
+
+    return (type == '0' || type == 0 || type == '7') && checksum_is_right(header) &&
+           number(header + SIZE, SIZE_BYTES, &size) && size == bytes;
+}
+
 int64_t rd_tar_peek(struct rd_tar *tar, const struct rd_tar_member *member, void *buffer, size_t size)
 {
     return copy(tar, member->offset, buffer, member->bytes < size ? member->bytes : size);

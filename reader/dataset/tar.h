@@ -52,6 +52,9 @@ struct rd_tar {
  * -EBADMSG: it is damaged, or no archive; other negative errno of read. */
 int rd_tar_next(struct rd_tar *tar, struct rd_tar_member *ret_member, struct im_text *text);
 
+/* Is this the header of a member of so many bytes? It stands before them: an archive that was replaced since is told by it. */
+bool rd_tar_is_header_of(const unsigned char header[RD_TAR_BLOCK], uint64_t bytes);
+
 /* Copies the first bytes of a member, at most `size`. Returns how many, or a negative errno. */
 int64_t rd_tar_peek(struct rd_tar *tar, const struct rd_tar_member *member, void *buffer, size_t size);
 void rd_tar_fini(struct rd_tar *tar);

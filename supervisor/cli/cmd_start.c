@@ -530,6 +530,7 @@ int sv_start_run(struct im_conf *conf)
 {
     struct start s = {.conf = *conf, .lock = {-1, -1}};
     struct sv_warden_fds fds;
+    struct sv_kept kept = {.count = 0};
     struct sv_programs programs;
     struct im_text text = {0};
     bool done = false;
@@ -573,7 +574,10 @@ int sv_start_run(struct im_conf *conf)
         fds.programs = programs;
         fds.lock = s.lock.second >= 0 ? s.lock.second : s.lock.file; /* we hold both */
         fds.index = open(s.conf.index_file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        sv_kept_read(s.conf.run_dir, &kept);
+        fds.kept = &kept;
         status = sv_warden_run(&s.run, &fds, &s.placement);
+        sv_kept_fini(&kept);
         im_ctl_remove(s.conf.run_dir);
     }
     if (status && !sv_rundir_is_described(s.conf.run_dir))

@@ -74,6 +74,7 @@ int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, 
     f.lock = copy_high(fds->lock, f.ranks);
     f.index = fds->index < 0 ? -1 : copy_high(fds->index, f.ranks);
     f.null = copy_high(null, f.ranks);
+    f.kept = fds->kept;
     bad = null < 0 || f.control < 0 || f.encoded < 0 || f.lease_read < 0 || f.lease_write < 0 ||
           f.log_read < 0 || f.log_write < 0 || f.snapshot < 0 || f.lock < 0 || f.null < 0 ||
           (fds->index >= 0 && f.index < 0);
@@ -104,6 +105,7 @@ struct start {
     size_t n;
     const struct sv_place *place; /* NULL for anywhere */
     const char *oom_score_adj;    /* NULL: as ours */
+    const struct sv_kept *kept;   /* of a trainer; NULL: none */
 };
 
 /* May fail: then the kernel chooses by size alone. */
@@ -143,6 +145,8 @@ static void become(const struct start *s)
     for (size_t i = 0; i < s->n; i++)
         if (dup2(s->map[i].from, s->map[i].to) < 0)
             _exit(IM_EXIT_FAILED);
+    if (s->kept) /* here, for a disk may hang */
+        sv_kept_restore(s->kept);
     /* What the run began with, whatever has its name now. A script is started by an interpreter that opens it by name,
      * and a kernel may lack the call. */
     syscall(SYS_execveat, s->program, "", s->argv, environ, AT_EMPTY_PATH);
@@ -226,6 +230,7 @@ pid_t sv_spawn_role(const struct sv_spawn_fds *f, enum im_role role, uint32_t in
             map[n++] = (struct mapping){f->batch[r], IM_FD_BATCH + (int)r};
     /* A trainer writes to the run directory: while one lives, even an orphan, nobody else may start there. */
     if (role == IM_ROLE_TRAINER) {
+        s.kept = f->kept;
         map[n++] = (struct mapping){f->lock, IM_FD_LOCK};
         map[n++] = (struct mapping){f->snapshot, IM_FD_SNAPSHOT};
         if (f->programs.module >= 0)
@@ -251,6 +256,7 @@ pid_t sv_spawn_saver(const struct sv_spawn_fds *f)
                             .path = path,
                             .argv = argv,
                             .map = map,
+                            .kept = f->kept,
                             .n = IM_COUNT(map)};
 
     return start_child(&s);

@@ -18,6 +18,7 @@ struct sv_spawn_fds {
     int oom_score_adj;                    /* ours */
     const struct sv_placement *placement; /* borrowed; NULL: nobody is bound to cores */
     struct sv_programs programs;
+    const struct sv_kept *kept; /* borrowed; NULL: none */
 };
 
 int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, struct sv_spawn_fds *ret);

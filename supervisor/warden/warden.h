@@ -10,6 +10,7 @@
 #define SUPERVISOR_WARDEN_WARDEN_H
 
 #include "ipc/run.h"
+#include "supervisor/warden/kept.h"
 #include "supervisor/warden/programs.h"
 #include "supervisor/warden/topology.h"
 
@@ -21,6 +22,7 @@ struct sv_warden_fds {
     int lock;
     int index; /* that of the images, for readers that start when its file is gone; -1: none */
     struct sv_programs programs;
+    const struct sv_kept *kept; /* borrowed; NULL: none */
 };
 
 /* A saver that has not attached to the run by then never will: its libraries hang, or it is another program. */

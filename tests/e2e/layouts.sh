@@ -224,5 +224,19 @@ case_shards_killed() {
   "$BIN/imsuper" data index --data-dir "$T/made" >"$T/out" 2>&1 || fail "a cut shard ended the indexing"
   must_say "shard that is cut short or damaged (train-000001.tar)"
 }
+# A shard is replaced by another while the run goes on: what was there is left out by name, and no other bytes are taken for it.
+case_shards_replaced() {
+  pack "$T/shards"
+  FAULTS=$PACE
+  launch --data-dir "$T/shards"
+  wait_step 3
+  cp "$T/shards/train-000004.tar" "$T/other" && mv "$T/other" "$T/shards/train-000000.tar"
+  kill_all reader # it has the one of before open
+  finish 0
+  [ "$(count_events 'sample.bad.*train-000000.tar/')" = 40 ] || fail "$(count_events 'sample.bad.*train-000000.tar/') of 40 images are left out"
+  [ "$(count_events 'sample.bad')" = 40 ] || fail "images of other shards are left out"
+  grep -q 'a shard is another one' "$RUN/log.txt" || fail "the log does not say why"
+  must_balance
+}
 
 run_case

@@ -60,6 +60,12 @@ pids() {
   done
 }
 
+# kill_all ROLE
+kill_all() {
+  local pid
+  for pid in $(pids "$1"); do kill -KILL "$pid" 2>/dev/null || true; done
+}
+
 clean() {
   local pid
   for pid in $(ours); do

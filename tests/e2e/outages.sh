@@ -306,6 +306,23 @@ case_classes_gone() {
   must_equal_reference # its metadata too
 }
 
+# What trainers read from the run folder when they start is removed, then all of the folder; trainers die.
+case_kept_files() {
+  "$BIN/imsuper" start "${TRAIN[@]}" --class-weights balanced --plain --workspace "$T/r" --run-name run >"$T/out" 2>&1 || fail "the undisturbed run"
+  FAULTS=$PACE
+  launch --class-weights balanced
+  wait_step 3
+  rm "$RUN/class_weights.txt" "$RUN/classes.txt"
+  kill_all trainer
+  wait_step 6
+  rm -rf "$RUN"
+  kill_all trainer
+  finish 0
+  "$BIN/compare_states" "$T/r/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors" ||
+    fail "the weights are not those of the undisturbed run"
+  [ -s "$RUN/classes.txt" ] || fail "the names of the classes are gone"
+}
+
 # It does not come back before somebody asks to stop: nobody says that there is no checkpoint.
 case_folder_away_stop() {
   FAULTS=$PACE

@@ -121,6 +121,45 @@ case_full() {
   must_equal_reference
 }
 
+# Somebody removes the cache, or parts of it, while the run goes on and processes die: it is made again.
+case_cache_removed() {
+  serve
+  over_http
+  FAULTS=$PACE
+  launch "${CACHE[@]}"
+  wait_step 2
+  until rm -rf "$T/objects" 2>/dev/null; do :; done
+  kill_all fetcher
+  kill_all reader
+  wait_step 5
+  rm -rf "$T"/objects/*/data/train/class_00[0-5] 2>/dev/null || true
+  wait_step 8
+  mv "$T/objects" "$T/moved"
+  : >"$T/objects" # in its place
+  kill_all fetcher
+  until_true 60 grep -q 'the cache cannot be opened' "$RUN/log.txt" || fail "nobody said that there is no cache"
+  rm "$T/objects"
+  finish 0
+  must_equal_reference
+  must_balance
+  if has_event '"sample.bad"'; then fail "images were left out"; fi
+}
+
+# A start that is ended while the objects are listed leaves nobody behind.
+lists() {
+  local pid
+  for pid in $(ours); do case $(cmdline "$pid") in *imsuper-fetcher\ list\ *) return 0 ;; esac done
+  return 1
+}
+case_list_ended() {
+  serve away
+  over_http
+  launch "${CACHE[@]}"
+  until_true 30 lists || fail "nobody lists the objects"
+  send TERM
+  finish 75
+}
+
 # The fetcher dies at each of its fault points.
 case_points() {
   local point tested=0 here

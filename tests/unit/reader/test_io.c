@@ -430,6 +430,53 @@ static void a_part_of_a_container_is_read(void **state)
     assert_int_equal(read_part(f, "pipe", 4, 0, 1).bytes, -EINVAL);
 }
 
+/* A tar archive that is replaced by another: its parts are told by the headers before them. */
+static void a_part_without_its_header_is_refused(void **state)
+{
+    static const char head[] = "0000644\0000000000\0000000000\00000000001750\00000000000000\0";
+    struct fixture *f = ready(state);
+    char archive[4096] = "a.jpg", size[8];
+    unsigned sum = 8 * ' ';
+    struct rd_io_request request = {.path = "a.tar",
+                                    .buffer = f->buffer,
+                                    .capacity = CAPACITY,
+                                    .container = 1,
+                                    .has_header = true,
+                                    .offset = 512,
+                                    .bytes = 1000};
+    struct rd_io_result result;
+    int fd;
+
+    memcpy(archive + 100, head, sizeof head - 1);
+    archive[156] = '0';
+    for (int i = 0; i < 512; i++)
+        sum += (unsigned char)archive[i];
+    snprintf(size, sizeof size, "%06o", sum);
+    memcpy(archive + 148, size, 7);
+    archive[155] = ' ';
+    memset(archive + 512, 'x', 1000);
+    fd = openat(f->root_fd, "a.tar", O_RDWR | O_CREAT, 0600);
+    assert_int_equal(pwrite(fd, archive, sizeof archive, 0), sizeof archive);
+    for (int round = 0; round < 4; round++) {
+        const bool is_there = round < 2, is_shorter = round == 3;
+
+        if (round == 2)
+            assert_int_equal(pwrite(fd, "y", 1, 0), 1); /* another name: the sum is not right */
+        request.offset = is_shorter ? 100 : 512;
+        assert_int_equal(rd_io_submit(f->io, &request), 0);
+        assert_int_equal(rd_io_reap(f->io, &result, 1, WAIT_NS), 1);
+        assert_int_equal(result.bytes, is_there ? 1000 : -EBADMSG);
+        assert_true(!is_there || (f->buffer[0] == 'x' && f->buffer[999] == 'x' && f->buffer[1000] == 0x5a));
+    }
+    assert_int_equal(pwrite(fd, "a", 1, 0), 1);
+    request.offset = 512;
+    request.bytes = 999; /* of another size */
+    assert_int_equal(rd_io_submit(f->io, &request), 0);
+    assert_int_equal(rd_io_reap(f->io, &result, 1, WAIT_NS), 1);
+    assert_int_equal(result.bytes, -EBADMSG);
+    close(fd);
+}
+
 /* An open container outlives its name; after rd_io_forget() the name counts again. */
 static void what_was_open_is_forgotten(void **state)
 {
@@ -614,6 +661,7 @@ int main(void)
         BOTH(a_file_that_changes_size_is_read_as_it_is),
         BOTH(closing_with_requests_in_flight_takes_them_all_back),
         BOTH(a_part_of_a_container_is_read),
+        BOTH(a_part_without_its_header_is_refused),
         BOTH(what_was_open_is_forgotten),
         BOTH(parts_of_many_containers_come_back_once_each),
         cmocka_unit_test(auto_falls_back_and_says_why),
