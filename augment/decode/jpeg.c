@@ -253,7 +253,8 @@ static void use_seek(struct au_jpeg *j)
     }
 }
 
-/* After jpeg_start_decompress(), which has checked the scan and its tables. */
+/* After jpeg_start_decompress(), which has checked the scan and its tables, and has read all scans if there are
+ * several: nothing is left to count for each row. */
 static void use_own_decoder(struct au_jpeg *j)
 {
     struct jpeg_decompress_struct *d = &j->d;
@@ -265,6 +266,7 @@ static void use_own_decoder(struct au_jpeg *j)
         .blocks = (uint32_t)d->blocks_in_MCU,
     };
 
+    d->progress = NULL;
     j->used_library = j->use_library || !is_plain(d);
     if (j->used_library)
         return;
