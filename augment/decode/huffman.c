@@ -1,10 +1,10 @@
 /* A table-driven decoder with a 64-bit window.
  *
  * What takes time is a chain: the window's top bits choose a table entry, the entry says how far to shift,
- * the shifted window chooses the next entry. So an entry has code and value bits added up, and the value
- * itself is worked out beside the chain. The window is refilled eight bytes at a time without a branch on how
- * much is missing; only where one of the eight is 0xFF (1 in 30 times) are bytes looked at one by one. End of
- * block is an entry that goes 64 coefficients ahead and stores a zero where there is one.
+ * the shifted window chooses the next entry. So an entry has code and value bits added up, and where the
+ * table's bits hold both, which is usual, the coefficient itself. The window is refilled eight bytes at a time
+ * without a branch on how much is missing; only where one of the eight is 0xFF (1 in 30 times) are bytes looked
+ * at one by one. End of block is an entry that goes 64 coefficients ahead and stores a zero where there is one.
  *
  * Blocks outside the crop need their DC difference, since the next one builds on it, and the lengths of the
  * rest. For those a second table covers as many codes as fit into its bits at once.
@@ -193,8 +193,28 @@ static inline __attribute__((always_inline)) uint32_t look_up(struct reader *r,
     return entry;
 }
 
+static inline __attribute__((always_inline)) bool can_look_up(const struct reader *r)
+{
+    return r->bits >= LOOK_UP_BITS;
+}
+
+/* The coefficient whose code and value the table's bits hold. False: they hold less, nothing is read. */
+static inline __attribute__((always_inline)) bool
+short_coefficient(struct reader *r, const struct au_huffman_table *t, uint32_t *k, int16_t *block)
+{
+    uint32_t entry = t->entries[r->window >> (64 - AU_TABLE_BITS)];
+
+    if (UNLIKELY(!(entry & AU_ENTRY_WHOLE)))
+        return false;
+    *k += AU_ENTRY_ADVANCE(entry);
+    block[natural_order[*k - 1]] = AU_ENTRY_VALUE(entry);
+    drop(r, entry);
+    return true;
+}
+
+/* Any other, which fits into a window just refilled. */
 static inline __attribute__((always_inline)) uint32_t
-coefficient(struct reader *r, const struct au_huffman_table *t, uint32_t k, int16_t *block)
+long_coefficient(struct reader *r, const struct au_huffman_table *t, uint32_t k, int16_t *block)
 {
     uint32_t entry = look_up(r, t);
 
@@ -204,27 +224,27 @@ coefficient(struct reader *r, const struct au_huffman_table *t, uint32_t k, int1
     return k;
 }
 
-static inline __attribute__((always_inline)) bool can_look_up(const struct reader *r)
-{
-    return r->bits >= LOOK_UP_BITS;
-}
-
-/* Two codes are sure to be in a window just refilled, four nearly so. They are taken four at a time
- * from one refill. */
+/* From one refill as many short coefficients as are sure to be in the window, or until one is long. */
+#define SHORT_ONES (56 / AU_TABLE_BITS)
 static inline __attribute__((always_inline)) void decode_ac(struct reader *r,
                                                             const struct au_huffman_table *t, int16_t *block)
 {
     uint32_t k = 1;
 
     do {
+        bool is_short = true;
+
         refill(r);
-        k = coefficient(r, t, k, block);
-        if (LIKELY(k < 64))
-            k = coefficient(r, t, k, block);
-        if (LIKELY(k < 64 && can_look_up(r)))
-            k = coefficient(r, t, k, block);
-        if (LIKELY(k < 64 && can_look_up(r)))
-            k = coefficient(r, t, k, block);
+#pragma GCC unroll 8
+        for (uint32_t i = 0; i < SHORT_ONES; i++) {
+            is_short = short_coefficient(r, t, &k, block);
+            if (UNLIKELY(!is_short) || k >= 64)
+                break;
+        }
+        if (!is_short) {
+            refill(r);
+            k = long_coefficient(r, t, k, block);
+        }
     } while (k < 64);
 }
 
