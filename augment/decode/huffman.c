@@ -1,10 +1,10 @@
 /* A table-driven decoder with a 64-bit window.
  *
  * What takes time is a chain: the window's top bits choose a table entry, the entry says how far to shift,
- * the shifted window chooses the next entry. So an entry has code and value bits added up, and the value
- * itself is worked out beside the chain. The window is refilled eight bytes at a time without a branch on how
- * much is missing; only where one of the eight is 0xFF (1 in 30 times) are bytes looked at one by one. End of
- * block is an entry that goes 64 coefficients ahead and stores a zero where there is one.
+ * the shifted window chooses the next entry. So an entry has code and value bits added up, and where the
+ * table's bits hold both, which is usual, the coefficient itself. The window is refilled eight bytes at a time
+ * without a branch on how much is missing; only where one of the eight is 0xFF (1 in 30 times) are bytes looked
+ * at one by one. End of block is an entry that goes 64 coefficients ahead and stores a zero where there is one.
  *
  * Blocks outside the crop need their DC difference, since the next one builds on it, and the lengths of the
  * rest. For those a second table covers as many codes as fit into its bits at once.
@@ -39,6 +39,7 @@ struct au_huffman {
     int32_t dc[AU_HUFFMAN_COMPONENTS];
     uint32_t row, column; /* of the next MCU that is asked for */
     uint32_t first_column, last_column;
+    uint32_t from_column;       /* with `seek`: of the last point up to first_column */
     struct au_seek *record;     /* NULL: nothing is written down */
     const struct au_seek *seek; /* NULL: every MCU is decoded */
     uint64_t stands_at;         /* with `seek`: the MCU that the reader is before; UINT64_MAX: none yet */
@@ -84,16 +85,22 @@ void au_huffman_begin(struct au_huffman *h, const struct au_huffman_scan *scan)
     h->row = h->column = 0;
     h->record = NULL;
     h->seek = NULL;
-    h->first_column = 0;
+    h->first_column = h->from_column = 0;
     h->last_column = UINT32_MAX;
     h->restarts_to_go = scan->restart_interval;
     h->next_restart = 0;
+}
+
+static void choose_point(struct au_huffman *h)
+{
+    h->from_column = h->seek ? h->first_column / h->seek->stride * h->seek->stride : 0;
 }
 
 void au_huffman_keep(struct au_huffman *h, uint32_t first, uint32_t last)
 {
     h->first_column = first;
     h->last_column = last;
+    choose_point(h);
 }
 
 /* Byte by byte, up to a marker or the end. */
@@ -186,8 +193,28 @@ static inline __attribute__((always_inline)) uint32_t look_up(struct reader *r,
     return entry;
 }
 
+static inline __attribute__((always_inline)) bool can_look_up(const struct reader *r)
+{
+    return r->bits >= LOOK_UP_BITS;
+}
+
+/* The coefficient whose code and value the table's bits hold. False: they hold less, nothing is read. */
+static inline __attribute__((always_inline)) bool
+short_coefficient(struct reader *r, const struct au_huffman_table *t, uint32_t *k, int16_t *block)
+{
+    uint32_t entry = t->entries[r->window >> (64 - AU_TABLE_BITS)];
+
+    if (UNLIKELY(!(entry & AU_ENTRY_WHOLE)))
+        return false;
+    *k += AU_ENTRY_ADVANCE(entry);
+    block[natural_order[*k - 1]] = AU_ENTRY_VALUE(entry);
+    drop(r, entry);
+    return true;
+}
+
+/* Any other, which fits into a window just refilled. */
 static inline __attribute__((always_inline)) uint32_t
-coefficient(struct reader *r, const struct au_huffman_table *t, uint32_t k, int16_t *block)
+long_coefficient(struct reader *r, const struct au_huffman_table *t, uint32_t k, int16_t *block)
 {
     uint32_t entry = look_up(r, t);
 
@@ -197,27 +224,27 @@ coefficient(struct reader *r, const struct au_huffman_table *t, uint32_t k, int1
     return k;
 }
 
-static inline __attribute__((always_inline)) bool can_look_up(const struct reader *r)
-{
-    return r->bits >= LOOK_UP_BITS;
-}
-
-/* Two codes are sure to be in a window just refilled, four nearly so. They are taken four at a time
- * from one refill. */
+/* From one refill as many short coefficients as are sure to be in the window, or until one is long. */
+#define SHORT_ONES (56 / AU_TABLE_BITS)
 static inline __attribute__((always_inline)) void decode_ac(struct reader *r,
                                                             const struct au_huffman_table *t, int16_t *block)
 {
     uint32_t k = 1;
 
     do {
+        bool is_short = true;
+
         refill(r);
-        k = coefficient(r, t, k, block);
-        if (LIKELY(k < 64))
-            k = coefficient(r, t, k, block);
-        if (LIKELY(k < 64 && can_look_up(r)))
-            k = coefficient(r, t, k, block);
-        if (LIKELY(k < 64 && can_look_up(r)))
-            k = coefficient(r, t, k, block);
+#pragma GCC unroll 8
+        for (uint32_t i = 0; i < SHORT_ONES; i++) {
+            is_short = short_coefficient(r, t, &k, block);
+            if (UNLIKELY(!is_short) || k >= 64)
+                break;
+        }
+        if (!is_short) {
+            refill(r);
+            k = long_coefficient(r, t, k, block);
+        }
     } while (k < 64);
 }
 
@@ -377,15 +404,13 @@ static const struct au_seek_point *point_at(const struct au_seek *seek, uint32_t
     return &seek->points[(uint64_t)row * seek->per_row + column / seek->stride];
 }
 
-/* An MCU with an index: decoded where it is wanted, and on the way from a point to there. */
+/* An MCU with an index that is wanted, or lies on the way from a point to one that is. */
 static bool seek_mcu(struct au_huffman *h, int16_t (*const *blocks)[64], uint32_t row, uint32_t column)
 {
     const struct au_seek *seek = h->seek;
     const uint64_t mcu = (uint64_t)row * seek->mcus_per_row + column;
     const struct au_seek_point *point;
 
-    if (!blocks || column > h->last_column || column < h->first_column / seek->stride * seek->stride)
-        return true;
     if (row >= seek->mcu_rows)
         return false;
     point = point_at(seek, row, column);
@@ -416,6 +441,7 @@ void au_huffman_seek(struct au_huffman *h, const struct au_seek *seek)
 {
     h->seek = seek;
     h->stands_at = UINT64_MAX;
+    choose_point(h);
 }
 
 bool au_huffman_agrees(struct au_huffman *h)
@@ -439,21 +465,28 @@ bool au_huffman_agrees(struct au_huffman *h)
     return is_at(h, &seek->points[(uint64_t)row * seek->per_row + column / seek->stride]);
 }
 
-bool au_huffman_mcu(struct au_huffman *h, int16_t (*const *blocks)[64])
+/* An MCU without an index. */
+static bool next_mcu(struct au_huffman *h, int16_t (*const *blocks)[64], uint32_t row, uint32_t column)
 {
-    const struct au_huffman_scan *scan = &h->scan;
-    uint32_t row = h->row, column = h->column;
-
-    if (scan->restart_interval > 0) {
+    if (h->scan.restart_interval > 0) {
         if (h->restarts_to_go == 0 && !restart(h))
             return false;
         h->restarts_to_go--;
     }
-    h->column = column + 1 < scan->mcus_per_row ? column + 1 : 0;
-    h->row += h->column == 0;
-    if (UNLIKELY(h->seek != NULL))
-        return seek_mcu(h, blocks, row, column);
     if (UNLIKELY(h->record != NULL) && column % h->record->stride == 0 && row < h->record->mcu_rows)
         write_down(h);
     return decode_mcu(h, blocks, blocks && column >= h->first_column && column <= h->last_column);
+}
+
+bool au_huffman_mcu(struct au_huffman *h, int16_t (*const *blocks)[64])
+{
+    const uint32_t row = h->row, column = h->column;
+
+    h->column = column + 1 < h->scan.mcus_per_row ? column + 1 : 0;
+    h->row += h->column == 0;
+    if (!h->seek)
+        return next_mcu(h, blocks, row, column);
+    if (!blocks || column > h->last_column || column < h->from_column)
+        return true;
+    return seek_mcu(h, blocks, row, column);
 }

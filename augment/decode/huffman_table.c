@@ -16,12 +16,25 @@ static bool is_same(const struct au_huffman_table *t, const uint8_t counts[17], 
            memcmp(t->values, values, sizeof t->values) == 0;
 }
 
+/* An AC entry with the value that these bits are (T.81 F.2.2.1, EXTEND). */
+static uint32_t whole_entry(uint32_t entry, uint32_t bits)
+{
+    uint32_t size = AU_ENTRY_SIZE(entry), value = bits & ((1u << size) - 1);
+
+    if (size > 0 && value >> (size - 1) == 0)
+        value -= (1u << size) - 1;
+    return AU_ENTRY_WHOLE | (entry & 0x7fff) | value << 16;
+}
+
 static void fill_entries(struct au_huffman_table *t, uint32_t length, uint32_t code, uint8_t value)
 {
     uint32_t entry = au_huffman_entry(t, length, value), spread = 1u << (AU_TABLE_BITS - length);
+    bool is_whole = t->is_ac && AU_ENTRY_BITS(entry) <= AU_TABLE_BITS;
+    uint32_t after = is_whole ? AU_TABLE_BITS - AU_ENTRY_BITS(entry) : 0;
 
     for (uint32_t i = 0; i < spread; i++)
-        t->entries[(code * spread + i) & ((1u << AU_TABLE_BITS) - 1)] = entry;
+        t->entries[(code * spread + i) & ((1u << AU_TABLE_BITS) - 1)] =
+            is_whole ? whole_entry(entry, i >> after) : entry;
 }
 
 void au_huffman_table_fill(struct au_huffman_table *t, int class, const uint8_t counts[17],

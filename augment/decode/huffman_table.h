@@ -10,15 +10,18 @@
 /* At least AU_TABLE_BITS. */
 #define AU_STRIDE_BITS 11
 
-/* What a code stands for: its own bits, the bits of the value after it, and how many coefficients it goes
- * ahead (AC; 64: to the end of the block). Never 0. The lowest 6 bits are code and value bits together. */
+/* What a code stands for. Never 0. Byte 0: the code's bits and those of the value after it together; 7 bits:
+ * how many coefficients it goes ahead (AC; 64: to the end of the block); AU_ENTRY_WHOLE: the table's bits
+ * show the value too (AC). Above: the value, or else the code's bits and the value's. */
 #define AU_ENTRY(length, size, advance)                                                                      \
-    ((uint32_t)((length) + (size)) | (uint32_t)(length) << 8 | (uint32_t)(size) << 16 |                      \
-     (uint32_t)(advance) << 24)
+    ((uint32_t)((length) + (size)) | (uint32_t)(advance) << 8 | (uint32_t)(length) << 16 |                   \
+     (uint32_t)(size) << 24)
+#define AU_ENTRY_WHOLE ((uint32_t)1 << 15)
 #define AU_ENTRY_BITS(entry) ((entry)&63)
-#define AU_ENTRY_LENGTH(entry) ((entry) >> 8 & 255)
-#define AU_ENTRY_SIZE(entry) ((entry) >> 16 & 255)
-#define AU_ENTRY_ADVANCE(entry) ((entry) >> 24)
+#define AU_ENTRY_ADVANCE(entry) ((entry) >> 8 & 127)
+#define AU_ENTRY_VALUE(entry) ((int16_t)((entry) >> 16))
+#define AU_ENTRY_LENGTH(entry) ((entry) >> 16 & 255)
+#define AU_ENTRY_SIZE(entry) ((entry) >> 24)
 
 /* What one code or several with their values come to: bits, in the lowest 6, as in an entry; how many
  * coefficients all go ahead; and how many all but the last. */

@@ -3,8 +3,8 @@
  * Rows above the box are skipped (their Huffman codes must be read, their pixels need not be made), columns
  * left and right of it are cropped, and reading stops after its last row. The result must equal the same box
  * of a whole decode, bit for bit. Three things could break that, and are why the code looks as it does:
- *  - "fancy" upsampling looks at the neighbouring chroma sample, so an edge of a cropped decode is wrong: the
- *    crop has one spare iMCU on each side;
+ *  - "fancy" upsampling looks at the neighbouring chroma sample, so an edge of a cropped decode is wrong: where
+ *    that sample is in another iMCU, the crop has one spare iMCU on that side;
  *  - skipping to a row that begins no iMCU row has had bugs (libjpeg-turbo issues 194, 237, 915): rows are
  *    skipped up to the iMCU row of the box, the rest is decoded and dropped;
  *  - block smoothing of a progressive file that lacks scans looks two blocks around: such a file is decoded
@@ -253,7 +253,8 @@ static void use_seek(struct au_jpeg *j)
     }
 }
 
-/* After jpeg_start_decompress(), which has checked the scan and its tables. */
+/* After jpeg_start_decompress(), which has checked the scan and its tables, and has read all scans if there are
+ * several: nothing is left to count for each row. */
 static void use_own_decoder(struct au_jpeg *j)
 {
     struct jpeg_decompress_struct *d = &j->d;
@@ -265,6 +266,7 @@ static void use_own_decoder(struct au_jpeg *j)
         .blocks = (uint32_t)d->blocks_in_MCU,
     };
 
+    d->progress = NULL;
     j->used_library = j->use_library || !is_plain(d);
     if (j->used_library)
         return;
@@ -375,24 +377,41 @@ static void keep_columns(struct au_jpeg *j, uint32_t left, uint32_t width)
     au_huffman_keep(j->huffman, left / mcu, (left + width - 1) / mcu);
 }
 
-/* Crops to the iMCU columns of the box and one more on each side. Returns the first column that
- * will come out. */
+/* Does upsampling look at neighbouring columns? What is not twice as wide is copied. */
+static bool looks_sideways(const struct jpeg_decompress_struct *d)
+{
+    for (int i = 0; i < d->num_components; i++) {
+        const jpeg_component_info *c = &d->comp_info[i];
+
+        if (c->h_samp_factor * c->DCT_scaled_size != d->max_h_samp_factor * d->min_DCT_scaled_size)
+            return true;
+    }
+    return false;
+}
+
+/* Crops to the iMCU columns of the box, and one more on a side where upsampling looks past the box's edge out
+ * of its iMCU. Such a crop is never one iMCU wide: libjpeg takes a chroma row of a single sample for that of
+ * a narrow image, which it upsamples in another way. Returns the first column that will come out. */
 static uint32_t crop_columns(struct au_jpeg *j)
 {
-    uint32_t imcu = (uint32_t)(j->d.max_h_samp_factor * j->d.min_DCT_scaled_size);
-    uint32_t first = j->box.x / imcu, last = (j->box.x + j->box.w - 1) / imcu;
-    JDIMENSION left = first > 0 ? (first - 1) * imcu : 0;
-    JDIMENSION right = (last + 2) * imcu;
+    const uint32_t imcu = (uint32_t)(j->d.max_h_samp_factor * j->d.min_DCT_scaled_size);
+    const uint32_t width = j->d.output_width, end = j->box.x + j->box.w;
+    uint32_t first = j->box.x / imcu, last = (end - 1) / imcu;
 
-    if (right > j->d.output_width)
-        right = j->d.output_width;
-    if (left > 0 || right < j->d.output_width) {
-        JDIMENSION width = right - left;
+    if (looks_sideways(&j->d)) {
+        bool is_narrow = first == last;
 
-        jpeg_crop_scanline(&j->d, &left, &width);
-        keep_columns(j, left, width);
+        first -= first > 0 && (is_narrow || j->box.x % imcu == 0);
+        last += is_narrow || end % imcu == 0;
     }
-    return left;
+    if (first > 0 || last + 1 < (width + imcu - 1) / imcu) {
+        JDIMENSION left = first * imcu, wide = ((last + 1) * imcu < width ? (last + 1) * imcu : width) - left;
+
+        jpeg_crop_scanline(&j->d, &left, &wide);
+        keep_columns(j, left, wide);
+        return left;
+    }
+    return 0;
 }
 
 static void skip_rows(struct au_jpeg *j)

@@ -227,7 +227,7 @@ def read_files(args):
     out = subprocess.run([reader, "data", "list", "--data-dir", args.data_dir, "--images", str(args.images)], check=True,
                          stdout=subprocess.PIPE).stdout
     files = []
-    for path in out.split(b"\0")[3::4]:
+    for path in out.split(b"\0")[3::5]:
         with open(path, "rb") as f:
             files.append(f.read())
     return files

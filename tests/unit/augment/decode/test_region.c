@@ -120,6 +120,40 @@ static void sweep(struct jpeg_spec spec)
     au_decoder_free(&decoder);
 }
 
+/* Every first and last column: upsampling looks past the box only where an iMCU ends, and is another one for
+ * an image whose chroma is a sample or two wide. */
+static void every_pair_of_columns(void **state)
+{
+    static const uint32_t widths[] = {32, 33, 35, 50};
+    static const int samplings[][2] = {{1, 1}, {2, 1}, {2, 2}};
+    struct au_decoder *decoder;
+
+    (void)state;
+    assert_int_equal(au_decoder_new(&decoder, &limits), 0);
+    for (size_t i = 0; i < IM_COUNT(widths) * IM_COUNT(samplings); i++) {
+        const int *sampling = samplings[i % IM_COUNT(samplings)];
+        struct jpeg_spec spec = {.w = widths[i / IM_COUNT(samplings)],
+                                 .h = 19,
+                                 .colour = JPEG_YCC,
+                                 .quality = 92,
+                                 .h_sampling = sampling[0],
+                                 .v_sampling = sampling[1]};
+        uint32_t w, h;
+        size_t n;
+        int components;
+        unsigned char *bytes = jpeg_make(&spec, &n),
+                      *whole = jpeg_decode_whole(bytes, n, &w, &h, &components);
+
+        assert_non_null(whole);
+        for (struct imk_box box = {0, 2, 1, 3}; box.x < w; box.x++)
+            for (box.w = 1; box.x + box.w <= w; box.w++)
+                assert_box(decoder, bytes, n, whole, components, &box);
+        free(bytes);
+        free(whole);
+    }
+    au_decoder_free(&decoder);
+}
+
 static void baseline(void **state)
 {
     (void)state;
@@ -237,6 +271,7 @@ static void progressive_that_lacks_scans(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_pair_of_columns),
         cmocka_unit_test(baseline),
         cmocka_unit_test(baseline_with_restart_markers),
         cmocka_unit_test(progressive),
