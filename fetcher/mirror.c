@@ -130,7 +130,7 @@ static bool is_table(const struct make *m, const char *path)
 
 static int fetch_table(struct make *m, const struct object *o, struct im_text *text)
 {
-    char url[FE_URL_BYTES], path[2 * PATH_MAX], *bytes = NULL;
+    char url[FE_URL_BYTES], path[2 * PATH_MAX + 16], *bytes = NULL;
     size_t n;
     int err = fe_address_url(&m->address, o->path, url, sizeof url);
 
