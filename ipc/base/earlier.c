@@ -20,8 +20,13 @@ int im_earlier_open(const char *path, const char *schema, struct im_json **ret, 
     if (!*path)
         return 0;
     err = im_read_file(path, BYTES_MAX, &bytes, &n, &why);
-    if (err == 0)
-        err = im_json_parse(bytes, n, ret, &why);
+    if (err == 0) {
+        struct im_text where = {""};
+
+        err = im_json_parse(bytes, n, ret, &where);
+        if (err < 0)
+            im_fail(&why, err, "it holds no JSON: %.500s", where.s);
+    }
     free(bytes);
     if (err == 0 && strcmp(im_json_str_or(*ret, "schema", ""), schema) != 0)
         err = im_fail(&why, -EBADMSG, "it is no answer of the same command with --json (schema %s)", schema);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/file.h"
 
 #define NAMES_BYTES_MAX ((size_t)1 << 33)
@@ -82,6 +83,23 @@ static int read_records(struct sv_evaluation *e, const struct im_conf *conf, str
     return 0;
 }
 
+/* The first four fields of a line below. False: they are none. */
+static bool read_counts(const char *line, struct sv_class_counts *ret, double *ret_precision)
+{
+    uint64_t *const counts[] = {&ret->support, &ret->predicted, &ret->correct};
+    char *end;
+
+    for (size_t i = 0; i < IM_COUNT(counts); i++, line = end + 1) {
+        *counts[i] = strtoull(line, &end, 10);
+        if (end == line || *end != ',')
+            return false;
+    }
+    *ret_precision = strtod(line, &end);
+    if (end == line) /* no image has the class */
+        *ret_precision = (double)NAN;
+    return true;
+}
+
 /* The trainer's lines "images,predicted,right,average_precision,f1,class", in the order of the classes. */
 static int read_class_scores(struct sv_evaluation *e, const char *run_dir, struct im_text *text)
 {
@@ -99,10 +117,9 @@ static int read_class_scores(struct sv_evaluation *e, const char *run_dir, struc
     for (char *line = strtok_r(bytes, "\n", &rest); line && err == 0 && class < e->classes;
          line = strtok_r(NULL, "\n", &rest)) {
         struct sv_class_counts c;
-        double precision = (double)NAN;
+        double precision;
 
-        if (sscanf(line, "%" SCNu64 ",%" SCNu64 ",%" SCNu64 ",%lf", &c.support, &c.predicted, &c.correct,
-                   &precision) < 3)
+        if (!read_counts(line, &c, &precision))
             continue; /* the heading */
         e->count[class] = c;
         e->precision[class ++] = c.support > 0 ? precision : (double)NAN;

@@ -99,9 +99,9 @@ case_differences() {
   start 0 --epochs 2 --lr 0.05
   [ ! -e "$RUN/config.2.yaml" ] || fail "the same configuration was kept twice"
   start 2 --epochs 3 --model resnet32
-  must_say "this run began with --model resnet20, not resnet32"
+  must_say "this run began with --model resnet20, not --model resnet32"
   start 2 --epochs 3 --opt adamw --lr 0.001
-  must_say "this run began with --opt sgd, not adamw"
+  must_say "this run began with --opt sgd, not --opt adamw"
 }
 
 # DONE counts as far as the state has its epochs.

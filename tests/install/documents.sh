@@ -83,7 +83,7 @@ offers --data-dir -- imsuper start --data-d
 includes --no-drop-last imsuper start --no-
 offers bf16 -- imsuper start --amp b
 offers bf16 -- imsuper start --amp = b
-offers none bf16 fp16 -- imsuper start --amp =
+offers none bf16 fp16 auto -- imsuper start --amp =
 offers images -- imsuper start --data-dir im
 offers one other -- imsuper status o
 offers third -- imsuper status --workspace w th

@@ -40,10 +40,11 @@ static struct im_conf written_default(void)
 static bool set_another(struct im_conf *conf, const char *name, enum im_conf_key_id key)
 {
     static const char *const values[] = {
-        "true",   "false",    "3",       "37",       "0.37",  "1.5",   "4096",     "1048576",  "none",
-        "linear", "step",     "ref",     "single",   "pread", "small", "conv",     "zhang",    "bf16",
-        "adamw",  "bce",      "tf",      "dynamic",  "stop",  "heavy", "trivial",  "constant", "debug",
-        "always", "resnet18", "nearest", "bilinear", "x",     "sqrt",  "balanced", "loss",     "alternate"};
+        "true",    "false",    "3",     "37",        "0.37",     "1.5",     "4096",     "1048576",
+        "none",    "linear",   "step",  "ref",       "single",   "pread",   "small",    "conv",
+        "zhang",   "bf16",     "adamw", "bce",       "tf",       "dynamic", "stop",     "heavy",
+        "trivial", "constant", "debug", "always",    "resnet18", "nearest", "bilinear", "x",
+        "sqrt",    "balanced", "loss",  "alternate", "sgd"};
     char before[IM_CONF_TEXT_BYTES], after[IM_CONF_TEXT_BYTES];
     const struct im_conf old = *conf;
 
