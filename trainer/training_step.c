@@ -79,7 +79,8 @@ static double default_eps(const struct im_conf *conf)
     return conf->opt == IM_OPTIMIZER_LAMB ? 1e-6 : 1e-8;
 }
 
-/* Fault injection: flips a bit, as a faulty memory cell would. */
+/* Fault injection: flips a bit, as a faulty memory cell would. One in the middle of the fraction: a flip of the last
+ * one may vanish in the rounding of the next updates. */
 static int flip_bit(struct tr_network *net)
 {
     const size_t bytes = tr_network_floats(net, TR_ARENA_PARAMS) * sizeof(float);
@@ -87,7 +88,7 @@ static int flip_bit(struct tr_network *net)
     int err = params ? tr_network_read(net, TR_ARENA_PARAMS, (float *)(void *)params) : -ENOMEM;
 
     if (err == 0) {
-        params[0] ^= 1;
+        params[1] ^= 16;
         err = tr_network_write(net, TR_ARENA_PARAMS, (const float *)(const void *)params);
     }
     free(params);

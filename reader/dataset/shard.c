@@ -414,7 +414,7 @@ int rd_shard_read(struct rd_tar *tar, struct rd_shard *shard)
     }
     if (err == 0)
         err = shard->has_labels ? group(&scan) : take_all(&scan);
-    if (err == 0)
+    if (err == 0 && shard->count > 0)
         qsort(shard->images, shard->count, sizeof *shard->images, by_offset);
     if (err == 0 && more < 0)
         note_cut(shard, &cut);

@@ -189,7 +189,7 @@ case_stopped_supervisor() {
 # Everybody sleeps for longer than any deadline, as on a terminal or in a frozen cgroup: nobody is to blame.
 case_all_stopped() {
   FAULTS=$PACE
-  launch "${WORKERS[@]}" --trainer-deadline 2
+  launch "${WORKERS[@]}" --trainer-deadline 6
   wait_step 4
   # shellcheck disable=SC2046 # a list of numbers
   kill -STOP "$WARDEN" $(pids supervisor) $(pids trainer) $(pids reader) $(pids augmenter)

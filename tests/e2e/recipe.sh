@@ -119,7 +119,7 @@ case_model_flags() {
     # shellcheck disable=SC2086 # a flag and its value
     start 2 --resume "$state" --${flag%% *} ${flag#* }
     must_say "this run began with --${flag%% *} "
-    must_say ", not ${flag#* }"
+    must_say ", not --${flag}"
   done
   FAULTS=$PACE
   launch

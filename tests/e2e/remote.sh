@@ -80,7 +80,8 @@ case_limit() {
   wait $other || fail "the other run failed: $(tail -n 5 "$T/other.out")"
   must_equal_reference
   RUN=$T/w/other must_equal_reference
-  [ "$most" -le 307200 ] || fail "the cache took $most bytes"
+  # du sees an object twice that is renamed meanwhile: one more may be counted.
+  [ "$most" -le $((307200 + 16384)) ] || fail "the cache took $most bytes"
   [ "$most" -gt 150000 ] || fail "the cache took $most bytes only"
 }
 
