@@ -8,7 +8,7 @@
  *   MPICH's Hydra   mpiexec imsuper ...                 PMI_RANK, PMI_SIZE, MPI_LOCALRANKID, MPI_LOCALNRANKS
  *   Open MPI        mpirun imsuper ...                  OMPI_COMM_WORLD_RANK, ...
  *
- * In this folder: what is said between the supervisors of several machines, and how they find each other. */
+ * In this folder: which process and machine of a launcher this is. Runs use one machine. */
 #ifndef SUPERVISOR_CLUSTER_ENV_H
 #define SUPERVISOR_CLUSTER_ENV_H
 
