@@ -147,7 +147,7 @@ case_warden() {
   # shellcheck disable=SC2046 # a list of numbers
   kill -KILL "$WARDEN" $(pids supervisor) $(pids trainer) 2>/dev/null || true
   wait "$WARDEN" 2>/dev/null || true
-  until_true 10 nobody_left || fail "workers stay for more than 10 s"
+  until_true 10 nobody_left || fail "workers stay"
   FAULTS=""
   start 0 "${WORKERS[@]}" "${BY_STEPS[@]}"
   [ "$(continuations checkpoint)" = 1 ] || fail "the new trainer did not go on from the checkpoint"

@@ -156,7 +156,7 @@ case_warden_and_supervisor() {
   kill -KILL "$WARDEN" "$(pids supervisor)"
   wait "$WARDEN" 2>/dev/null || true
   began=$SECONDS
-  until_true 10 nobody_left || fail "workers stay for more than 10 s"
+  within 10 nobody_left || fail "workers stay for more than 10 s"
   echo "workers left within $((SECONDS - began + 1)) s"
   FAULTS=""
   start 0 "${WORKERS[@]}"

@@ -106,13 +106,23 @@ case_hangup() {
   check_outcome
 }
 
-# signal_early SIGNAL FLAG...: a run that gets the signal while its data is still measured.
+# signal_early SIGNAL FLAG...: a run that gets the signal while its data is still measured, by a program that waits for $T/go.
 signal_early() {
   local signal=$1
   shift
+  mkdir -p "$T/bin"
+  cp "$BIN"/imsuper "$BIN"/imsuper-{augmenter,trainer} "$T/bin"
+  # shellcheck disable=SC2016 # it expands there
+  printf '#!/bin/sh\nif [ "$1" = data ]; then : >"%s/measures"; until [ -e "%s/go" ]; do sleep 0.02; done; fi\nexec "%s/imsuper-reader" "$@"\n' \
+    "$T" "$T" "$BIN" >"$T/bin/imsuper-reader"
+  chmod +x "$T/bin/imsuper-reader"
+  rm -f "$T/measures" "$T/go"
+  PROGRAM=$T/bin/imsuper
   launch --rebuild-index "$@"
-  until [ -d "$RUN" ] || is_over; do :; done
+  PROGRAM=""
+  until_true 20 test -e "$T/measures" || fail "the data is not measured"
   send "$signal"
+  touch "$T/go"
 }
 
 # Requests to save that come before there is anybody to hear them wait; a stop ends what has begun nothing.
