@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 
 #include "ipc/base/aside.h"
 #include "ipc/base/file.h"
+#include "ipc/base/thread.h"
 
 #define FIRST_DELAY_NS (100 * IM_MS) /* before what failed is tried again; doubled each time */
 #define LAST_DELAY_NS (5 * IM_SECOND)
@@ -323,17 +323,11 @@ static void *writer_thread(void *context)
     return NULL;
 }
 
-/* Under the lock. Signals are for the threads that wait for them. */
+/* Under the lock. */
 static void start_thread(struct im_writer *w)
 {
-    sigset_t all, before;
-
-    if (w->started)
-        return;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    w->started = pthread_create(&w->thread, NULL, writer_thread, w) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!w->started)
+        w->started = im_thread_begin(writer_thread, w, &w->thread) == 0;
 }
 
 int im_writer_open(struct im_writer **ret)
