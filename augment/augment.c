@@ -70,7 +70,7 @@ static int render_bytes(struct augmenter *a, const struct im_place *at, uint64_t
 }
 
 /* A file larger than a cell: read here, into memory of our own, before its place is claimed; it counts as the
- * image's memory. Where that fails, a reader is to try again, for readers know an outage from a bad file; a few
+ * image's memory. Where that fails, a reader is to try again, for readers tell an outage from a bad file; a few
  * times. 1: the cell was given back; 0, or negative errno about this process. */
 static int read_file(struct augmenter *a, const struct im_encoded *e)
 {

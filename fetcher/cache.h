@@ -47,7 +47,7 @@ uint64_t fe_cache_limit(const struct fe_cache *cache); /* now */
 int fe_cache_claim(struct fe_cache *cache, uint64_t object, struct fe_claim *ret);
 
 /* Promises `bytes` in all to the download, and takes them from the disk. Makes room where there is none. -ENOSPC: there
- * is none to be had; -EFBIG: never; -EAGAIN. */
+ * is no room; -EFBIG: never; -EAGAIN. */
 int fe_cache_promise(struct fe_cache *cache, struct fe_claim *claim, uint64_t bytes);
 
 /* The download is complete, `bytes` long: puts it at `path` below the open data/ folder. The claim is over, whatever is

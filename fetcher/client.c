@@ -144,7 +144,7 @@ static int sign(struct fe_client *c, struct request *r)
             return -ENOMEM;
         r->headers = more;
     }
-    /* S3 wants it among what is signed, and libcurl 7.88 does not add it. */
+    /* S3 requires it among what is signed, and libcurl 7.88 does not add it. */
     more = curl_slist_append(r->headers, "x-amz-content-sha256: " SHA256_OF_NOTHING);
     if (!more)
         return -ENOMEM;

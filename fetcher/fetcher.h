@@ -1,4 +1,4 @@
-/* The fetcher of a run whose images lie on another machine: brings objects into the cache before readers want them.
+/* The fetcher of a run whose images lie on another machine: brings objects into the cache before readers need them.
  *
  * It takes nothing from anybody: which samples come next follows from the plan and from the cells that readers have not
  * filled, so it fetches in the order of the tickets, as far ahead as the cache has room. Readers look for the object until

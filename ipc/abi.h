@@ -193,7 +193,7 @@ struct im_stats {
  * supervisor for the name of a slow read. */
 struct im_encoded_meta {
     uint64_t sample;  /* id in its split */
-    uint64_t hash;    /* im_encoded_hash(): of the cell's bytes and of what is said here, but for the name */
+    uint64_t hash;    /* im_encoded_hash(): of the cell's bytes and of what stands here, but for the name */
     uint32_t bytes;   /* in the cell */
     uint32_t label;   /* class index */
     uint32_t verdict; /* enum im_verdict: IM_VERDICT_OK, or why there are no bytes */

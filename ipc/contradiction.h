@@ -1,5 +1,5 @@
 /* Words of the rings that contradict each other: by every move of PROTOCOL.md and every death that it lists the rings
- * keep what is said here. Where they do not, a word was changed from outside (faulty memory, a stray write), and some
+ * keep what is stated here. Where they do not, a word was changed from outside (faulty memory, a stray write), and some
  * ticket may never be delivered: a reset of the data plane puts it right. */
 #ifndef IPC_CONTRADICTION_H
 #define IPC_CONTRADICTION_H

@@ -38,7 +38,7 @@ static void *await_lock(void *lock)
 }
 
 /* libzmq makes two threads for a socket, and aborts the process that gets none. 0, or negative errno where
- * there are no two to be had now. */
+ * no two can be made now. */
 static int try_threads(void)
 {
     pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;

@@ -1,5 +1,5 @@
 /* What the trainers of a run say to each other through shared memory: once, at the start, a card (how to
- * reach this rank); then at each step a few numbers that all must know before they go on (who was asked to
+ * reach this rank); then at each step a few numbers that all need before they go on (who was asked to
  * stop, how many samples are usable, what was counted).
  *
  * Agreement needs no network and no time limit: it waits as long as its process is wanted, like every other

@@ -20,7 +20,7 @@ void im_process_clear(struct im_run *run, uint32_t slot);
 enum im_process_state im_process_state(const struct im_run *run, uint32_t slot);
 uint32_t im_process_incarnation(const struct im_run *run, uint32_t slot);
 
-/* Is this incarnation still the one that the table knows as running? */
+/* Is this incarnation still the one that the table has as running? */
 bool im_process_is_current(const struct im_run *run, uint32_t slot, uint32_t incarnation);
 
 /* Start time of a process in clock ticks since boot (/proc/PID/stat field 22); 0 when there is

@@ -217,7 +217,7 @@ static int allow_path(int ruleset, const char *path, uint64_t rights)
     return fd < 0 ? 0 : allow(ruleset, fd, rights);
 }
 
-/* What the kernel knows without asking a server. */
+/* What the kernel has without asking a server. */
 static bool identify(int fd, const char *path, struct im_sandbox_state *state)
 {
     struct statx st;

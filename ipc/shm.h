@@ -19,7 +19,7 @@ struct im_segment {
  * caller owns the result. */
 int im_segment_create(const char *what, uint64_t bytes, struct im_segment *ret, struct im_text *text);
 
-/* An empty segment, for one who will know its size later than it must be handed on: a memfd. Its descriptor
+/* An empty segment, whose size is known later than it must be handed on: a memfd. Its descriptor
  * (close-on-exec), the caller's; or negative errno with a sentence. */
 int im_segment_create_empty(const char *what, struct im_text *text);
 

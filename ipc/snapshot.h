@@ -2,7 +2,7 @@
  * from there. What they mean is the trainer's matter.
  *
  * The warden makes the segment, empty, and every trainer inherits it as IM_FD_SNAPSHOT. One process (the
- * trainer of rank 0), which alone knows the size, gives it that, and from then on writes: always into the
+ * trainer of rank 0), which alone has the size, gives it that, and from then on writes: always into the
  * slot that is not current, and then makes it the current one by a single store. Killed at any instant, it
  * leaves the one before as it was. Nobody may write while another reads: readers are trainers that start,
  * before any of them takes a step.

@@ -5,7 +5,7 @@
  * order of the epoch's own, and begins again in another one when all have come. So samples of small classes come
  * several times in an epoch, and those of large ones in some epochs only.
  *
- * Like the order of an epoch (ipc/shuffle.h) it is a function of (seed, epoch, draw), which every reader knows. */
+ * Like the order of an epoch (ipc/shuffle.h) it is a function of (seed, epoch, draw), which every reader has. */
 #ifndef READER_BALANCE_H
 #define READER_BALANCE_H
 

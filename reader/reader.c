@@ -134,7 +134,7 @@ static int publish_verdict(struct reader *r, struct flight *flight, enum im_verd
     return publish(r, flight);
 }
 
-/* The object is not here; the fetcher knows that it is wanted. */
+/* The object is not here; the fetcher has been asked for it. */
 static int await(struct reader *r, struct flight *flight)
 {
     r->awaiting++;
@@ -258,7 +258,7 @@ static int failed(struct reader *r, struct flight *flight, int err)
     return 0;
 }
 
-/* A file that somebody is copying back has a part of its bytes. What the kernel knows without asking a server; a clock
+/* A file that somebody is copying back has a part of its bytes. What the kernel has without asking a server; a clock
  * of a server that differs is not made up for. */
 static bool is_being_written(const struct reader *r, const struct flight *flight)
 {
@@ -580,7 +580,7 @@ static int open_engine(struct reader *r, struct im_text *text)
     if (err == 0 && note.s[0] && r->child->index == 0) /* said once in a run, not once in a process */
         im_log(IM_LOG_WARN, "reading with threads instead of io_uring", "cause=%s",
                im_log_quote(&(struct im_quoted){0}, note.s));
-    return err < 0 && options.kind == RD_IO_URING ? -ENODEV : err; /* asked for, and not to be had here */
+    return err < 0 && options.kind == RD_IO_URING ? -ENODEV : err; /* asked for, and not available here */
 }
 
 static void pause_for(im_ns time)

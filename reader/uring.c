@@ -13,7 +13,7 @@
  * stays in its slot until the slot's next open replaces it.
  * - The second read, one byte at the file's own position, tells the end of the file from a short read and
  * from a full buffer. Only 0 < n with the end behind it counts as read here; an empty file, a full buffer and
- * other rare things are read again by rd_io_read_file(), which knows sizes and types and may block. That is
+ * other rare things are read again by rd_io_read_file(), which handles sizes and types and may block. That is
  * done by a few threads, the pread engine, which is opened when the first such file comes.
  * - Files are opened O_NONBLOCK because of pipes. File systems without non-blocking reads (overlayfs, some
  * network ones) then answer EAGAIN: from the first such answer on, reads are sent to the kernel's workers,

@@ -34,7 +34,7 @@ struct sv_evidence {
     int wait_status;
     enum sv_kill_reason killed_for;
     uint32_t sent_signal; /* what the process itself said of it; 0: nothing */
-    bool memory_ran_out;  /* since the death before, the kernel killed for want of memory */
+    bool memory_ran_out;  /* since the death before, the kernel killed for lack of memory */
     uint64_t need;        /* bytes that its sample takes; 0: not known */
 };
 

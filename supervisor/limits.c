@@ -56,7 +56,7 @@ static int limit_error(const struct limit *l, uint64_t is, uint64_t need, const 
         l->what, is, unit, need, unit, more, l->flag, need, l->flag + 1, l->service);
 }
 
-/* The limit as it is once it was raised as far as `raise_to`. Whoever set a limit of memory wants it. */
+/* The limit as it is once it was raised as far as `raise_to`. A limit of memory that somebody set is kept. */
 static uint64_t limit_of(const struct limit *l, uint64_t raise_to)
 {
     struct rlimit r;

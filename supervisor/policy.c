@@ -26,7 +26,7 @@ static im_ns backoff(uint32_t in_row)
 }
 
 /* A kill from outside says nothing about the next start. Many of them in a row come from a program, such as one
- * that ends processes for want of memory: then the waits grow as for any other death. */
+ * that ends processes for lack of memory: then the waits grow as for any other death. */
 static im_ns backoff_after_kill(uint32_t in_row)
 {
     im_ns delay = backoff(in_row);

@@ -29,7 +29,7 @@ struct sv_tally {
 /* A death, as far as it matters here. */
 struct sv_death {
     bool by_supervisor; /* killed for a deadline, a stall or a reset */
-    bool by_somebody;   /* killed by a signal that no program sends itself, and not for want of memory */
+    bool by_somebody;   /* killed by a signal that no program sends itself, and not for lack of memory */
     bool was_ready;     /* for work */
     bool own_error;     /* left by itself with an error, and was not told to leave */
     bool
@@ -61,8 +61,8 @@ enum sv_verdict sv_tally_death(struct sv_tally *tally, const struct sv_death *d,
 int sv_exit_status_for(int wait_status);
 
 /* Is this an end by a signal from outside, such as SIGKILL and SIGTERM? `oom_kills` before and after: if they
- * differ, or are not known (UINT64_MAX), a SIGKILL may be the kernel's for want of memory, which the next
- * process would want too. Wait status. */
+ * differ, or are not known (UINT64_MAX), a SIGKILL may be the kernel's for lack of memory, which the next
+ * process would lack too. Wait status. */
 bool sv_is_somebodys_kill(int wait_status, uint64_t oom_kills_before, uint64_t oom_kills);
 
 /* Does this end say that the program itself failed on what it was doing (not that somebody killed

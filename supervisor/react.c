@@ -533,7 +533,7 @@ static void start_wanted(struct sv_super *s)
     }
 }
 
-/* A killed process is gone at once, unless it hangs in the kernel: then somebody has to know. */
+/* A killed process is gone at once, unless it hangs in the kernel: then it is reported. */
 static void tell_stuck(struct sv_super *s)
 {
     if (s->reset_at == 0 || s->watch.clock.now - s->reset_at < RESET_TELL_NS)

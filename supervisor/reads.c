@@ -44,7 +44,7 @@ struct reads {
     im_ns read, probed; /* when one succeeded last; when the latest probe that succeeded had begun */
     im_ns since;        /* the storage is away; 0: it is not */
     uint32_t slow, failing;
-    uint32_t unproven; /* overdue reads of which nobody knows whether it is the file */
+    uint32_t unproven; /* overdue reads that may be the file's fault or the storage's */
     int error;         /* errno of those that fail */
 };
 

@@ -30,7 +30,7 @@ int tr_batch_wait(struct tr_trainer *t, uint64_t batch, uint32_t count)
     }
 }
 
-/* Reads what is said of each of the complete batch's places. False: one is not what its augmenter described, or not
+/* Reads what is stored of each of the complete batch's places. False: one is not what its augmenter described, or not
  * of the sample that the plan has there. */
 static bool read_places(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
                         const struct im_batch_view *view, struct tr_places *ret, uint32_t *ret_place)

@@ -137,7 +137,7 @@ void tr_trainer_position(const struct tr_trainer *t, struct tr_position_text *re
 /* Adds the wall time since the last call to the position. */
 void tr_trainer_count_time(struct tr_trainer *t, bool training);
 /* Rank 0 saves a checkpoint for all ranks after comparing their states. epoch: the finished epoch, or -1
- * within one. 0 also when it could not be written: it is said, and tried again later. > 0: nothing was saved,
+ * within one. 0 also when it could not be written: it is reported, and tried again later. > 0: nothing was saved,
  * because another process may own the run directory by now. */
 int tr_trainer_save(struct tr_trainer *t, int epoch, unsigned best, struct im_text *text);
 /* The last save of this process: what could not be written is tried again and again, for a bounded time.

@@ -23,7 +23,7 @@
 #define PATIENCE_NS (10 * IM_SECOND)   /* for a checkpoint to be written, before training goes on */
 #define STOP_RETRY_NS (10 * IM_SECOND) /* for the last save of a run that is asked to stop */
 #define END_RETRY_NS (600 * IM_SECOND) /* for that of a run at its end: only this copy has it all */
-#define END_TELL_NS (30 * IM_SECOND)   /* how often that is said */
+#define END_TELL_NS (30 * IM_SECOND)   /* how often that is reported */
 #define BLOCKED_TRIES 6                /* of the last save, where a name may not be replaced: no wait helps */
 #define LINES_TELL_NS (2 * IM_SECOND)  /* lines of metrics are usually written by then */
 #define LINES_WAIT_NS (10 * IM_SECOND) /* for them at the end of a run that has all else */

@@ -1,6 +1,6 @@
 /* What a validation without a loss means. Weights that are not finite cannot become so again, as each step on them is
  * skipped: the run ends. Weights that are may have overflowed the type that they are computed in, and the next epochs
- * may do better: that is said, and the epoch is not the best. */
+ * may do better: that is reported, and the epoch is not the best. */
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>

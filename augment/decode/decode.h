@@ -53,7 +53,7 @@ struct au_pixels {
     size_t stride;
 };
 
-/* Whoever wants the rows of a box: gets them from its top to its bottom, some at a time, the first being row
+/* Whoever takes the rows of a box: gets them from its top to its bottom, some at a time, the first being row
  * `first` of the box. They are the decoder's again when the call returns. It may be given all rows again from
  * the top: those of the last time count, those before may have come of a wrong seek index. It has them all only
  * when the decoder returns 0. */

@@ -14,7 +14,7 @@ struct au_input {
     struct au_buffer pixels;
     struct au_buffer row; /* what is not RGB yet: a row, or the library's strip, tile or frame */
     const struct au_sink *sink;
-    bool whole; /* the sink wants all rows at once */
+    bool whole; /* the sink takes all rows at once */
 };
 
 /* A format. `begins` looks at the first bytes; `open` fills in the image from its header and holds it against

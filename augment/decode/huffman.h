@@ -1,5 +1,5 @@
 /* Huffman codes of baseline JPEG scans: the entropy decoder that jpeg.c puts in the place of
- * libjpeg-turbo's. About files it knows nothing but what its caller says; it reads bytes and writes
+ * libjpeg-turbo's. It has nothing of a file but what its caller says; it reads bytes and writes
  * coefficients.
  *
  * It does sound scans only. Whatever else it meets (an invalid code, a marker where none is due, the end of

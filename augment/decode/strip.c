@@ -1,4 +1,4 @@
-/* The way of decoded rows to whoever wants them. */
+/* The way of decoded rows to whoever takes them. */
 #include <errno.h>
 
 #include "augment/decode/format.h"

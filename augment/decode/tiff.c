@@ -5,7 +5,7 @@
  * orientation tag is obeyed, as it is there when a TIFF file is loaded.
  *
  * The page is decoded whole, as one strip may be all of it. Old-style JPEG, which no writer has made for
- * decades, Lab colours and compressions that Pillow does not know are not supported. */
+ * decades, Lab colours and compressions unknown to Pillow are not supported. */
 #include "augment/decode/format.h"
 
 #include <errno.h>

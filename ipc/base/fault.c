@@ -5,7 +5,7 @@
  * the first passing and then only its counters change, atomically. With no rule a passing costs one acquire
  * load and one compare.
  *
- * It does not know which points exist: a rule for a point that nobody passes never fires. Kill tests must
+ * It has no list of points: a rule for a point that nobody passes never fires. Kill tests must
  * therefore check that the process died as told. */
 #include "ipc/base/fault.h"
 

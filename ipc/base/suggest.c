@@ -1,7 +1,7 @@
 /* Optimal string alignment distance (Damerau-Levenshtein without edits inside a swap), by the usual table
  * with three rows.
  *
- * Case counts. The first letter must be the same. It does not know keyboards: all edits cost one. */
+ * Case counts. The first letter must be the same. Keyboards play no part: all edits cost one. */
 #include "ipc/base/suggest.h"
 
 #include <stdbool.h>

@@ -17,7 +17,7 @@ uint64_t im_memory_available(void);
  * what else runs. 0: not known. */
 uint64_t im_memory_total(void);
 
-/* A count that grows when the kernel kills a process for want of memory: of our cgroup, and of the machine
+/* A count that grows when the kernel kills a process for lack of memory: of our cgroup, and of the machine
  * where its count can be read. UINT64_MAX: not known. */
 uint64_t im_oom_kills(void);
 

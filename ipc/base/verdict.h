@@ -8,7 +8,7 @@ enum im_verdict {
     IM_VERDICT_OK = 0,
     IM_VERDICT_EMPTY = 1,          /* the file has no bytes */
     IM_VERDICT_READ_ERROR = 2,     /* the file could not be opened or read */
-    IM_VERDICT_NOT_IMAGE = 3,      /* no format that we know begins like this */
+    IM_VERDICT_NOT_IMAGE = 3,      /* no supported format begins like this */
     IM_VERDICT_CORRUPT = 4,        /* the decoder gave up on it */
     IM_VERDICT_TRUNCATED = 5,      /* it ends before the pixels that were needed */
     IM_VERDICT_UNSUPPORTED = 6,    /* a known format, or a variant of one, that is not decoded */

@@ -17,7 +17,7 @@
 
 struct im_writer;
 
-/* Never fails for want of a thread: that is tried again with each line. -ENOMEM. */
+/* A thread that cannot be made is no failure: it is tried again with each line. -ENOMEM. */
 int im_writer_open(struct im_writer **ret);
 
 /* Opens a file for lines, as im_lines_open() does; a descriptor, or negative errno. In the writer's thread. */

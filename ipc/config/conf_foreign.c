@@ -2,7 +2,7 @@
  * than one option, and the schedule that some flags imply.
  *
  * A flag of another trainer with one meaning here is an alias in conf_keys.h; one that means something else is a hint
- * there. What is ignored is said: a flag without effect must not look as if it had one. */
+ * there. What is ignored is reported: a flag without effect must not look as if it had one. */
 #include "ipc/config/conf_table.h"
 
 #include <errno.h>

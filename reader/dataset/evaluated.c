@@ -251,7 +251,7 @@ int rd_evaluated_list(const char *paths, size_t n, const struct rd_outputs *outp
 
     if (err == 0)
         err = begin(&writer, outputs->name, outputs->count);
-    if (err == 0 && multi_label) /* one that is empty: nobody knows the labels */
+    if (err == 0 && multi_label) /* one that is empty: the labels are unknown */
         err = rd_writer_sets(&writer, NULL, 1);
     for (size_t at = 0; at < n && err == 0; at += strlen(paths + at) + 1)
         err = add_path(&writer, paths + at, last, &directory);

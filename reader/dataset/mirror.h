@@ -6,7 +6,7 @@
  *     HASH/data/     the objects at their paths. One that is not here is an empty file
  *     lock, book, tmp/   of those who fetch (fetcher/cache.h)
  *
- * So that a mirror is a folder like any other: layouts, labels and the index need not know. An object is replaced by
+ * So that a mirror is a folder like any other: layouts, labels and the index need no change. An object is replaced by
  * rename, never written in place. An empty file whose owner may not write it says that its object cannot be had. */
 #ifndef READER_DATASET_MIRROR_H
 #define READER_DATASET_MIRROR_H

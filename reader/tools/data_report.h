@@ -17,7 +17,7 @@ struct rd_report {
 /* What is left out as keys of an object: "skipped" {kind: count}, "skipped_first" {kind: path}, "left_out" as a sentence. */
 void rd_report_add_json(const struct rd_report *report, struct im_json *object);
 
-/* Sentences about classes and validation images that a trainer would want to know before; an array, the caller's. */
+/* Sentences about classes and validation images that matter before training; an array, the caller's. */
 struct im_json *rd_report_warnings(const struct rd_index *index);
 
 /* Both on stderr. */

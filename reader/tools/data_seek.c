@@ -17,7 +17,7 @@
 #include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
 
-/* In the order of the index, which is that of the disk as far as one knows. A program that has ended has said why. */
+/* In the order of the index, which is that of the disk most likely. A program that has ended has said why. */
 static int send_paths(const struct rd_index *index, FILE *to, struct im_text *text)
 {
     char path[PATH_MAX];

@@ -275,7 +275,7 @@ static int write_json(const struct rd_pack *pack, const char *name, struct im_js
     return err;
 }
 
-/* As timm's ReaderWds wants it. */
+/* As timm's ReaderWds reads it. */
 static struct im_json *info_of(const struct rd_pack *pack, enum im_split split, const char *name)
 {
     struct im_json *j = im_json_object(), *names = im_json_array(), *lengths = im_json_array();

@@ -47,7 +47,7 @@ static void put_header(unsigned char *block, const char *name, uint64_t bytes)
     snprintf((char *)block + 148, 8, "%06o", sum);
 }
 
-/* The ending that every reader of WebDataset knows: jpg for .JPEG, .jpe and .jfif; others in small letters. */
+/* The ending that every reader of WebDataset takes: jpg for .JPEG, .jpe and .jfif; others in small letters. */
 static void ending_of(const char *path, char ret[16])
 {
     const char *dot = strrchr(path, '.');

@@ -26,7 +26,7 @@ struct comparison {
     int width; /* of a run's column */
 };
 
-/* The option's value in a run; "": the run knows no such option. */
+/* The option's value in a run; "": the run has no such option. */
 static const char *value_of(const struct comparison *c, size_t run, const char *name)
 {
     const char *value = sv_options_value(&c->options[run], name);

@@ -41,7 +41,7 @@ static struct im_json *make_request(const struct sv_chrome *c)
     return request;
 }
 
-/* The supervisor may have died: another one answers, which knows nothing of our question. 0, or negative errno. */
+/* The supervisor may have died: another one answers, which has not got our question. 0, or negative errno. */
 static int connect_anew(struct tracing *t, struct im_text *text)
 {
     struct im_ctl_record record;

@@ -1,4 +1,4 @@
-/* What a start that continues a run must know of it: what differs from before, and how many batches make a step
+/* What a start that continues a run needs of it: what differs from before, and how many batches make a step
  * when the number of trainers is another. */
 #ifndef SUPERVISOR_CLI_CONTINUE_H
 #define SUPERVISOR_CLI_CONTINUE_H

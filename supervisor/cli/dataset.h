@@ -1,4 +1,4 @@
-/* What the dataset holds, learnt from `imsuper-reader data index`: only the reader's folder knows layouts
+/* What the dataset holds, learnt from `imsuper-reader data index`: only the reader's folder reads layouts
  * and index files. */
 #ifndef SUPERVISOR_CLI_DATASET_H
 #define SUPERVISOR_CLI_DATASET_H

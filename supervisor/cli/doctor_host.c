@@ -286,7 +286,7 @@ static void check_files(const struct sv_host *host, struct sv_checks *checks)
         sv_check_add(checks, "nofile", SV_CHECK_WARN,
                      "ulimit -Hn 65536 as root, docker run --ulimit nofile=65536, or LimitNOFILE= of systemd",
                      "%" PRIu64 " open files at most (ulimit -Hn): enough for some %" PRIu64
-                     " processes, and io_uring may want more",
+                     " processes, and io_uring may need more",
                      (uint64_t)l->rlim_max, (uint64_t)l->rlim_max / 4);
     else if (l->rlim_max == RLIM_INFINITY)
         sv_check_add(checks, "nofile", SV_CHECK_OK, NULL, "no limit of open files");

@@ -12,7 +12,7 @@
 #define LABEL_MAX 12
 #define PLAIN_INDENT 4
 
-/* Columns and bytes of the character at `s`. A byte that is no UTF-8, and what the locale does not know, is one. */
+/* Columns and bytes of the character at `s`. A byte that is no UTF-8, and what is unknown to the locale, is one. */
 static int width_of(const char *s, size_t *ret_bytes)
 {
     static const unsigned char lead[] = {0, 0x7f, 0x1f, 0x0f, 0x07};

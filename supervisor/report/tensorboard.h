@@ -2,7 +2,7 @@
  *
  * It is made from the run's other files: metrics.jsonl and stages.jsonl, which have each step once whatever died,
  * config.yaml, and now and then the last weights. While it goes on it grows; where its sources were cut back, or nobody
- * knows what was written (another supervisor, another start), it is written anew and the one before removed, so that no
+ * has what was written (another supervisor, another start), it is written anew and the one before removed, so that no
  * step is doubled or lost. Readers that follow the folder drop what they had. */
 #ifndef SUPERVISOR_REPORT_TENSORBOARD_H
 #define SUPERVISOR_REPORT_TENSORBOARD_H

@@ -1,7 +1,7 @@
 /* A screen of characters in memory. Layouts draw on it, the window shows it, tests read it as text.
  *
  * In this folder: `imsuper top`: what is known of a run (run), its control socket as a client (client), its events
- * (events), the layout (draw) on a canvas, and the terminal (window). Layouts are pure; only window knows a terminal. */
+ * (events), the layout (draw) on a canvas, and the terminal (window). Layouts are pure; only window uses a terminal. */
 #ifndef SUPERVISOR_TOP_CANVAS_H
 #define SUPERVISOR_TOP_CANVAS_H
 

@@ -1,4 +1,4 @@
-/* What `imsuper top` knows of one run: its last answer, what follows from it and the one before, and its past. */
+/* What `imsuper top` has of one run: its last answer, what follows from it and the one before, and its past. */
 #ifndef SUPERVISOR_TOP_RUN_H
 #define SUPERVISOR_TOP_RUN_H
 

@@ -221,7 +221,7 @@ static int replace_state(struct tr_checkpoint_store *store, const char *next, co
 }
 
 /* Steps 1 to 3. Their names become durable with the next file that is replaced in this directory: the first
- * export, before which no save is said to be done. */
+ * export, before which no save is reported as done. */
 static int save_state(struct tr_checkpoint_store *store, const struct tr_checkpoint_content *content,
                       char ret_checksum[TR_SEAL_DIGITS], struct im_text *text)
 {

@@ -1,5 +1,5 @@
 /* Reads Python's pickles, as far as files of weights need them, and calls nothing: a pickle is a program for a small
- * machine, and the machine here knows how to make numbers, texts, lists, dictionaries and the descriptions of tensors.
+ * machine, and the machine here makes only numbers, texts, lists, dictionaries and the descriptions of tensors.
  * Every other class or function becomes an opaque value that is carried along, with what it was given; those of Python
  * that run commands or programs are refused by name.
  *

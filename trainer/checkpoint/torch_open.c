@@ -119,7 +119,7 @@ void tr_torch_reader(void)
 
     if (err < 0)
         (void)write_all(SENTENCE_FD, text.s, strlen(text.s));
-    /* Not through the ends of libraries, which know nothing of the sandbox. */
+    /* Not through the ends of libraries, which are unaware of the sandbox. */
     _exit(err == 0          ? STATUS_DONE
           : err == -ENOTSUP ? STATUS_UNSUPPORTED
           : err == -ENOMEM  ? STATUS_MEMORY

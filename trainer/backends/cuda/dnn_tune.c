@@ -5,7 +5,7 @@
  * that is hopeless after its first shot is dropped. Engines of convolutions are precompiled and run in
  * milliseconds; those of batch norm are compiled, which takes a second each (dnn_compile.c). So the
  * operations share a time budget: unused time passes on to the others, each gets a minimum, and cuDNN's first
- * engines are timed first. The cache is saved every few seconds, in case the run is stopped; it knows which
+ * engines are timed first. The cache is saved every few seconds, in case the run is stopped; it records which
  * engines were tried, and later starts go on with the next ones.
  *
  * Engines for BACKWARD_ADD are also checked for correctness: with a zero gradient dx must stay as it was.
