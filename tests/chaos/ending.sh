@@ -250,15 +250,16 @@ case_give_up() {
 
 # An upgrade while the run goes on: the programs are removed, and others have their names. Whoever dies is started again as what
 # the run began with; also the process that saves in a trainer's place.
-# another ROLE PID: there is one, and it is not this one.
-another() { [ -n "$(pids "$1")" ] && [ "$(pids "$1")" != "$2" ]; }
+# another ROLE PID: there is one, FOUND, and it is not this one.
+another() { FOUND=$(pids "$1") && [ -n "$FOUND" ] && [ "$FOUND" != "$2" ]; }
 case_upgrade() {
-  local name role pid
+  local name role FOUND
   mkdir "$T/bin"
   cp "$BIN"/imsuper "$BIN"/imsuper-{reader,augmenter,trainer} "$T/bin"
-  PROGRAM=$T/bin/imsuper FAULTS="trainer:trainer.save.before=kill@1,$PACE"
+  # So slow that the trainer lives until it is killed: at the end of the epoch it would die saving.
+  PROGRAM=$T/bin/imsuper FAULTS="trainer:trainer.save.before=kill@1,trainer:trainer.step.done=sleep:$((400 * SLOWNESS))@1/every"
   launch --readers 1 --augmenters 1 --max-restarts 3
-  wait_step 3
+  wait_step 1
   for name in imsuper imsuper-{reader,augmenter,trainer}; do
     rm "$T/bin/$name"
     printf '#!/bin/sh\nexit 1\n' >"$T/bin/$name"
@@ -266,12 +267,11 @@ case_upgrade() {
   done
   for role in reader augmenter supervisor trainer; do
     until_true 20 another $role "" || fail "there is no $role"
-    pid=$(pids $role)
-    kill -KILL "$pid"
-    until_true 20 another $role "$pid" || fail "no other $role"
+    kill -KILL "$FOUND"
+    until_true 20 another $role "$FOUND" || fail "no other $role"
   done
-  [ "$(cat "/proc/$(pids trainer)/comm")" = imsuper-trainer ] || fail "the trainer's name is $(cat "/proc/$(pids trainer)/comm")"
-  wait_step 7
+  [ "$(cat "/proc/$FOUND/comm")" = imsuper-trainer ] || fail "the trainer's name is $(cat "/proc/$FOUND/comm")"
+  wait_step 3
   send TERM
   finish 75
   must_say "continues from here"
