@@ -54,7 +54,7 @@ case_trainer_every_second() {
   FAULTS=$PACE
   launch "${WORKERS[@]}"
   while ! is_over; do
-    sleep 1
+    sleep "$SLOWNESS"
     signal_role KILL trainer
   done
   finish 0
