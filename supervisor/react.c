@@ -370,6 +370,8 @@ static void on_signal(struct sv_super *s, int signo)
 {
     if (signo == SIGUSR2 || (signo == SIGUSR1 && s->conf.on_signal == IM_ON_SIGNAL_SAVE))
         sv_request_save(s, signal_name(signo));
+    else if (s->finished)
+        s->hurry = s->hurry || signo == SIGINT;
     else if (signo == SIGINT && s->ending.stage != SV_GOING_ON)
         sv_stop_at_once(s, "Ctrl-C");
     else

@@ -29,6 +29,7 @@
 #include "supervisor/cli/sizes.h"
 #include "supervisor/cli/start.h"
 #include "supervisor/limits.h"
+#include "supervisor/report/history.h"
 #include "supervisor/report/rundir.h"
 #include "supervisor/report/screen.h"
 #include "supervisor/warden/topology.h"
@@ -526,6 +527,17 @@ static int say_stopped(const struct start *s)
     return IM_EXIT_RESUMABLE;
 }
 
+/* Nobody writes into the run folder any more. Whoever was killed while he wrote has left half a file; and a run that was
+ * done at that moment is done. */
+static int look_at_end(const struct start *s, int status)
+{
+    const bool entered = atomic_load_explicit(&s->run.control->accepted, memory_order_relaxed) != 0;
+
+    sv_history_tidy(s->conf.run_dir);
+    return status == IM_EXIT_FORCED && entered && sv_rundir_done_epochs(s->conf.run_dir) > 0 ? IM_EXIT_OK
+                                                                                             : status;
+}
+
 int sv_start_run(struct im_conf *conf)
 {
     struct start s = {.conf = *conf, .lock = {-1, -1}};
@@ -579,6 +591,7 @@ int sv_start_run(struct im_conf *conf)
         status = sv_warden_run(&s.run, &fds, &s.placement);
         sv_kept_fini(&kept);
         im_ctl_remove(s.conf.run_dir);
+        status = look_at_end(&s, status);
     }
     if (status && !sv_rundir_is_described(s.conf.run_dir))
         discard(&s, status);
