@@ -106,6 +106,9 @@ static int status_of(int err)
     case -EINVAL:
     case -EBUSY:
         return IM_EXIT_USAGE;
+    case -EMFILE:
+    case -EFBIG:
+        return IM_EXIT_UNAVAILABLE;
     default:
         return IM_EXIT_FAILED;
     }
@@ -317,7 +320,7 @@ static int create(struct start *s)
     if (err == 0)
         err = im_run_create(&s->geometry, frozen, (uint32_t)strlen(frozen) + 1, &s->run, &text);
     if (err < 0)
-        return fail(&text, IM_EXIT_FAILED);
+        return fail(&text, status_of(err));
     set_counts(s->run.control, IM_ROLE_READER, s->conf.readers, s->conf.readers_auto);
     set_counts(s->run.control, IM_ROLE_AUGMENTER, s->conf.augmenters, s->conf.augmenters_auto);
     return 0;
@@ -548,7 +551,7 @@ int sv_start_run(struct im_conf *conf)
     bool done = false;
     int status;
 
-    if (sv_programs_open(&programs, &text) < 0)
+    if (sv_limits_first(&text) < 0 || sv_programs_open(&programs, &text) < 0)
         return fail(&text, IM_EXIT_UNAVAILABLE);
     keep_requests_waiting();
     sv_hold_stop_signals();
