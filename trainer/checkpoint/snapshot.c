@@ -48,6 +48,8 @@ int tr_snapshot_open(struct tr_snapshot *s, struct im_child *child, struct tr_st
     if (err < 0)
         return err;
     err = im_snapshot_open(child->snapshot_fd, bytes, &opened.memory, &why);
+    if (err == -EFBIG) /* more than this machine, or a limit of it, lets one have */
+        err = -ENODEV;
     if (err < 0)
         return im_fail(text, err, "%s; --snapshot-interval 0 --snapshot-steps 0 disables snapshots", why.s);
     im_stats_gauge(child->stats, IM_G_SNAPSHOT_BYTES, (double)opened.memory.segment.bytes);
