@@ -34,6 +34,13 @@ int sv_key_file_make(const char *path, struct im_text *text);
 /* Reads one. -EINVAL with a sentence: it is none; -EACCES: others may read it, or it belongs to somebody else. */
 int sv_key_file_read(const char *path, bool is_head, struct sv_keys *ret, struct im_text *text);
 
+/* Its content: the secrets of the head, or of a member. -EINVAL; -ENOMEM. */
+int sv_key_parse(const char *bytes, bool is_head, struct sv_keys *ret);
+
+/* A good key as 32 bytes, and back. */
+void sv_key_bytes(const char *key, uint8_t ret[32]);
+void sv_key_of_bytes(const uint8_t bytes[32], char ret[SV_KEY_CHARS]);
+
 void sv_keys_fini(struct sv_keys *keys); /* forgets the secrets too */
 
 /* "3f9a-11c0-77de-8b01": the first bytes of a hash of a public key, for people to compare. */

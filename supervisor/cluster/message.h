@@ -46,8 +46,8 @@ struct sv_hello {
 enum sv_stop { SV_STOP_NONE, SV_STOP_SAVE, SV_STOP_NOW };
 
 struct sv_report {
-    uint64_t serial; /* grows with each report of a session */
-    uint64_t order;  /* serial of the last order that it has followed */
+    uint64_t serial;               /* grows with each report of a session */
+    uint64_t order;                /* serial of the last order that it has followed */
     uint32_t seen, running, ready; /* generations: the highest heard of, as of a hello, ... */
     uint64_t ready_position[SV_LINK_POSITIONS], ready_saved; /* SV_LINK_NOWHERE: none */
     uint32_t want;                                           /* the generation that shall end; 0: none */

@@ -286,7 +286,8 @@ bool net_all_run(const struct net *net)
     for (uint32_t i = 0; i < net->nodes; i++) {
         const struct net_peer *p = &net->peer[i];
 
-        if (!p->up || !p->joined || p->lost || number == 0 || p->running.number != number || p->cards != (1u << net->nodes) - 1)
+        if (!p->up || !p->joined || p->lost || number == 0 || p->running.number != number ||
+            p->cards != (1u << net->nodes) - 1)
             return false;
     }
     return true;

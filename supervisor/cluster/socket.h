@@ -1,0 +1,40 @@
+/* The socket of a link: libzmq with CURVE. The head's is a ROUTER that lets in the keys of the meeting and no others; a
+ * member's is a DEALER. Only this file and keys.c know ZeroMQ. */
+#ifndef SUPERVISOR_CLUSTER_SOCKET_H
+#define SUPERVISOR_CLUSTER_SOCKET_H
+
+#include <stdint.h>
+
+#include "ipc/base/clock.h"
+#include "supervisor/cluster/meet.h"
+
+struct sv_socket;
+
+/* session: of this end; never 0. Negative errno with a sentence. */
+int sv_socket_open(const struct sv_meeting *m, uint64_t session, struct sv_socket **ret,
+                   struct im_text *text);
+void sv_socket_close(struct sv_socket **s, im_ns linger);
+
+/* Readable when there is something to receive, or the time of sv_socket_wake() has come. */
+int sv_socket_fd(const struct sv_socket *s);
+void sv_socket_wake(struct sv_socket *s, im_ns after);
+
+/* Answers questions of who may come in, looks at what became of connections, and takes back a wake. Before receiving. */
+void sv_socket_serve(struct sv_socket *s);
+
+/* The next message: its bytes in all, cut to `max`; -EAGAIN: there is none. session: of the sender (0 on members);
+ * who: the node that its key proves, UINT32_MAX: the key is of all. */
+long sv_socket_receive(struct sv_socket *s, void *ret, size_t max, uint64_t *ret_session, uint32_t *ret_who);
+
+/* 0; -EAGAIN: no connection, or too much waits already; -EHOSTUNREACH: that session has no connection (any more). */
+int sv_socket_send(struct sv_socket *s, uint64_t session, const void *bytes, size_t n);
+
+/* Is there something to receive that the descriptor may not tell of? */
+bool sv_socket_has_more(struct sv_socket *s);
+
+/* Members: why there is no connection, as far as is known; "": there is one. */
+const char *sv_socket_trouble(const struct sv_socket *s);
+/* The head: how many connections were turned away for their key, and from where the last came ("": not known). */
+uint64_t sv_socket_strangers(const struct sv_socket *s, char ret_from[SV_ADDRESS_MAX]);
+
+#endif
