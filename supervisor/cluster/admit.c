@@ -68,11 +68,11 @@ bool sv_first_difference(const char *head, const char *other, size_t other_bytes
 
 /* ---- refusals ---- */
 
-static void refuse(struct sv_head *h, const struct sv_message *m, const char *format, ...)
+static void refuse(struct sv_head *h, const struct sv_link_message *m, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-static void refuse(struct sv_head *h, const struct sv_message *m, const char *format, ...)
+static void refuse(struct sv_head *h, const struct sv_link_message *m, const char *format, ...)
 {
-    struct sv_message answer = {.kind = SV_REFUSE};
+    struct sv_link_message answer = {.kind = SV_REFUSE};
     va_list args;
 
     va_start(args, format);
@@ -85,7 +85,7 @@ static void refuse(struct sv_head *h, const struct sv_message *m, const char *fo
 }
 
 /* May it be this node at all? */
-static bool is_fit(struct sv_head *h, uint32_t who, const struct sv_message *m)
+static bool is_fit(struct sv_head *h, uint32_t who, const struct sv_link_message *m)
 {
     const struct sv_hello *hello = &m->hello;
     struct im_text text = {""};
@@ -109,7 +109,7 @@ static bool is_fit(struct sv_head *h, uint32_t who, const struct sv_message *m)
 
 /* ---- acceptance ---- */
 
-static void accept_node(struct sv_head *h, const struct sv_message *m)
+static void accept_node(struct sv_head *h, const struct sv_link_message *m)
 {
     const struct sv_hello *hello = &m->hello;
     struct sv_head_node *n = &h->node[hello->node];
@@ -137,7 +137,7 @@ static void accept_node(struct sv_head *h, const struct sv_message *m)
 
 /* Another process says to be a node that is there. If that one still speaks, there are two; else it was started
  * anew before its silence was noticed. True: the newcomer takes the place. */
-static bool replaces(struct sv_head *h, const struct sv_message *m)
+static bool replaces(struct sv_head *h, const struct sv_link_message *m)
 {
     struct sv_head_node *n = &h->node[m->hello.node];
 
@@ -156,7 +156,7 @@ static bool replaces(struct sv_head *h, const struct sv_message *m)
     return false;
 }
 
-void sv_head_admit(struct sv_head *h, uint32_t who, const struct sv_message *m)
+void sv_head_admit(struct sv_head *h, uint32_t who, const struct sv_link_message *m)
 {
     if (!is_fit(h, who, m))
         return;
@@ -165,6 +165,6 @@ void sv_head_admit(struct sv_head *h, uint32_t who, const struct sv_message *m)
             return;
         accept_node(h, m);
     }
-    sv_head_send(h, m->from, &(struct sv_message){.kind = SV_WELCOME});
+    sv_head_send(h, m->from, &(struct sv_link_message){.kind = SV_WELCOME});
     h->node[m->hello.node].ordered = 0;
 }

@@ -22,7 +22,7 @@ void sv_head_tell_gathering(struct sv_head *h);
 /* Of head.c, for this file and admit.c. */
 void sv_head_tell(struct sv_head *h, bool warning, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-void sv_head_send(struct sv_head *h, uint64_t to, struct sv_message *m);
+void sv_head_send(struct sv_head *h, uint64_t to, struct sv_link_message *m);
 void sv_head_node_is(struct sv_head *h, uint32_t node, enum sv_node_state state);
 void sv_head_give_up(struct sv_head *h, uint32_t node, const char *reason);
 void sv_head_order_all(struct sv_head *h);

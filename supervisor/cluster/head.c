@@ -24,7 +24,7 @@ void sv_head_tell(struct sv_head *h, bool warning, const char *format, ...)
     h->port.news(h->port.context, &news);
 }
 
-void sv_head_send(struct sv_head *h, uint64_t to, struct sv_message *m)
+void sv_head_send(struct sv_head *h, uint64_t to, struct sv_link_message *m)
 {
     m->from = h->session;
     m->to = to;
@@ -76,7 +76,7 @@ static bool is_heard(const struct sv_head_node *n)
 static void send_order(struct sv_head *h, uint32_t node)
 {
     struct sv_head_node *n = &h->node[node];
-    struct sv_message m = {.kind = SV_ORDER, .order = h->order};
+    struct sv_link_message m = {.kind = SV_ORDER, .order = h->order};
 
     m.order.serial = ++h->order.serial;
     m.order.runs = h->runs;
@@ -91,7 +91,7 @@ static void send_order(struct sv_head *h, uint32_t node)
 static void send_table(struct sv_head *h, uint64_t to)
 {
     struct sv_node *table = calloc(h->nodes, sizeof *table);
-    struct sv_message m = {.kind = SV_TABLE, .nodes = h->nodes, .table = table};
+    struct sv_link_message m = {.kind = SV_TABLE, .nodes = h->nodes, .table = table};
 
     for (uint32_t i = 0; table && i < h->nodes; i++)
         sv_head_describe(h, i, &table[i]);
@@ -172,10 +172,10 @@ static void report(struct sv_head *h, uint32_t node, const struct sv_report *r)
 
 /* ---- values ---- */
 
-static void send_value(struct sv_head *h, uint64_t to, const struct sv_kept *kept)
+static void send_value(struct sv_head *h, uint64_t to, const struct sv_shown *kept)
 {
-    struct sv_message m = {.kind = SV_VALUE,
-                           .value = {.generation = h->generation.number, .bytes = kept->bytes, .n = kept->n}};
+    struct sv_link_message m = {
+        .kind = SV_VALUE, .value = {.generation = h->generation.number, .bytes = kept->bytes, .n = kept->n}};
 
     memcpy(m.value.key, kept->key, sizeof m.value.key);
     sv_head_send(h, to, &m);
@@ -183,8 +183,8 @@ static void send_value(struct sv_head *h, uint64_t to, const struct sv_kept *kep
 
 static void publish(struct sv_head *h, uint32_t node, const struct sv_value *value)
 {
-    struct sv_kept *kept = sv_values_at(&h->values, value->key);
-    struct sv_message m = {.kind = SV_KEPT, .value = {.generation = value->generation}};
+    struct sv_shown *kept = sv_values_at(&h->values, value->key);
+    struct sv_link_message m = {.kind = SV_KEPT, .value = {.generation = value->generation}};
 
     if (!kept || sv_values_keep(kept, value->bytes, value->n) < 0) {
         sv_head_tell(h, true, "no room for the value %s of node %u", value->key, node);
@@ -200,7 +200,7 @@ static void publish(struct sv_head *h, uint32_t node, const struct sv_value *val
 
 static void fetch(struct sv_head *h, uint32_t node, const struct sv_value *value)
 {
-    struct sv_kept *kept = sv_values_at(&h->values, value->key);
+    struct sv_shown *kept = sv_values_at(&h->values, value->key);
 
     if (kept && kept->bytes)
         send_value(h, h->node[node].session, kept);
@@ -218,7 +218,7 @@ static uint32_t node_of(const struct sv_head *h, uint64_t session)
     return UINT32_MAX;
 }
 
-static void of_a_node(struct sv_head *h, uint32_t node, const struct sv_message *m)
+static void of_a_node(struct sv_head *h, uint32_t node, const struct sv_link_message *m)
 {
     const bool is_value = m->kind == SV_PUBLISH || m->kind == SV_FETCH;
 
@@ -236,7 +236,7 @@ static void of_a_node(struct sv_head *h, uint32_t node, const struct sv_message 
     }
 }
 
-void sv_head_message(struct sv_head *h, im_ns now, uint32_t who, const struct sv_message *m)
+void sv_head_message(struct sv_head *h, im_ns now, uint32_t who, const struct sv_link_message *m)
 {
     const uint32_t node = node_of(h, m->from);
 
@@ -248,7 +248,7 @@ void sv_head_message(struct sv_head *h, im_ns now, uint32_t who, const struct sv
     else if (m->to == h->session && node != UINT32_MAX)
         of_a_node(h, node, m);
     else
-        sv_head_send(h, m->from, &(struct sv_message){.kind = SV_WHO});
+        sv_head_send(h, m->from, &(struct sv_link_message){.kind = SV_WHO});
 }
 
 void sv_head_closed(struct sv_head *h, im_ns now, uint64_t session)
@@ -262,13 +262,14 @@ void sv_head_closed(struct sv_head *h, im_ns now, uint64_t session)
 
 /* ---- time ---- */
 
+/* A connection that was given up after a silence tells nothing new: a cut, that may end before the node counts as dead. */
 static void watch(struct sv_head *h, uint32_t node)
 {
     struct sv_head_node *n = &h->node[node];
     const im_ns silence = h->now - n->heard;
     char why[SV_NAME_MAX + 128];
 
-    if (n->closed && h->now - n->closed > SV_LINK_GONE_NS)
+    if (n->closed && n->closed - n->heard < SV_LINK_SILENT_NS && h->now - n->closed > SV_LINK_GONE_NS)
         snprintf(why, sizeof why, "node %u (%s) has closed its connection", node, n->name);
     else if (silence > SV_LINK_DEAD_NS)
         snprintf(why, sizeof why, "node %u (%s) has not been heard of for %.0f s", node, n->name,

@@ -54,7 +54,7 @@ int sv_head_init(struct sv_head *h, const struct sv_link_config *config, uint64_
 void sv_head_fini(struct sv_head *h);
 
 /* `who`: the node that the keys prove; UINT32_MAX: they prove only that it belongs to the run. */
-void sv_head_message(struct sv_head *h, im_ns now, uint32_t who, const struct sv_message *m);
+void sv_head_message(struct sv_head *h, im_ns now, uint32_t who, const struct sv_link_message *m);
 /* The connection of that session is closed. */
 void sv_head_closed(struct sv_head *h, im_ns now, uint64_t session);
 void sv_head_tick(struct sv_head *h,

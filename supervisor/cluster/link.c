@@ -9,7 +9,7 @@
 
 #include "supervisor/cluster/head.h"
 #include "supervisor/cluster/member.h"
-#include "supervisor/cluster/socket.h"
+#include "supervisor/cluster/transport.h"
 
 #define LOOK_NS (100 * IM_MS) /* between two looks at the clock */
 #define TURN_MESSAGES 8192    /* received in one turn at most */
@@ -30,7 +30,7 @@ struct item {
 };
 
 struct sv_link {
-    struct sv_socket *socket;
+    struct sv_transport *socket;
     struct sv_head *head; /* of node 0 */
     struct sv_member member;
     struct packet *packet, **packet_end;
@@ -40,6 +40,7 @@ struct sv_link {
     uint64_t closed[SV_NODES_MAX]; /* sessions that a send found closed, in this turn */
     uint32_t closings;
     uint64_t strangers_told;
+    bool was_open; /* a member's connection */
     im_ns stranger_at;
     unsigned char bytes[SV_MESSAGE_MAX], sent[SV_MESSAGE_MAX];
 };
@@ -76,7 +77,7 @@ static void send_local(struct sv_link *l, bool to_head, const unsigned char *byt
 
 static void send_far(struct sv_link *l, uint64_t session, const unsigned char *bytes, size_t n)
 {
-    const int err = sv_socket_send(l->socket, session, bytes, n);
+    const int err = sv_transport_send(l->socket, session, bytes, n);
 
     if (err == 0) {
         l->counts.sent++;
@@ -88,7 +89,7 @@ static void send_far(struct sv_link *l, uint64_t session, const unsigned char *b
         l->closed[l->closings++] = session;
 }
 
-static void send_message(void *context, const struct sv_message *m)
+static void send_message(void *context, const struct sv_link_message *m)
 {
     struct sv_link *l = context;
     const long n = sv_message_encode(m, l->sent, sizeof l->sent);
@@ -142,12 +143,12 @@ int sv_link_open(const struct sv_link_config *config, struct sv_link **ret, stru
     l->item_end = &l->item;
     err = open_machines(l, config, session);
     if (err == 0)
-        err = sv_socket_open(config->meeting, session, &l->socket, text);
+        err = sv_transport_open(config->meeting, session, &l->socket, text);
     if (err < 0) {
         sv_link_close(&l, 0);
         return err;
     }
-    sv_socket_wake(l->socket, 0);
+    sv_transport_wake(l->socket, 0);
     *ret = l;
     return 0;
 }
@@ -159,7 +160,7 @@ void sv_link_close(struct sv_link **link, im_ns linger)
     *link = NULL;
     if (!l)
         return;
-    sv_socket_close(&l->socket, linger);
+    sv_transport_close(&l->socket, linger);
     sv_member_fini(&l->member);
     if (l->head)
         sv_head_fini(l->head);
@@ -179,10 +180,10 @@ void sv_link_close(struct sv_link **link, im_ns linger)
 /* ---- a turn ---- */
 
 /* A head of another version is told from its answer; members of another version get one that they can tell. */
-static void meet_another_version(struct sv_link *l, const struct sv_message *m)
+static void meet_another_version(struct sv_link *l, const struct sv_link_message *m)
 {
     struct sv_link_news news = {.kind = SV_LINK_REFUSED, .warning = true};
-    struct sv_message who = {.kind = SV_WHO, .to = m->from};
+    struct sv_link_message who = {.kind = SV_WHO, .to = m->from};
 
     if (l->head) {
         who.from = l->head->session;
@@ -200,7 +201,7 @@ static void meet_another_version(struct sv_link *l, const struct sv_message *m)
 
 static void receive_one(struct sv_link *l, im_ns now, long n, uint64_t session, uint32_t who)
 {
-    struct sv_message m;
+    struct sv_link_message m;
     const int err = sv_message_decode(l->bytes, (size_t)n, &m);
 
     l->counts.received++;
@@ -221,7 +222,7 @@ static void receive_all(struct sv_link *l, im_ns now)
     uint32_t who;
 
     for (int i = 0; i < TURN_MESSAGES; i++) {
-        const long n = sv_socket_receive(l->socket, l->bytes, sizeof l->bytes, &session, &who);
+        const long n = sv_transport_receive(l->socket, l->bytes, sizeof l->bytes, &session, &who);
 
         if (n < 0)
             return;
@@ -233,7 +234,7 @@ static void deliver_local(struct sv_link *l, im_ns now)
 {
     while (l->packet) {
         struct packet *p = l->packet;
-        struct sv_message m;
+        struct sv_link_message m;
         int err = sv_message_decode(p->bytes, p->n, &m);
 
         l->packet = p->next;
@@ -253,7 +254,7 @@ static void tell_strangers(struct sv_link *l, im_ns now)
     struct sv_link_news news = {.kind = SV_LINK_TELL, .warning = true};
     char from[SV_ADDRESS_MAX];
 
-    l->counts.strangers = sv_socket_strangers(l->socket, from);
+    l->counts.strangers = sv_transport_strangers(l->socket, from);
     if (l->counts.strangers == l->strangers_told || (l->stranger_at && now - l->stranger_at < STRANGER_NS))
         return;
     snprintf(
@@ -268,11 +269,21 @@ static void tell_strangers(struct sv_link *l, im_ns now)
     keep_news(l, &news);
 }
 
+static void look_at_connection(struct sv_link *l)
+{
+    const bool is_open = sv_transport_is_open(l->socket);
+
+    if (is_open && !l->was_open)
+        sv_member_connected(&l->member);
+    l->was_open = is_open;
+    snprintf(l->member.trouble, sizeof l->member.trouble, "%s", sv_transport_trouble(l->socket));
+}
+
 void sv_link_turn(struct sv_link *l)
 {
     const im_ns now = im_now();
 
-    sv_socket_serve(l->socket);
+    sv_transport_serve(l->socket);
     receive_all(l, now);
     deliver_local(l, now);
     for (uint32_t i = 0; i < l->closings; i++)
@@ -282,19 +293,19 @@ void sv_link_turn(struct sv_link *l)
         tell_strangers(l, now);
         sv_head_tick(l->head, now);
     } else {
-        snprintf(l->member.trouble, sizeof l->member.trouble, "%s", sv_socket_trouble(l->socket));
+        look_at_connection(l);
     }
     sv_member_tick(&l->member, now);
     deliver_local(l, now);
     if (l->head)
         sv_head_tick(l->head, now);
     deliver_local(l, now);
-    sv_socket_wake(l->socket, sv_socket_has_more(l->socket) ? 0 : LOOK_NS);
+    sv_transport_wake(l->socket, sv_transport_has_more(l->socket) ? 0 : LOOK_NS);
 }
 
 int sv_link_fd(const struct sv_link *l)
 {
-    return sv_socket_fd(l->socket);
+    return sv_transport_fd(l->socket);
 }
 
 bool sv_link_news(struct sv_link *l, struct sv_link_news *ret)
@@ -316,31 +327,31 @@ void sv_link_ready(struct sv_link *l, uint32_t number, const uint64_t *positions
                    uint64_t saved)
 {
     sv_member_ready(&l->member, number, positions, count, saved);
-    sv_socket_wake(l->socket, 0);
+    sv_transport_wake(l->socket, 0);
 }
 
 int sv_link_publish(struct sv_link *l, uint32_t number, const char *key, const void *bytes, size_t n)
 {
-    sv_socket_wake(l->socket, 0);
+    sv_transport_wake(l->socket, 0);
     return sv_member_publish(&l->member, number, key, bytes, n);
 }
 
 int sv_link_fetch(struct sv_link *l, uint32_t number, const char *key)
 {
-    sv_socket_wake(l->socket, 0);
+    sv_transport_wake(l->socket, 0);
     return sv_member_fetch(&l->member, number, key);
 }
 
 void sv_link_ask_generation(struct sv_link *l, uint32_t number, const char *reason)
 {
     sv_member_ask_generation(&l->member, number, reason);
-    sv_socket_wake(l->socket, 0);
+    sv_transport_wake(l->socket, 0);
 }
 
 void sv_link_ask_stop(struct sv_link *l, bool now, const char *reason)
 {
     sv_member_ask_stop(&l->member, now ? SV_STOP_NOW : SV_STOP_SAVE, reason);
-    sv_socket_wake(l->socket, 0);
+    sv_transport_wake(l->socket, 0);
 }
 
 void sv_link_report(struct sv_link *l, uint64_t position, const uint64_t *positions, uint32_t count,
@@ -354,7 +365,7 @@ void sv_link_finish(struct sv_link *l, int status, const char *reason)
     if (l->head)
         sv_head_finish(l->head, status, reason);
     sv_member_finish(&l->member, status, reason);
-    sv_socket_wake(l->socket, 0);
+    sv_transport_wake(l->socket, 0);
 }
 
 bool sv_link_is_over(const struct sv_link *l)

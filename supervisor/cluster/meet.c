@@ -125,25 +125,33 @@ static int get_members(struct sv_pmi *p, struct sv_meeting *m, struct im_text *t
     return err;
 }
 
-/* Tries the head's names and addresses in their order: the first at which something listens. */
+static bool is_reached(struct sv_meeting *m, const char *host, bool loopback)
+{
+    struct im_text ignored;
+    struct sv_address a;
+
+    return *host && strlen(host) < sizeof m->head && sv_address_of(host, m->port, &a, &ignored) == 0 &&
+           sv_address_is_loopback(&a) == loopback && sv_address_probe(&a, PROBE_NS) == 0 &&
+           sv_address_towards(&a, m->here) == 0;
+}
+
+/* Tries the head's names and addresses in their order, those of this machine itself last: the first at which something
+ * listens. */
 static int try_candidates(struct sv_meeting *m, const char *list, struct im_text *why)
 {
-    char copy[SV_PMI_VALUE_MAX], *rest = copy;
-    struct im_text ignored;
+    for (int loopback = 0; loopback < 2; loopback++) {
+        char copy[SV_PMI_VALUE_MAX], *rest = copy;
 
-    snprintf(copy, sizeof copy, "%s", list);
-    im_fail(why, 0, "no address of the head answers on port %u (%s): does a firewall stand between?", m->port,
-            list);
-    for (char *host = strsep(&rest, ";"); host; host = strsep(&rest, ";")) {
-        struct sv_address a;
-
-        if (!*host || strlen(host) >= sizeof m->head || sv_address_of(host, m->port, &a, &ignored) < 0 ||
-            sv_address_probe(&a, PROBE_NS) < 0 || sv_address_towards(&a, m->here) < 0)
-            continue;
-        snprintf(m->head, sizeof m->head, "%s", host);
-        return 0;
+        snprintf(copy, sizeof copy, "%s", list);
+        for (char *host = strsep(&rest, ";"); host; host = strsep(&rest, ";"))
+            if (is_reached(m, host, loopback)) {
+                snprintf(m->head, sizeof m->head, "%s", host);
+                return 0;
+            }
     }
-    return -ETIMEDOUT;
+    return im_fail(why, -ETIMEDOUT,
+                   "no address of the head answers on port %u (%s): does a firewall stand between?", m->port,
+                   list);
 }
 
 static int find_head(const struct sv_meet_config *config, struct sv_meeting *m, const char *value,

@@ -26,7 +26,7 @@ struct sv_member_fetch {
 
 /* ---- what it says ---- */
 
-static void send(struct sv_member *m, struct sv_message *message)
+static void send(struct sv_member *m, struct sv_link_message *message)
 {
     message->from = m->session;
     message->to = m->head;
@@ -47,7 +47,7 @@ static void tell_news(struct sv_member *m, struct sv_link_news *news, const char
 
 static void say_hello(struct sv_member *m, im_ns now)
 {
-    struct sv_message message = {.kind = SV_HELLO, .hello = m->hello};
+    struct sv_link_message message = {.kind = SV_HELLO, .hello = m->hello};
 
     message.hello.running = m->report.running;
     message.hello.seen = m->told_over;
@@ -57,7 +57,7 @@ static void say_hello(struct sv_member *m, im_ns now)
 
 static void send_report(struct sv_member *m, im_ns now)
 {
-    struct sv_message message = {.kind = SV_REPORT};
+    struct sv_link_message message = {.kind = SV_REPORT};
 
     m->report.serial++;
     m->report.order = m->order.serial;
@@ -72,7 +72,7 @@ static void send_values(struct sv_member *m, im_ns now)
 {
     for (uint32_t i = 0; i < m->values; i++) {
         struct sv_member_value *v = &m->value[i];
-        struct sv_message message = {
+        struct sv_link_message message = {
             .kind = SV_PUBLISH, .value = {.generation = m->report.running, .bytes = v->bytes, .n = v->n}};
 
         if (v->is_kept || (v->sent_at && now - v->sent_at < AGAIN_NS))
@@ -82,7 +82,7 @@ static void send_values(struct sv_member *m, im_ns now)
         send(m, &message);
     }
     for (uint32_t i = 0; i < m->fetches; i++) {
-        struct sv_message message = {.kind = SV_FETCH, .value = {.generation = m->report.running}};
+        struct sv_link_message message = {.kind = SV_FETCH, .value = {.generation = m->report.running}};
 
         if (m->fetch[i].sent_at && now - m->fetch[i].sent_at < AGAIN_NS)
             continue;
@@ -149,6 +149,16 @@ void sv_member_tick(struct sv_member *m, im_ns now)
     send_values(m, now);
 }
 
+void sv_member_connected(struct sv_member *m)
+{
+    m->hello_at = 0;
+    m->is_due = true;
+    for (uint32_t i = 0; i < m->values; i++)
+        m->value[i].sent_at = 0;
+    for (uint32_t i = 0; i < m->fetches; i++)
+        m->fetch[i].sent_at = 0;
+}
+
 /* ---- what it hears ---- */
 
 static void forget_values(struct sv_member *m)
@@ -158,7 +168,7 @@ static void forget_values(struct sv_member *m)
     m->values = m->fetches = 0;
 }
 
-static void welcome(struct sv_member *m, im_ns now, const struct sv_message *message)
+static void welcome(struct sv_member *m, im_ns now, const struct sv_link_message *message)
 {
     const bool again = m->head == message->from;
 
@@ -267,7 +277,7 @@ static void take_value(struct sv_member *m, const struct sv_value *value)
     m->port.news(m->port.context, &news);
 }
 
-static void take_table(struct sv_member *m, const struct sv_message *message)
+static void take_table(struct sv_member *m, const struct sv_link_message *message)
 {
     struct sv_node *rows = m->table ? calloc(SV_NODES_MAX, sizeof *rows) : NULL;
     const int n = rows ? sv_table_decode(message, rows) : -1;
@@ -285,7 +295,7 @@ static void refuse(struct sv_member *m, const char *why)
     tell_news(m, &(struct sv_link_news){.kind = SV_LINK_REFUSED, .warning = true}, "%s", why);
 }
 
-void sv_member_message(struct sv_member *m, im_ns now, const struct sv_message *message)
+void sv_member_message(struct sv_member *m, im_ns now, const struct sv_link_message *message)
 {
     const bool known = m->head && message->from == m->head;
 

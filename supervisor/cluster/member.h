@@ -37,7 +37,9 @@ int sv_member_init(struct sv_member *m, const struct sv_link_config *config, uin
                    const char *where, const struct sv_port *port);
 void sv_member_fini(struct sv_member *m);
 
-void sv_member_message(struct sv_member *m, im_ns now, const struct sv_message *message);
+void sv_member_message(struct sv_member *m, im_ns now, const struct sv_link_message *message);
+/* There is a connection, the first or again: what waits is said at once. */
+void sv_member_connected(struct sv_member *m);
 void sv_member_tick(struct sv_member *m, im_ns now); /* sends what is due; at least ten times a second */
 
 /* sv_link_...() of the same names. */

@@ -31,7 +31,7 @@ static void stop_of(struct sv_wire *w, enum sv_stop *stop)
 
 /* ---- the fields of each kind, in their order ---- */
 
-static void hello(struct sv_wire *w, struct sv_message *m)
+static void hello(struct sv_wire *w, struct sv_link_message *m)
 {
     struct sv_hello *h = &m->hello;
     const void *agree = h->agree;
@@ -49,7 +49,7 @@ static void hello(struct sv_wire *w, struct sv_message *m)
     w->bad |= h->nodes == 0 || h->ranks == 0;
 }
 
-static void report(struct sv_wire *w, struct sv_message *m)
+static void report(struct sv_wire *w, struct sv_link_message *m)
 {
     struct sv_report *r = &m->report;
 
@@ -85,7 +85,7 @@ static void generation(struct sv_wire *w, struct sv_generation *g)
     w->bad |= g->nodes == 0 || g->number == 0;
 }
 
-static void order(struct sv_wire *w, struct sv_message *m)
+static void order(struct sv_wire *w, struct sv_link_message *m)
 {
     struct sv_order *o = &m->order;
 
@@ -103,25 +103,25 @@ static void order(struct sv_wire *w, struct sv_message *m)
     sv_wire_text(w, o->end_reason, sizeof o->end_reason);
 }
 
-static void key(struct sv_wire *w, struct sv_message *m)
+static void key(struct sv_wire *w, struct sv_link_message *m)
 {
     sv_wire_u32(w, &m->value.generation, UINT32_MAX - 1);
     sv_wire_text(w, m->value.key, sizeof m->value.key);
     w->bad |= !m->value.key[0] || m->value.generation == 0;
 }
 
-static void value(struct sv_wire *w, struct sv_message *m)
+static void value(struct sv_wire *w, struct sv_link_message *m)
 {
     key(w, m);
     sv_wire_bytes(w, &m->value.bytes, &m->value.n, SV_LINK_VALUE_MAX);
 }
 
-static void refusal(struct sv_wire *w, struct sv_message *m)
+static void refusal(struct sv_wire *w, struct sv_link_message *m)
 {
     sv_wire_text(w, m->refusal, sizeof m->refusal);
 }
 
-static void nothing(struct sv_wire *w, struct sv_message *m)
+static void nothing(struct sv_wire *w, struct sv_link_message *m)
 {
     (void)w;
     (void)m;
@@ -153,7 +153,7 @@ static void row(struct sv_wire *w, struct sv_node *node)
 }
 
 /* To read: only the place of the rows. */
-static void table(struct sv_wire *w, struct sv_message *m)
+static void table(struct sv_wire *w, struct sv_link_message *m)
 {
     struct sv_node copy;
 
@@ -172,7 +172,7 @@ static void table(struct sv_wire *w, struct sv_message *m)
 
 static const struct {
     const char *name;
-    void (*fields)(struct sv_wire *w, struct sv_message *m);
+    void (*fields)(struct sv_wire *w, struct sv_link_message *m);
 } kinds[SV_MESSAGE_KINDS] = {
     [SV_HELLO] = {"hello", hello}, [SV_REPORT] = {"report", report},    [SV_PUBLISH] = {"publish", value},
     [SV_FETCH] = {"fetch", key},   [SV_WELCOME] = {"welcome", nothing}, [SV_REFUSE] = {"refuse", refusal},
@@ -183,7 +183,7 @@ static const struct {
 /* ---- the whole ---- */
 
 static void header(struct sv_wire *w, uint64_t *magic, uint16_t *version, uint16_t *kind,
-                   struct sv_message *m)
+                   struct sv_link_message *m)
 {
     sv_wire_u64(w, magic);
     sv_wire_u16(w, version, UINT16_MAX);
@@ -192,10 +192,10 @@ static void header(struct sv_wire *w, uint64_t *magic, uint16_t *version, uint16
     sv_wire_u64(w, &m->to);
 }
 
-long sv_message_encode(const struct sv_message *m, unsigned char *ret, size_t max)
+long sv_message_encode(const struct sv_link_message *m, unsigned char *ret, size_t max)
 {
     struct sv_wire w = {.to = ret, .n = max};
-    struct sv_message copy = *m; /* the functions above take what they may write to */
+    struct sv_link_message copy = *m; /* the functions above take what they may write to */
     uint64_t magic = MAGIC;
     uint16_t version = SV_MESSAGE_VERSION, kind = (uint16_t)m->kind;
 
@@ -204,7 +204,7 @@ long sv_message_encode(const struct sv_message *m, unsigned char *ret, size_t ma
     return w.bad ? -EMSGSIZE : (long)w.used;
 }
 
-int sv_message_decode(const void *bytes, size_t n, struct sv_message *ret)
+int sv_message_decode(const void *bytes, size_t n, struct sv_link_message *ret)
 {
     struct sv_wire w = {.from = bytes, .n = n};
     uint64_t magic = 0;
@@ -225,7 +225,7 @@ int sv_message_decode(const void *bytes, size_t n, struct sv_message *ret)
     return w.bad || w.used != n ? -EBADMSG : 0;
 }
 
-int sv_table_decode(const struct sv_message *m, struct sv_node *ret)
+int sv_table_decode(const struct sv_link_message *m, struct sv_node *ret)
 {
     struct sv_wire w = {.from = m->rows.bytes, .n = m->rows.n};
     uint32_t count = 0;

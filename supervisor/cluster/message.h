@@ -79,7 +79,7 @@ struct sv_value {
     size_t n;
 };
 
-struct sv_message {
+struct sv_link_message {
     enum sv_message_kind kind;
     uint64_t from, to; /* sessions; to: 0, not known */
     union {
@@ -98,13 +98,13 @@ struct sv_message {
 };
 
 /* Bytes written, or -EMSGSIZE: it does not fit into `max`. */
-long sv_message_encode(const struct sv_message *m, unsigned char *ret, size_t max);
+long sv_message_encode(const struct sv_link_message *m, unsigned char *ret, size_t max);
 
 /* 0; -EBADMSG: no message of this kind of program; -EPROTO: one of another version of it (from is set). */
-int sv_message_decode(const void *bytes, size_t n, struct sv_message *ret);
+int sv_message_decode(const void *bytes, size_t n, struct sv_link_message *ret);
 
 /* The rows of a decoded TABLE; room for SV_NODES_MAX. How many, or -EBADMSG. */
-int sv_table_decode(const struct sv_message *m, struct sv_node *ret);
+int sv_table_decode(const struct sv_link_message *m, struct sv_node *ret);
 
 const char *sv_message_name(enum sv_message_kind kind);
 

@@ -7,7 +7,7 @@
 struct sv_port {
     void *context;
     /* `m->from` and `m->to` are set. May be lost. What it points to is the sender's, and read at once. */
-    void (*send)(void *context, const struct sv_message *m);
+    void (*send)(void *context, const struct sv_link_message *m);
     void (*news)(void *context, const struct sv_link_news *news);
 };
 

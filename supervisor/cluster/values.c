@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct sv_kept *sv_values_at(struct sv_values *v, const char *key)
+struct sv_shown *sv_values_at(struct sv_values *v, const char *key)
 {
-    struct sv_kept *list;
+    struct sv_shown *list;
 
     for (uint32_t i = 0; i < v->count; i++)
         if (strcmp(v->list[i].key, key) == 0)
@@ -22,7 +22,7 @@ struct sv_kept *sv_values_at(struct sv_values *v, const char *key)
     return &list[v->count++];
 }
 
-int sv_values_keep(struct sv_kept *kept, const void *bytes, size_t n)
+int sv_values_keep(struct sv_shown *kept, const void *bytes, size_t n)
 {
     if (kept->bytes)
         return 0;

@@ -9,7 +9,7 @@
 
 #include "supervisor/cluster/link.h"
 
-struct sv_kept {
+struct sv_shown {
     char key[SV_LINK_KEY_MAX];
     void *bytes; /* NULL: only waited for */
     size_t n;
@@ -17,15 +17,15 @@ struct sv_kept {
 };
 
 struct sv_values {
-    struct sv_kept *list;
+    struct sv_shown *list;
     uint32_t count;
 };
 
 /* The value of that name, made (not there, nobody waits) where there is none. NULL: too many, or no memory. */
-struct sv_kept *sv_values_at(struct sv_values *v, const char *key);
+struct sv_shown *sv_values_at(struct sv_values *v, const char *key);
 
 /* Keeps the bytes, unless there are some already. -ENOMEM. */
-int sv_values_keep(struct sv_kept *kept, const void *bytes, size_t n);
+int sv_values_keep(struct sv_shown *kept, const void *bytes, size_t n);
 
 void sv_values_clear(struct sv_values *v);
 

@@ -9,10 +9,10 @@
 #include "supervisor/cluster/keys.h"
 #include "supervisor/cluster/member.h"
 
-static void check_sent(void *context, const struct sv_message *m)
+static void check_sent(void *context, const struct sv_link_message *m)
 {
     static unsigned char bytes[SV_MESSAGE_MAX];
-    struct sv_message again;
+    struct sv_link_message again;
     const long n = sv_message_encode(m, bytes, sizeof bytes);
 
     (void)context;
@@ -26,11 +26,11 @@ static void ignore_news(void *context, const struct sv_link_news *news)
 }
 
 /* The same bytes come out. */
-static void check_encoding(const struct sv_message *m, const uint8_t *bytes, size_t n)
+static void check_encoding(const struct sv_link_message *m, const uint8_t *bytes, size_t n)
 {
     static unsigned char again[SV_MESSAGE_MAX];
     static struct sv_node rows[SV_NODES_MAX];
-    struct sv_message table = *m;
+    struct sv_link_message table = *m;
 
     if (m->kind == SV_TABLE) {
         const int count = sv_table_decode(m, rows);
@@ -52,7 +52,7 @@ struct both {
 
 static void feed(struct both *b, const uint8_t *bytes, size_t n)
 {
-    struct sv_message m;
+    struct sv_link_message m;
     const int err = sv_message_decode(bytes, n, &m);
 
     b->now += n % 7 * 400 * IM_MS;

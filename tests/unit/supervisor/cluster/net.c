@@ -29,7 +29,7 @@ static void put(struct net *net, uint32_t from, uint32_t to, uint64_t session, c
 
 /* Between node 0's own head and member nothing is lost. */
 static void transmit(struct net *net, uint32_t from, uint32_t to, uint64_t session,
-                     const struct sv_message *m)
+                     const struct sv_link_message *m)
 {
     static unsigned char bytes[SV_MESSAGE_MAX];
     const long n = sv_message_encode(m, bytes, sizeof bytes);
@@ -46,14 +46,14 @@ static void transmit(struct net *net, uint32_t from, uint32_t to, uint64_t sessi
             net->now + (from == to ? 0 : net->delay + (im_ns)(im_rng_unit(&net->rng) * (double)net->jitter)));
 }
 
-static void member_sends(void *context, const struct sv_message *m)
+static void member_sends(void *context, const struct sv_link_message *m)
 {
     struct net_peer *p = context;
 
     transmit(p->net, p->node, 0, 0, m);
 }
 
-static void head_sends(void *context, const struct sv_message *m)
+static void head_sends(void *context, const struct sv_link_message *m)
 {
     struct net_peer *p = context;
 
@@ -223,7 +223,7 @@ void net_kill(struct net *net, uint32_t node, bool trainers_too)
 static void deliver(struct net *net, const struct net_packet *packet)
 {
     struct net_peer *p = &net->peer[packet->to];
-    struct sv_message m;
+    struct sv_link_message m;
 
     if (packet->from != packet->to && (net->cut[packet->from] || net->cut[packet->to]))
         return;

@@ -310,7 +310,7 @@ static void two_machines_with_one_number_are_told_apart_from_a_restart(void **st
 
 static void the_keys_say_which_node_it_is(void **state)
 {
-    struct sv_message m = {
+    struct sv_link_message m = {
         .kind = SV_HELLO, .from = 77, .hello = {.node = 1, .nodes = 3, .ranks = 1, .build = "b1"}};
 
     (void)state;

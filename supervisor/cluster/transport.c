@@ -1,4 +1,4 @@
-#include "supervisor/cluster/socket.h"
+#include "supervisor/cluster/transport.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -23,7 +23,7 @@
      ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |                            \
      ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
 
-struct sv_socket {
+struct sv_transport {
     const struct sv_meeting *meeting;
     void *context, *socket, *zap, *monitor;
     int epoll, timer;
@@ -63,7 +63,7 @@ static uint64_t session_of(const unsigned char *routing, size_t n)
 
 /* ---- open and close ---- */
 
-static void set_options(struct sv_socket *s, uint64_t session)
+static void set_options(struct sv_transport *s, uint64_t session)
 {
     const struct sv_keys *keys = &s->meeting->keys;
     int64_t most = SV_MESSAGE_MAX;
@@ -96,7 +96,7 @@ static void set_options(struct sv_socket *s, uint64_t session)
 }
 
 /* The head's socket works on a duplicate of the meeting's listener. */
-static int listen_there(struct sv_socket *s)
+static int listen_there(struct sv_transport *s)
 {
     int fd = dup(s->meeting->listener), err = 0;
     char address[64];
@@ -113,7 +113,7 @@ static int listen_there(struct sv_socket *s)
     return err;
 }
 
-static int connect_there(struct sv_socket *s)
+static int connect_there(struct sv_transport *s)
 {
     const bool six = strchr(s->meeting->head, ':') != NULL;
     char address[SV_HOST_MAX + 32];
@@ -124,7 +124,7 @@ static int connect_there(struct sv_socket *s)
     return zmq_connect(s->socket, address) < 0 ? -errno : 0;
 }
 
-static int watch_connections(struct sv_socket *s)
+static int watch_connections(struct sv_transport *s)
 {
     char address[64];
 
@@ -138,7 +138,7 @@ static int watch_connections(struct sv_socket *s)
     return zmq_connect(s->monitor, address) < 0 ? -errno : 0;
 }
 
-static int add_descriptor(struct sv_socket *s, void *socket)
+static int add_descriptor(struct sv_transport *s, void *socket)
 {
     struct epoll_event e = {.events = EPOLLIN};
     size_t n = sizeof e.data.fd;
@@ -148,7 +148,7 @@ static int add_descriptor(struct sv_socket *s, void *socket)
     return epoll_ctl(s->epoll, EPOLL_CTL_ADD, e.data.fd, &e) < 0 ? -errno : 0;
 }
 
-static int make_descriptor(struct sv_socket *s)
+static int make_descriptor(struct sv_transport *s)
 {
     struct epoll_event e = {.events = EPOLLIN};
     int err;
@@ -164,7 +164,7 @@ static int make_descriptor(struct sv_socket *s)
     return err == 0 && s->zap ? add_descriptor(s, s->zap) : err;
 }
 
-static int open_all(struct sv_socket *s, uint64_t session)
+static int open_all(struct sv_transport *s, uint64_t session)
 {
     int err;
 
@@ -187,9 +187,10 @@ static int open_all(struct sv_socket *s, uint64_t session)
     return err == 0 ? make_descriptor(s) : err;
 }
 
-int sv_socket_open(const struct sv_meeting *m, uint64_t session, struct sv_socket **ret, struct im_text *text)
+int sv_transport_open(const struct sv_meeting *m, uint64_t session, struct sv_transport **ret,
+                      struct im_text *text)
 {
-    struct sv_socket *s;
+    struct sv_transport *s;
     int err = sv_keys_available(text);
 
     if (err < 0)
@@ -207,7 +208,7 @@ int sv_socket_open(const struct sv_meeting *m, uint64_t session, struct sv_socke
     s->epoll = s->timer = -1;
     err = open_all(s, session);
     if (err < 0) {
-        sv_socket_close(&s, 0);
+        sv_transport_close(&s, 0);
         return im_fail(text, err, "cannot open the channel between machines at %s port %" PRIu32 ": %s",
                        m->head, m->port, zmq_strerror(-err));
     }
@@ -215,9 +216,9 @@ int sv_socket_open(const struct sv_meeting *m, uint64_t session, struct sv_socke
     return 0;
 }
 
-void sv_socket_close(struct sv_socket **socket, im_ns linger)
+void sv_transport_close(struct sv_transport **socket, im_ns linger)
 {
-    struct sv_socket *s = *socket;
+    struct sv_transport *s = *socket;
 
     *socket = NULL;
     if (!s)
@@ -263,7 +264,7 @@ static int take_frames(void *socket, unsigned char frame[][256], size_t bytes[],
 }
 
 /* The node whose key that is; -1: nobody's. */
-static int member_of(const struct sv_socket *s, const unsigned char key[32])
+static int member_of(const struct sv_transport *s, const unsigned char key[32])
 {
     char text[SV_KEY_CHARS];
 
@@ -275,7 +276,7 @@ static int member_of(const struct sv_socket *s, const unsigned char key[32])
 }
 
 /* ZeroMQ RFC 27: version, request, domain, address, identity, mechanism, credentials. */
-static bool answer_one(struct sv_socket *s)
+static bool answer_one(struct sv_transport *s)
 {
     enum { VERSION, REQUEST, DOMAIN_OF, ADDRESS, IDENTITY, MECHANISM, KEY, FRAMES };
     static const char *const code[] = {"400", "200"};
@@ -306,7 +307,7 @@ static bool answer_one(struct sv_socket *s)
 
 /* ---- what became of connections ---- */
 
-static void explain(struct sv_socket *s, unsigned event)
+static void explain(struct sv_transport *s, unsigned event)
 {
     const char *why = "";
 
@@ -327,7 +328,7 @@ static void explain(struct sv_socket *s, unsigned event)
     snprintf(s->trouble, sizeof s->trouble, "%s", why);
 }
 
-static bool look_at_one(struct sv_socket *s)
+static bool look_at_one(struct sv_transport *s)
 {
     unsigned char frame[2][256];
     size_t bytes[2] = {0};
@@ -341,12 +342,12 @@ static bool look_at_one(struct sv_socket *s)
     memcpy(&event, frame[0], sizeof event);
     if (!s->is_head)
         explain(s, event);
-    else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL || event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+    else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL) /* it took another key for the head's */
         s->strangers++;
     return true;
 }
 
-void sv_socket_serve(struct sv_socket *s)
+void sv_transport_serve(struct sv_transport *s)
 {
     uint64_t ignored;
 
@@ -375,7 +376,8 @@ static void drop_rest(void *socket)
     }
 }
 
-long sv_socket_receive(struct sv_socket *s, void *ret, size_t max, uint64_t *ret_session, uint32_t *ret_who)
+long sv_transport_receive(struct sv_transport *s, void *ret, size_t max, uint64_t *ret_session,
+                          uint32_t *ret_who)
 {
     unsigned char routing[64];
     const char *user;
@@ -406,7 +408,7 @@ long sv_socket_receive(struct sv_socket *s, void *ret, size_t max, uint64_t *ret
     return (long)n;
 }
 
-int sv_socket_send(struct sv_socket *s, uint64_t session, const void *bytes, size_t n)
+int sv_transport_send(struct sv_transport *s, uint64_t session, const void *bytes, size_t n)
 {
     unsigned char routing[ROUTING_BYTES];
 
@@ -418,7 +420,7 @@ int sv_socket_send(struct sv_socket *s, uint64_t session, const void *bytes, siz
     return zmq_send(s->socket, bytes, n, ZMQ_DONTWAIT) < 0 ? -errno : 0;
 }
 
-bool sv_socket_has_more(struct sv_socket *s)
+bool sv_transport_has_more(struct sv_transport *s)
 {
     void *const sockets[] = {s->socket, s->monitor, s->zap};
 
@@ -434,12 +436,12 @@ bool sv_socket_has_more(struct sv_socket *s)
 
 /* ---- the descriptor, and what else is told ---- */
 
-int sv_socket_fd(const struct sv_socket *s)
+int sv_transport_fd(const struct sv_transport *s)
 {
     return s->epoll;
 }
 
-void sv_socket_wake(struct sv_socket *s, im_ns after)
+void sv_transport_wake(struct sv_transport *s, im_ns after)
 {
     const struct itimerspec at = {.it_value = {.tv_sec = (time_t)(after / IM_SECOND),
                                                .tv_nsec = (long)(after % IM_SECOND) + (after == 0)}};
@@ -447,12 +449,17 @@ void sv_socket_wake(struct sv_socket *s, im_ns after)
     timerfd_settime(s->timer, 0, &at, NULL);
 }
 
-const char *sv_socket_trouble(const struct sv_socket *s)
+bool sv_transport_is_open(const struct sv_transport *s)
+{
+    return s->is_open;
+}
+
+const char *sv_transport_trouble(const struct sv_transport *s)
 {
     return s->trouble;
 }
 
-uint64_t sv_socket_strangers(const struct sv_socket *s, char ret_from[SV_ADDRESS_MAX])
+uint64_t sv_transport_strangers(const struct sv_transport *s, char ret_from[SV_ADDRESS_MAX])
 {
     memcpy(ret_from, s->stranger, SV_ADDRESS_MAX);
     return s->strangers;
