@@ -9,7 +9,8 @@
 #include "supervisor/cluster/admit.h"
 #include "supervisor/cluster/gather.h"
 
-#define TELL_NS (10 * IM_SECOND)
+#define TELL_NS (10 * IM_SECOND) /* between two lines about waiting */
+#define FIRST_TELL_NS (3 * IM_SECOND)
 
 /* ---- what it says ---- */
 
@@ -302,7 +303,8 @@ static void watch_expected(struct sv_head *h, uint32_t node)
 static void begin(struct sv_head *h, im_ns now)
 {
     h->has_begun = true;
-    h->began = h->gathering = h->told_at = now;
+    h->began = h->gathering = now;
+    h->told_at = now + FIRST_TELL_NS - TELL_NS;
     for (uint32_t i = 0; i < h->nodes; i++)
         h->node[i].changed = now;
 }

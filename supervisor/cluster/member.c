@@ -9,7 +9,8 @@
 
 #define AGAIN_NS IM_SECOND       /* what was not answered is said again */
 #define TELL_NS (10 * IM_SECOND) /* between two lines about the same waiting */
-#define HURRY_NS (200 * IM_MS)   /* between two hellos that were asked for */
+#define FIRST_TELL_NS (3 * IM_SECOND)
+#define HURRY_NS (200 * IM_MS) /* between two hellos that were asked for */
 
 struct sv_member_value {
     char key[SV_LINK_KEY_MAX];
@@ -105,6 +106,13 @@ static void tell_waiting(struct sv_member *m, im_ns now)
     m->told_at = now;
 }
 
+/* The first line about waiting comes sooner than the next ones. */
+static void begin(struct sv_member *m, im_ns now)
+{
+    m->began = m->heard = now;
+    m->told_at = now + FIRST_TELL_NS - TELL_NS;
+}
+
 /* A head that is not heard of. */
 static void watch_head(struct sv_member *m, im_ns now)
 {
@@ -127,7 +135,7 @@ static void watch_head(struct sv_member *m, im_ns now)
 void sv_member_tick(struct sv_member *m, im_ns now)
 {
     if (!m->has_begun)
-        m->began = m->told_at = m->heard = now;
+        begin(m, now);
     if (m->has_begun && now - m->ticked > SV_LINK_BEAT_NS)
         m->heard = m->heard + (now - m->ticked) < now
                        ? m->heard + (now - m->ticked)

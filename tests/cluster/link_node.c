@@ -151,17 +151,17 @@ int main(int argc, char **argv)
 
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) > 0;)
         if (c == 'n')
-            config.nodes = (uint32_t)atoi(optarg);
+            config.nodes = (uint32_t)strtoul(optarg, NULL, 10);
         else if (c == 'k')
-            config.node = (uint32_t)atoi(optarg);
+            config.node = (uint32_t)strtoul(optarg, NULL, 10);
         else if (c == 'h')
             config.head = optarg;
         else if (c == 'p')
-            config.port = (uint32_t)atoi(optarg);
+            config.port = (uint32_t)strtoul(optarg, NULL, 10);
         else if (c == 'f')
             config.key_file = optarg;
         else if (c == 'w')
-            config.patience = (im_ns)(atof(optarg) * 1e9);
+            config.patience = (im_ns)(strtod(optarg, NULL) * 1e9);
         else if (c == 'a')
             link.agree = optarg;
         else if (c == 's')

@@ -105,7 +105,7 @@ static void take_card(struct net_peer *p, const struct sv_link_news *news)
     assert_int_equal(news->n, sizeof card);
     memcpy(&card, news->bytes, sizeof card);
     assert_int_equal(card.generation, p->running.number);
-    assert_int_equal((uint32_t)atoi(news->key + 5), card.node);
+    assert_int_equal((uint32_t)strtoul(news->key + 5, NULL, 10), card.node);
     assert_int_equal(p->cards >> card.node & 1, 0);
     p->cards |= 1u << card.node;
 }

@@ -170,7 +170,7 @@ static void after_patience_the_run_stops_or_goes_on_with_fewer(void **state)
         net_start(&net, 1, false);
         net_run(&net, 29 * S);
         assert_int_equal(net.peer[0].begins, 0);
-        assert_int_equal(net.peer[0].told, 2);
+        assert_int_equal(net.peer[0].told, 3);
         net_run(&net, 3 * S);
         if (!enough) {
             assert_true(net.peer[1].stopped && net.peer[1].gave_up);

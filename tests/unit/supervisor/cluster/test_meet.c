@@ -128,6 +128,7 @@ static int serve(void *arg)
 struct task {
     int fd;
     uint32_t node;
+    int others_end; /* a pipe that closes when the members have ended */
     char file[200];
 };
 
@@ -139,6 +140,7 @@ static int run_task(void *arg)
     struct sv_meeting m;
     struct im_text text = {""};
     FILE *f = fopen(t->file, "w");
+    char byte;
     int err = sv_meet(&config, &m, &text);
 
     if (err < 0) {
@@ -149,8 +151,8 @@ static int run_task(void *arg)
     for (uint32_t i = 0; i < m.keys.members; i++)
         fprintf(f, " %s", m.keys.member[i]);
     fclose(f);
-    if (t->node == 0) /* members must find something that listens */
-        sleep(3);
+    if (t->node == 0) /* members must find something that listens, until they end */
+        assert_int_equal(read(t->others_end, &byte, 1), 0);
     sv_meeting_fini(&m);
     return 0;
 }
@@ -158,22 +160,25 @@ static int run_task(void *arg)
 static void pmi_carries_keys_and_addresses(void **state)
 {
     char head[TASKS][64], open[TASKS][64], here[64], name[64], member[TASKS][64];
-    int fds[2][TASKS], pair[2], status;
+    int fds[2][TASKS], pair[2], status, others[2];
     struct task task[TASKS];
     pid_t pid[TASKS + 1];
     uint32_t port;
 
+    assert_int_equal(pipe(others), 0);
     for (int i = 0; i < TASKS; i++) {
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
         fds[0][i] = pair[0];
         fds[1][i] = pair[1];
-        task[i] = (struct task){.fd = pair[1], .node = (uint32_t)i};
+        task[i] = (struct task){.fd = pair[1], .node = (uint32_t)i, .others_end = others[0]};
         snprintf(task[i].file, sizeof task[i].file, "%s/task%d", (char *)*state, i);
     }
     for (int i = 0; i <= TASKS; i++) {
         pid[i] = fork();
         if (pid[i] != 0)
             continue;
+        if (i == 0 || i == TASKS)
+            close(others[1]);
         for (int k = 0; k < TASKS; k++) {
             close(i == TASKS ? fds[1][k] : fds[0][k]);
             if (i != TASKS && k != i)
@@ -181,6 +186,8 @@ static void pmi_carries_keys_and_addresses(void **state)
         }
         _exit(i == TASKS ? serve(fds[0]) : run_task(&task[i]));
     }
+    close(others[0]);
+    close(others[1]);
     for (int i = 0; i < TASKS; i++) {
         close(fds[0][i]);
         close(fds[1][i]);
