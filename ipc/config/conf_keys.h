@@ -375,6 +375,7 @@ typedef uint64_t im_conf_commands;
     BOOL(dry_run, "dry-run", false, IM_GROUP_OUTPUT, IM_FOR_START | IM_FOR_ORGANISE | IM_FOR_PACK | IM_FOR_UNPACK, "", "check everything that can be checked, show what would be done, and do nothing") \
     INT(checkpoint_keep, "checkpoint-keep", 3, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_START, "N", "epoch checkpoints to keep besides last and best") \
     BOOL(tensorboard, "tensorboard", true, IM_GROUP_OUTPUT, IM_FOR_START, "", "write TensorBoard event files into tensorboard/ of the run directory; the default") \
+    BOOL(per_class_log, "per-class-log", false, IM_GROUP_OUTPUT, IM_FOR_START, "", "each validation also writes precision, recall, F1 and images of each class into per_class/ of the run directory, and a confusion matrix") \
     TEXT(metrics_listen, "metrics-listen", "", IM_GROUP_OUTPUT, IM_FOR_START, "ADDRESS", "serve the run's numbers for Prometheus under /metrics: PORT (of this machine alone), HOST:PORT or unix:PATH") \
     TEXT(on_event, "on-event", "", IM_GROUP_OUTPUT, IM_FOR_START, "COMMAND", "shell command that is given each event of the run (run.started, epoch.ended, checkpoint.saved, ...) as a line of JSON on its standard input") \
     REAL(status_interval, "status-interval", 30, 0.1, 86400, IM_GROUP_OUTPUT, IM_FOR_START | IM_FOR_USE, "SECONDS", "interval of status lines when the output is not a terminal") \
