@@ -14,6 +14,7 @@
 #include "supervisor/cli/commands.h"
 #include "supervisor/cli/evaluation.h"
 #include "supervisor/report/evaluation.h"
+#include "supervisor/report/fold.h"
 
 enum { CLASSES_SHOWN = 20, UNUSABLE_SHOWN = 10, WORST_SHOWN = 10, NAME_WIDTH = 24 };
 
@@ -94,9 +95,9 @@ static void print_classes(const struct sv_evaluation *e)
 
         if (e->precision)
             snprintf(precision, sizeof precision, "  %7.4f", e->precision[shown[i]]);
-        im_say(stdout, "%-*.*s  %9.4f  %6.4f  %7.4f  %7" PRIu64 "%s", NAME_WIDTH, NAME_WIDTH,
-               e->class_name[shown[i]], im_class_precision(c), im_class_recall(c), im_class_f1(c), c->support,
-               precision);
+        im_say(stdout, "%s  %9.4f  %6.4f  %7.4f  %7" PRIu64 "%s",
+               sv_cell(&(struct sv_cell_text){0}, e->class_name[shown[i]], NAME_WIDTH, false),
+               im_class_precision(c), im_class_recall(c), im_class_f1(c), c->support, precision);
     }
     if (n < e->classes)
         im_say(stdout, "(the %u of %u classes with the lowest F1; -o DIR or --json: all)", n, e->classes);
