@@ -205,16 +205,31 @@ case_all_stopped() {
   check_outcome
 }
 
+is_stopped() { [ "$(cut -d ' ' -f 3 "/proc/$(pids trainer)/stat" 2>/dev/null)" = T ]; }
+# It is let go on, and saves what it has, wherever it stood: in a step, or while it waits for a place to save.
 case_interrupt_stopped_trainer() {
   FAULTS="trainer:trainer.step.done=stop@9,$PACE"
-  launch "${WORKERS[@]}" --snapshot-steps 1 --trainer-deadline 4
-  wait_step 8
-  sleep 0.5
+  launch "${WORKERS[@]}" --snapshot-interval 0
+  until_true 60 is_stopped || fail "the trainer does not stop"
   send INT
   until_true 30 is_over || fail "Ctrl-C does not end the run"
   finish 75
-  must_be_saved_at 7
-  continue_to_the_end
+  must_say "is stopped (SIGSTOP): letting it go on"
+  must_be_saved_at 9
+  FAULTS=$PACE
+  launch "${WORKERS[@]}"
+  wait_step 13
+  mv "$RUN/checkpoints" "$RUN/moved"
+  echo x >"$RUN/checkpoints"
+  until_true 60 says "training is done; waiting for a place to save" || fail "the wait is not said"
+  signal_role STOP trainer
+  until_true 10 is_stopped || fail "the trainer does not stop"
+  rm "$RUN/checkpoints"
+  mv "$RUN/moved" "$RUN/checkpoints"
+  send INT
+  until_true 30 is_over || fail "Ctrl-C does not end the run"
+  finish 0
+  check_outcome
 }
 
 case_interrupt_stopped_supervisor() {

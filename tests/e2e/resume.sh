@@ -68,6 +68,22 @@ case_second_interrupt() {
   continue_to_the_end
 }
 
+# The run is done, its last reports take long, and nobody wants to wait for them: it is done, and nothing is left.
+case_interrupts_at_the_end() {
+  FAULTS=supervisor:file.write=sleep:4000@4/every
+  launch
+  until_true 60 ls "$RUN/DONE" >/dev/null 2>&1 || fail "the run is not done"
+  send INT
+  sleep 0.3 # two that come at once are one
+  send INT
+  until_true 20 is_over || fail "Ctrl-C does not end the run"
+  finish 0
+  must_leave_nothing
+  must_equal_reference
+  FAULTS="" start 0
+  must_say "is done"
+}
+
 case_stop_verb() {
   FAULTS=$PACE
   launch

@@ -81,11 +81,16 @@ verb_recipes() {
   run 0 recipes && must_say "quickstart"
   run 0 recipes quickstart && cmp "$T/out" "$T/prefix/share/imsuper/recipes/quickstart.yaml"
 }
+verb_cluster_key() {
+  run 0 cluster key "$T/cluster.key" && must_say "fingerprint"
+  [ "$(stat -c %a "$T/cluster.key")" = 600 ] || fail "others may read the key"
+  run 1 cluster key "$T/cluster.key" && must_say "File exists"
+}
 verb_doctor() { run 0 doctor --data-dir "$T/data" && must_say "0 failures"; }
 verb_gpus() { run 0 gpus --json && must_say '"imsuper.gpus/1"'; }
 verb_model() { run 0 model --model resnet20 && must_say "parameters"; }
 verb_bench_data() { run 0 bench data --data-dir "$T/data" --batch-size 8 --image-size 16 --passes 1 --pass-seconds 0.1 --warm-up-seconds 0 && must_say "verdict"; }
-verb_bench_all() { run 0 bench all "${tiny[@]}" --passes 1 --pass-seconds 0.1 --warm-up-seconds 0 && must_say "verdict"; }
+verb_bench_all() { run 0 bench all "${tiny[@]}" --passes 1 --pass-seconds 0.1 --warm-up-seconds 0 && must_say "verdict" && compares bench all "${tiny[@]}" --passes 2 --pass-seconds 0.1 --warm-up-seconds 0; }
 # compares VERB...: with what it said itself a moment ago.
 compares() {
   run 0 "$@" --json && cp "$T/out" "$T/old.json"
