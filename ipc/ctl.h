@@ -49,7 +49,7 @@ int im_ctl_find(const char *run_dir, struct im_ctl_record *ret);
 int im_ctl_directory(char ret[PATH_MAX], struct im_text *text);
 
 /* libzmq makes two threads for a context, and aborts the process that gets none. 0, or negative errno where
- * there are no two to be had now. */
+ * no two can be made now. */
 int im_ctl_try_threads(void);
 
 /* Removes socket and record of a run that is over. Only with the run's lock held. */
