@@ -6,7 +6,7 @@
 #include "ipc/process.h"
 #include "supervisor/super.h"
 
-/* Between two looks no more than this counts as seen: a few of the supervisor's ticks. */
+/* Between two looks no more than this counts as seen: some of the supervisor's ticks. */
 #define GAP_NS (500 * IM_MS)
 
 enum sv_work_verdict sv_work_judge(struct sv_work *w, uint64_t item, uint64_t cpu_ns, bool wants_cpu,

@@ -26,6 +26,8 @@
 #include "supervisor/tracing.h"
 
 #define TICK_MS 50
+#define QUIET_TICK_MS                                                                                        \
+    100 /* while nobody starts, ends or is waited for: deaths, requests and lines wake the loop at once */
 #define END_WAIT_NS (10 * IM_SECOND)
 #define DONE_WAIT_NS (15 * IM_SECOND) /* for the numbers of the last line */
 #define DONE_LOOK_NS (IM_SECOND / 2)
@@ -183,11 +185,27 @@ static void tell_of_seek_index(struct sv_super *s)
     }
 }
 
+static bool is_quiet(const struct sv_super *s)
+{
+    if (im_run_state(&s->run) != IM_RUN_RUNNING || s->resetting || s->finished || s->warden_gone ||
+        s->ending.stage != SV_GOING_ON || s->restart_by != 0)
+        return false;
+    for (uint32_t i = 0; i < s->children.count; i++) {
+        const struct sv_child *child = &s->children.child[i];
+
+        if (child->lost_at != 0 || child->retire_by != 0 || (child->wanted && child->incarnation == 0) ||
+            (child->incarnation != 0 &&
+             atomic_load_explicit(&s->run.process[child->slot].ready_ns, memory_order_relaxed) == 0))
+            return false;
+    }
+    return true;
+}
+
 static void one_turn(struct sv_super *s, struct pollfd *p)
 {
     nfds_t n = fill_poll(s, p);
 
-    poll(p, n, TICK_MS);
+    poll(p, n, is_quiet(s) ? QUIET_TICK_MS : TICK_MS);
     /* The warden ends a supervisor that does not come here. */
     atomic_fetch_add_explicit(&s->run.control->turns, 1, memory_order_relaxed);
     for (uint32_t i = 0; i < s->children.count; i++)

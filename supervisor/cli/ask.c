@@ -1,6 +1,7 @@
 #include "supervisor/cli/ask.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include "ipc/base/exit.h"
 #include "ipc/base/printable.h"
 #include "ipc/ctl.h"
+#include "ipc/process.h"
 #include "supervisor/cli/program.h"
 #include "supervisor/report/rundir.h"
 
@@ -71,6 +73,22 @@ static int ask_at(const char *run_dir, const struct im_ctl_record *at, const str
     return err;
 }
 
+bool sv_ask_is_stopped(const char *run_dir, struct im_text *text)
+{
+    struct im_ctl_record record = {.pid = 0};
+    pid_t group;
+
+    if (im_ctl_read_record(run_dir, &record) < 0 || record.pid <= 0 ||
+        im_process_letter((int32_t)record.pid) != 'T')
+        return false;
+    group = getpgid((pid_t)record.pid);
+    im_fail(text, -ETIMEDOUT,
+            "the run is stopped (Ctrl-Z, or SIGSTOP to process %" PRId64
+            "): `fg` in its terminal or `kill -CONT -- -%d` lets it go on",
+            record.pid, (int)group);
+    return true;
+}
+
 static int ask(const char *run_dir, const struct im_json *request, struct im_json **ret, struct im_text *text)
 {
     const struct timespec pause = {.tv_nsec = LOOK_MS / 2 * 1000000L};
@@ -92,6 +110,8 @@ static int ask(const char *run_dir, const struct im_json *request, struct im_jso
         return 0;
     if (got < 0)
         return text->s[0] ? got : im_fail(text, got, "no answer from the supervisor: %s", strerror(-got));
+    if (sv_ask_is_stopped(run_dir, text))
+        return -ETIMEDOUT;
     if (!record.path[0])
         return fail_without_socket(run_dir, &record, text);
     return im_fail(text, -ETIMEDOUT,

@@ -17,6 +17,7 @@
 #include "supervisor/report/screen.h"
 
 #define STOP_TIMEOUT_NS (600 * IM_SECOND) /* a step and a checkpoint of the largest network, with room */
+#define STOP_LOOK_NS (3 * IM_SECOND)      /* a run ends sooner, unless it saves, or stands still */
 
 static void print_stages(const struct im_json *stages)
 {
@@ -233,7 +234,8 @@ int sv_cmd_status(struct im_conf *conf)
 int sv_cmd_stop(struct im_conf *conf)
 {
     struct im_json *request, *answer = NULL;
-    im_ns deadline = im_now() + STOP_TIMEOUT_NS;
+    im_ns deadline = im_now() + STOP_TIMEOUT_NS, look_at = im_now() + STOP_LOOK_NS;
+    struct im_text text;
     int status;
 
     request = im_json_object();
@@ -251,6 +253,13 @@ int sv_cmd_stop(struct im_conf *conf)
                 stderr,
                 "imsuper: the run has not stopped within 10 minutes; `imsuper stop --now` ends it at once\n");
             return IM_EXIT_FAILED;
+        }
+        if (look_at != 0 && im_now() > look_at) {
+            look_at = im_now() + STOP_LOOK_NS;
+            if (sv_ask_is_stopped(conf->run_dir, &text)) {
+                im_say(stderr, "imsuper: waiting: %s", text.s);
+                look_at = 0; /* once */
+            }
         }
         nanosleep(&pause, NULL);
     }
