@@ -272,16 +272,14 @@ static void fit_precision(struct im_conf *conf)
 static void choose_sizes(struct im_conf *conf, const struct sv_weights *w, const struct sizes *run)
 {
     const bool asked = is_set(conf, IM_KEY_eval_image_size) && conf->eval_image_size > 0;
+    bool unsaid = false;
     int64_t side = asked                             ? conf->eval_image_size
                    : is_set(conf, IM_KEY_image_size) ? conf->image_size
                                                      : run->image;
 
     if (side == 0) {
         side = im_conf_small_images(conf) ? SIDE_CIFAR : SIDE_IMAGENET;
-        if (!conf->quiet)
-            im_say(stderr,
-                   "imsuper: %s does not say the size of its images: %" PRId64 " px are used (--image-size)",
-                   w->path, side);
+        unsaid = true;
     }
     conf->image_size = conf->eval_image_size = side;
     if (!is_set(conf, IM_KEY_eval_resize) || conf->eval_resize == 0)
@@ -289,6 +287,11 @@ static void choose_sizes(struct im_conf *conf, const struct sv_weights *w, const
             run->image > 0 ? llround((double)side * (double)run->resize / (double)run->image) : 0;
     if (!is_set(conf, IM_KEY_batch_size) && run->batch > 0)
         conf->batch_size = run->batch;
+    if (!conf->quiet && !w->run_dir[0] && (unsaid || !is_set(conf, IM_KEY_mean) || !is_set(conf, IM_KEY_std)))
+        im_say(stderr,
+               "imsuper: %s does not say how its images are made: %" PRId64 " px of %" PRId64
+               ", mean %s, deviation %s are used (--image-size, --eval-resize, --mean, --std)",
+               w->path, side, im_conf_eval_resize(conf), conf->mean, conf->std);
 }
 
 /* ---- names of classes ---- */

@@ -559,6 +559,8 @@ static size_t take_metadata(const struct model *m, struct tr_pair *ret)
     const Onnx__ModelProto *p = m->proto;
     size_t n = 0;
 
+    if (p->producer_name && strcmp(p->producer_name, "imsuper") == 0)
+        ret[n++] = (struct tr_pair){"imsuper", "ONNX"};
     for (size_t k = 0; k < IM_COUNT(keys) && p->producer_name && strcmp(p->producer_name, "imsuper") == 0;
          k++)
         for (size_t i = 0; i < p->n_metadata_props; i++) {
