@@ -150,6 +150,22 @@ static int ask_trainer(const struct im_conf *conf, struct sv_weights *w, struct 
     return err;
 }
 
+/* The weights say whether an image has one label or several; a flag that says otherwise would measure something else. */
+static int check_labels(const struct im_conf *conf, const struct sv_weights *w, struct im_text *text)
+{
+    const char *said = im_json_str_or(w->info, im_conf_name(IM_KEY_multi_label), "");
+    bool ours = false;
+
+    if (im_json_as_bool(im_json_get(w->info, "ours"), &ours) < 0 || !ours || !*said ||
+        (strcmp(said, "true") == 0) == conf->multi_label)
+        return 0;
+    return im_fail(text, -EINVAL,
+                   conf->multi_label
+                       ? "%.300s was trained on images with one label each (softmax): leave out --multi-label"
+                       : "%.300s was trained with --multi-label: leave out --no-multi-label",
+                   w->path);
+}
+
 static int64_t number_of(const struct im_json *info, enum im_conf_key_id key)
 {
     return strtoll(im_json_str_or(info, im_conf_name(key), "0"), NULL, 10);
@@ -367,6 +383,7 @@ static int write_list(struct im_conf *conf, const char *folder, const struct sv_
 int sv_evaluation_open(struct im_conf *conf, const struct sv_inputs *inputs, struct sv_evaluation_run *ret,
                        struct im_text *text)
 {
+    const bool labels_said = is_set(conf, IM_KEY_multi_label);
     struct sizes run = {0};
     int err;
 
@@ -377,6 +394,8 @@ int sv_evaluation_open(struct im_conf *conf, const struct sv_inputs *inputs, str
     fit_precision(conf);
     if (err == 0)
         err = ask_trainer(conf, &ret->weights, text);
+    if (err == 0 && labels_said)
+        err = check_labels(conf, &ret->weights, text);
     if (err != 0)
         return err;
     take_info(conf, &ret->weights, &run);

@@ -104,6 +104,7 @@ case_eval_refusals() {
   evaluate 2 "$T/w.safetensors" && must_say "give --data-dir"
   evaluate 2 "$T/w.safetensors" --weights last && must_say "is a file"
   evaluate 65 run --data-dir "$T/nothing" && must_say "$T/nothing"
+  evaluate 2 run --multi-label && must_say "one label each"
   evaluate 2 run --class-names "$REFERENCE/data" && must_say "$REFERENCE/data"
   evaluate 65 "$(dirname "${BASH_SOURCE[0]}")/../golden/types.safetensors" --data-dir "$REFERENCE/data" && must_say "those of none of the networks here"
   "$BIN/imsuper" export "$RUNS/run" --format pt -o "$T/others.pt" >"$T/out" 2>&1 || fail "no file of others"
