@@ -35,7 +35,7 @@ begin() {
   WATCHED=$tag "$bin/imsuper" start --data-dir "$folder/data" --model resnet20 --image-size 32 --batch-size 32 --epochs 5000 --trainer-threads 1 \
     --readers 1 --augmenters 1 --plain --workspace "$folder/w" --run-name "$1" "${@:2}" >"$folder/$1.out" 2>&1 &
   run=$!
-  until [ "$(cat "$folder/w/$1/summary.csv" 2>/dev/null | wc -l)" -ge 2 ]; do
+  until [ "$(wc -l 2>/dev/null <"$folder/w/$1/summary.csv")" -ge 2 ] 2>/dev/null; do
     kill -0 "$run" || { cat "$folder/$1.out" && exit 1; }
     sleep 0.2
   done
