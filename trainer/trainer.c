@@ -309,9 +309,9 @@ static int tell_ready(struct tr_trainer *t, struct im_text *text)
     im_log(IM_LOG_INFO, "network ready",
            "parameters_bytes=%zu gradients_bytes=%zu optimizer_bytes=%zu statistics_bytes=%zu "
            "averages_bytes=%zu activations_bytes=%zu activations_apart_bytes=%zu backend_bytes=%zu "
-           "snapshots_bytes=%" PRIu64 " next_batch=%" PRIu64,
+           "shadow_bytes=%zu snapshots_bytes=%" PRIu64 " next_batch=%" PRIu64,
            b.parameters, b.gradients, b.optimizer, b.statistics, b.averages, b.activations, b.unshared,
-           b.backend, snapshots, t->at.next_batch);
+           b.backend, b.shadow, snapshots, t->at.next_batch);
     return tr_trainer_leads(t) ? tr_report_ready(&t->report, &t->at, &b, snapshots, text) : 0;
 }
 

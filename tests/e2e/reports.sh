@@ -14,7 +14,7 @@ serves() { get_metrics 2>/dev/null >"$T/metrics" && grep -q "$1" "$T/metrics"; }
 hears() { grep -qs "\"event\":\"$1\"" "$T/heard"; }
 
 case_deaths() {
-  PORT=$((20000 + $$ % 20000))
+  PORT=$(free_port)
   launch --snapshot-steps 1 --per-class-log --metrics-listen "$PORT" --on-event "cat >>$T/heard"
   wait_step 6
   until_true 20 serves '^imsuper_epoch 1$' || fail "no metrics are served"
