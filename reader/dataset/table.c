@@ -15,9 +15,10 @@ enum { CLASS_BYTES_MAX = RD_LABEL_BYTES - 1, FILE_BYTES_MAX = 4095 };
 
 struct columns {
     int file, class, part; /* -1: none */
-    bool part_is_flag;     /* "is_valid": true is for validation */
-    bool many;             /* a row has any number of labels */
-    bool flags;            /* ... by a column for each class, which holds 0 or 1; class is -1 */
+    int confidence;    /* of a row with one label: 0 says that it is none of the image; -1: no such column */
+    bool part_is_flag; /* "is_valid": true is for validation */
+    bool many;         /* a row has any number of labels */
+    bool flags;        /* ... by a column for each class, which holds 0 or 1; class is -1 */
 };
 
 /* A table while it is read. */
@@ -66,9 +67,10 @@ static const char *const file_names[] = {
     "file",    "filename",  "filenames", "filepath",  "filepaths", "path",   "paths",
     "image",   "imagename", "imagefile", "imagepath", "imageid",   "images", "imgname",
     "imgpath", "img",       "imgid",     "fname",     "name",      "photo",  "id"};
-static const char *const class_names[] = {"label",    "labels",  "class",   "classname", "classnames",
-                                          "category", "target",  "breed",   "species",   "diagnosis",
-                                          "tag",      "classid", "labelid", "categoryid"};
+static const char *const class_names[] = {"label",    "labels",  "class",   "classname",  "classnames",
+                                          "category", "target",  "breed",   "species",    "diagnosis",
+                                          "tag",      "classid", "labelid", "categoryid", "labelname"};
+static const char *const confidence_names[] = {"confidence"}; /* Open Images */
 static const char *const part_names[] = {"split",     "dataset", "subset", "set",
                                          "partition", "isvalid", "isval",  "isvalidation"};
 
@@ -102,9 +104,10 @@ static int find_columns(const struct rd_csv_row *row, const char *path, bool man
     *ret = (struct columns){.file = find_column(row, file_names, IM_COUNT(file_names)),
                             .class = find_column(row, class_names, IM_COUNT(class_names)),
                             .part = find_column(row, part_names, IM_COUNT(part_names)),
+                            .confidence = find_column(row, confidence_names, IM_COUNT(confidence_names)),
                             .many = many};
     if (is_image || (ret->file < 0 && ret->class < 0)) {
-        *ret = (struct columns){.class = 1, .part = -1, .many = many};
+        *ret = (struct columns){.class = 1, .part = -1, .confidence = -1, .many = many};
         return row->count >= 2 ? 0 : fail_columns(row, path, "a class", "", text);
     }
     if (ret->file < 0 && row->count == 2)
@@ -257,6 +260,15 @@ static bool lacks_names(const struct rd_csv_row *row)
     return row->count > 2 && flags == row->count - 1;
 }
 
+/* Somebody looked, and the label is not one of the image. */
+static bool is_denied(const struct columns *columns, const struct rd_csv_row *row)
+{
+    char *end = NULL;
+
+    return columns->confidence >= 0 && columns->confidence < (int)row->count &&
+           strtod(row->fields[columns->confidence], &end) <= 0 && end != row->fields[columns->confidence];
+}
+
 static int add_labels(struct rd_table *table, struct reading *r, struct rd_csv_row *row, const char *path,
                       uint64_t line, struct im_text *text)
 {
@@ -291,6 +303,7 @@ static int add_labels(struct rd_table *table, struct reading *r, struct rd_csv_r
         return err;
     return add(table, file,
                is_split                           ? r->labels
+               : is_denied(columns, row)          ? ""
                : columns->class < (int)row->count ? row->fields[columns->class]
                                                   : "",
                line, part);

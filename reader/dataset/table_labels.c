@@ -126,6 +126,103 @@ static int settle(struct rd_table *table, struct rd_table_row *row, char separat
     return at < 0 ? (int)at : 0;
 }
 
+/* Rows of one file and part together, in their order. */
+static int by_file(const void *a, const void *b, void *context)
+{
+    const struct rd_table *table = context;
+    const uint64_t m = *(const uint64_t *)a, n = *(const uint64_t *)b;
+    const struct rd_table_row *x = &table->rows[m], *y = &table->rows[n];
+    const int order = strcmp(rd_table_string(table, x->file), rd_table_string(table, y->file));
+
+    if (order != 0)
+        return order;
+    if (x->part != y->part)
+        return x->part < y->part ? -1 : 1;
+    return m < n ? -1 : m > n;
+}
+
+static bool is_same(const struct rd_table *table, uint64_t a, uint64_t b)
+{
+    return table->rows[a].part == table->rows[b].part &&
+           strcmp(rd_table_string(table, table->rows[a].file), rd_table_string(table, table->rows[b].file)) ==
+               0;
+}
+
+/* Are these rows one label each, and not all the same one? Others repeat or contradict each other. */
+static bool are_long(const struct rd_table *table, const uint64_t *row, uint64_t count)
+{
+    bool differ = false;
+
+    for (uint64_t i = 0; i < count; i++) {
+        const char *list = rd_table_string(table, table->rows[row[i]].class), *end = strchr(list, '\n');
+
+        if (end && end[1])
+            return false;
+        differ |= strcmp(list, rd_table_string(table, table->rows[row[0]].class)) != 0;
+    }
+    return differ;
+}
+
+/* Gives the first of the rows the labels of all. */
+static int unite(struct rd_table *table, const uint64_t *row, uint64_t count)
+{
+    const char **label = malloc(count * sizeof *label);
+    size_t bytes = 1, used = 0;
+    char *list;
+    int64_t at;
+
+    if (!label)
+        return -ENOMEM;
+    for (uint64_t i = 0; i < count; i++) {
+        label[i] = rd_table_string(table, table->rows[row[i]].class);
+        bytes += strlen(label[i]);
+    }
+    list = malloc(bytes);
+    if (!list) {
+        free(label);
+        return -ENOMEM;
+    }
+    qsort(label, count, sizeof *label, by_name);
+    for (uint64_t i = 0; i < count; i++)
+        if (i == 0 || strcmp(label[i], label[i - 1]) != 0) {
+            memcpy(list + used, label[i], strlen(label[i]));
+            used += strlen(label[i]);
+        }
+    list[used] = 0;
+    at = rd_names_add(&table->strings, list);
+    free(label);
+    free(list);
+    table->rows[row[0]].class = (uint32_t)at;
+    for (uint64_t i = 1; i < count; i++)
+        table->rows[row[i]].file = UINT32_MAX; /* goes */
+    return at < 0 ? (int)at : 0;
+}
+
+/* Tables in long form have a row for each label of an image. */
+static int unite_rows(struct rd_table *table)
+{
+    uint64_t *order = malloc((table->count + 1) * sizeof *order), kept = 0;
+    int err = order ? 0 : -ENOMEM;
+
+    for (uint64_t i = 0; i < table->count && order; i++)
+        order[i] = i;
+    if (order)
+        qsort_r(order, table->count, sizeof *order, by_file, table);
+    for (uint64_t first = 0, end; first < table->count && err == 0; first = end) {
+        for (end = first + 1; end < table->count && is_same(table, order[end], order[first]);)
+            end++;
+        if (end - first > 1 && are_long(table, order + first, end - first))
+            err = unite(table, order + first, end - first);
+    }
+    for (uint64_t i = 0; i < table->count && err == 0; i++)
+        if (table->rows[i].file != UINT32_MAX)
+            table->rows[kept++] = table->rows[i];
+    if (err == 0)
+        table->count = kept;
+    free(order);
+    return err;
+}
+
 int rd_table_settle_labels(struct rd_table *table, const char *path, struct im_text *text)
 {
     const char separator = find_separator(table);
@@ -141,5 +238,5 @@ int rd_table_settle_labels(struct rd_table *table, const char *path, struct im_t
     free(scratch.copy);
     free(scratch.list);
     free(scratch.label);
-    return err;
+    return err < 0 ? err : unite_rows(table);
 }

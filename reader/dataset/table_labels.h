@@ -10,7 +10,7 @@
 int rd_table_flag(const char *cell);
 
 /* Makes the class of each row the list that rd_table.h describes. The separator is the first of | ; , and a blank that
- * any row has, for all rows. -EBADMSG with a sentence, -ENOMEM. */
+ * any row has, for all rows. Rows of one file that have one label each, others than each other, become one. -EBADMSG with a sentence, -ENOMEM. */
 int rd_table_settle_labels(struct rd_table *table, const char *path, struct im_text *text);
 
 /* The next label of a list, copied; NULL behind the last. *at begins at the list. */

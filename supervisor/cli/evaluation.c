@@ -151,6 +151,22 @@ static int ask_trainer(const struct im_conf *conf, struct sv_weights *w, struct 
     return err;
 }
 
+/* The weights say whether an image has one label or several; a flag that says otherwise would measure something else. */
+static int check_labels(const struct im_conf *conf, const struct sv_weights *w, struct im_text *text)
+{
+    const char *said = im_json_str_or(w->info, im_conf_name(IM_KEY_multi_label), "");
+    bool ours = false;
+
+    if (im_json_as_bool(im_json_get(w->info, "ours"), &ours) < 0 || !ours || !*said ||
+        (strcmp(said, "true") == 0) == conf->multi_label)
+        return 0;
+    return im_fail(text, -EINVAL,
+                   conf->multi_label
+                       ? "%.300s was trained on images with one label each (softmax): leave out --multi-label"
+                       : "%.300s was trained with --multi-label: leave out --no-multi-label",
+                   w->path);
+}
+
 static int64_t number_of(const struct im_json *info, enum im_conf_key_id key)
 {
     return strtoll(im_json_str_or(info, im_conf_name(key), "0"), NULL, 10);
@@ -273,16 +289,14 @@ static void fit_precision(struct im_conf *conf)
 static void choose_sizes(struct im_conf *conf, const struct sv_weights *w, const struct sizes *run)
 {
     const bool asked = is_set(conf, IM_KEY_eval_image_size) && conf->eval_image_size > 0;
+    bool unsaid = false;
     int64_t side = asked                             ? conf->eval_image_size
                    : is_set(conf, IM_KEY_image_size) ? conf->image_size
                                                      : run->image;
 
     if (side == 0) {
         side = im_conf_small_images(conf) ? SIDE_CIFAR : SIDE_IMAGENET;
-        if (!conf->quiet)
-            im_say(stderr,
-                   "imsuper: %s does not say the size of its images: %" PRId64 " px are used (--image-size)",
-                   w->path, side);
+        unsaid = true;
     }
     conf->image_size = conf->eval_image_size = side;
     if (!is_set(conf, IM_KEY_eval_resize) || conf->eval_resize == 0)
@@ -290,6 +304,11 @@ static void choose_sizes(struct im_conf *conf, const struct sv_weights *w, const
             run->image > 0 ? llround((double)side * (double)run->resize / (double)run->image) : 0;
     if (!is_set(conf, IM_KEY_batch_size) && run->batch > 0)
         conf->batch_size = run->batch;
+    if (!conf->quiet && !w->run_dir[0] && (unsaid || !is_set(conf, IM_KEY_mean) || !is_set(conf, IM_KEY_std)))
+        im_say(stderr,
+               "imsuper: %s does not say how its images are made: %" PRId64 " px of %" PRId64
+               ", mean %s, deviation %s are used (--image-size, --eval-resize, --mean, --std)",
+               w->path, side, im_conf_eval_resize(conf), conf->mean, conf->std);
 }
 
 /* ---- names of classes ---- */
@@ -365,6 +384,7 @@ static int write_list(struct im_conf *conf, const char *folder, const struct sv_
 int sv_evaluation_open(struct im_conf *conf, const struct sv_inputs *inputs, struct sv_evaluation_run *ret,
                        struct im_text *text)
 {
+    const bool labels_said = is_set(conf, IM_KEY_multi_label);
     struct sizes run = {0};
     int err;
 
@@ -377,6 +397,8 @@ int sv_evaluation_open(struct im_conf *conf, const struct sv_inputs *inputs, str
     fit_precision(conf);
     if (err == 0)
         err = ask_trainer(conf, &ret->weights, text);
+    if (err == 0 && labels_said)
+        err = check_labels(conf, &ret->weights, text);
     if (err != 0)
         return err;
     take_info(conf, &ret->weights, &run);

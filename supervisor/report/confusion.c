@@ -297,7 +297,7 @@ int sv_confusion_png(const struct sv_confusion *confusion, const char *path, str
     draw_cells(&v);
     draw_labels(&v);
     draw_pairs(&v, v.left + v.cells * v.cell + MARGIN);
-    err = sv_png_write(surface, cairo_status(v.c), path, text);
+    err = sv_png_write(surface, (int)cairo_status(v.c), path, text);
     cairo_destroy(v.c);
     cairo_surface_destroy(surface);
     free(v.support);

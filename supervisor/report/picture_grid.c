@@ -50,8 +50,8 @@ static cairo_surface_t *image_of(const struct grid *g, uint32_t i)
 
 static void draw_image(cairo_t *c, const struct grid *g, uint32_t i)
 {
-    const double x = GAP + (double)(i % (uint32_t)g->columns) * (g->cell + GAP);
-    const double y = GAP + (double)(i / (uint32_t)g->columns) * (g->cell + LABEL + GAP);
+    const uint32_t row = i / (uint32_t)g->columns, column = i % (uint32_t)g->columns;
+    const double x = GAP + (double)column * (g->cell + GAP), y = GAP + (double)row * (g->cell + LABEL + GAP);
     const double scale = (double)g->cell / g->head->side;
     cairo_surface_t *image = image_of(g, i);
 
@@ -87,7 +87,7 @@ static int draw_grid(const struct grid *g, const char *path, struct im_text *tex
     cairo_paint(c);
     for (uint32_t i = 0; i < g->head->images; i++)
         draw_image(c, g, i);
-    err = sv_png_write(surface, cairo_status(c), path, text);
+    err = sv_png_write(surface, (int)cairo_status(c), path, text);
     cairo_destroy(c);
     cairo_surface_destroy(surface);
     return err;
@@ -138,6 +138,20 @@ int sv_first_batch_draw(const char *run_dir, bool names, struct im_text *text)
 
 /* ---- who is taken for whom ---- */
 
+/* False: they are no three numbers. */
+static bool read_numbers(const char *line, uint64_t v[3])
+{
+    for (int i = 0; i < 3; i++) {
+        char *end;
+
+        v[i] = strtoull(line, &end, 10);
+        if (end == line || *end != (i < 2 ? ',' : '\0'))
+            return false;
+        line = end + 1;
+    }
+    return true;
+}
+
 /* Lines "true,predicted,images". */
 static void count_pairs(char *bytes, uint32_t classes, uint32_t *count, uint64_t *ret_images,
                         uint64_t *ret_right)
@@ -145,14 +159,13 @@ static void count_pairs(char *bytes, uint32_t classes, uint32_t *count, uint64_t
     char *rest = NULL;
 
     for (char *line = strtok_r(bytes, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-        uint32_t from, to, n;
+        uint64_t v[3];
 
-        if (sscanf(line, "%" SCNu32 ",%" SCNu32 ",%" SCNu32, &from, &to, &n) != 3 || from >= classes ||
-            to >= classes)
+        if (!read_numbers(line, v) || v[0] >= classes || v[1] >= classes || v[2] > UINT32_MAX)
             continue; /* the heading */
-        count[(size_t)from * classes + to] += n;
-        *ret_images += n;
-        *ret_right += from == to ? n : 0;
+        count[v[0] * classes + v[1]] += (uint32_t)v[2];
+        *ret_images += v[2];
+        *ret_right += v[0] == v[1] ? v[2] : 0;
     }
 }
 

@@ -257,7 +257,7 @@ int sv_plot_panels(const struct sv_plot *plot, size_t count, const char *path, s
         draw(c, &plot[i]);
         cairo_restore(c);
     }
-    err = sv_png_write(surface, cairo_status(c), path, text);
+    err = sv_png_write(surface, (int)cairo_status(c), path, text);
     cairo_destroy(c);
     cairo_surface_destroy(surface);
     return err;

@@ -31,6 +31,11 @@ case_eval() {
   must_have evaluated 32 && must_have schema '"imsuper.eval/1"'
   evaluate 0 "$RUNS/run/checkpoints/epoch_001.safetensors" --json -o "$T/o"
   must_be_epoch 1
+  # Weights that were copied out of their run say themselves how their images are made.
+  cp "$RUNS/run/checkpoints/last.safetensors" "$T/copied.safetensors"
+  evaluate 0 "$T/copied.safetensors" --data-dir "$REFERENCE/data" --batch-size 16 --json
+  must_be_epoch 2
+  if grep -q "does not say" "$T/out"; then fail "$(cat "$T/out")"; fi
   if [ "$(of_epoch val_top1 2 | cut -c 1-9)" != "$(of_epoch val_top1 1 | cut -c 1-9)" ]; then
     evaluate 0 run --json
     must_be_epoch "$(awk -F , 'NR == 2 { first = $5 } NR == 3 { print ($5 > first ? 2 : 1) }' "$RUNS/run/summary.csv")"
@@ -99,6 +104,7 @@ case_eval_refusals() {
   evaluate 2 "$T/w.safetensors" && must_say "give --data-dir"
   evaluate 2 "$T/w.safetensors" --weights last && must_say "is a file"
   evaluate 65 run --data-dir "$T/nothing" && must_say "$T/nothing"
+  evaluate 2 run --multi-label && must_say "one label each"
   evaluate 2 run --class-names "$REFERENCE/data" && must_say "$REFERENCE/data"
   evaluate 65 "$(dirname "${BASH_SOURCE[0]}")/../golden/types.safetensors" --data-dir "$REFERENCE/data" && must_say "those of none of the networks here"
   "$BIN/imsuper" export "$RUNS/run" --format pt -o "$T/others.pt" >"$T/out" 2>&1 || fail "no file of others"

@@ -373,23 +373,32 @@ static void name_layer(const Onnx__NodeProto *node, const char *weight, char ret
         ret[0] = 0;
 }
 
+/* Of at most three digits; -1: it is none. */
+static long number_of(const char *word)
+{
+    const size_t digits = strspn(word, "0123456789");
+
+    return digits == 0 || digits > 3 || word[digits] ? -1 : strtol(word, NULL, 10);
+}
+
 /* The batch norm behind a convolution, by their names in torchvision's and timm's networks. False: none is. */
 static bool name_norm(const char *layer, char ret[NAME_BYTES])
 {
     const char *dot = strrchr(layer, '.'), *word = dot ? dot + 1 : layer;
     const int before = (int)(word - layer);
-    int number, used = 0;
+    long number = strncmp(word, "conv", 4) == 0 ? number_of(word + 4) : -1;
 
-    if (sscanf(word, "conv%d%n", &number, &used) == 1 && !word[used] && number >= 0 && number < 1000) {
+    if (number >= 0) {
         if (strncmp(layer, "stages.", 7) == 0 || strstr(layer, ".stages."))
-            snprintf(ret, NAME_BYTES, "%.*snorm%d", before, layer,
+            snprintf(ret, NAME_BYTES, "%.*snorm%ld", before, layer,
                      number + 1); /* pre-activation: the next one's */
         else
-            snprintf(ret, NAME_BYTES, "%.*sbn%d", before, layer, number);
+            snprintf(ret, NAME_BYTES, "%.*sbn%ld", before, layer, number);
         return true;
     }
-    if (sscanf(word, "%d%n", &number, &used) == 1 && !word[used] && number >= 0 && number < 1000) {
-        snprintf(ret, NAME_BYTES, "%.*s%d", before, layer, number + 1); /* in a Sequential */
+    number = number_of(word);
+    if (number >= 0) {
+        snprintf(ret, NAME_BYTES, "%.*s%ld", before, layer, number + 1); /* in a Sequential */
         return true;
     }
     return false;
@@ -559,6 +568,8 @@ static size_t take_metadata(const struct model *m, struct tr_pair *ret)
     const Onnx__ModelProto *p = m->proto;
     size_t n = 0;
 
+    if (p->producer_name && strcmp(p->producer_name, "imsuper") == 0)
+        ret[n++] = (struct tr_pair){"imsuper", "ONNX"};
     for (size_t k = 0; k < IM_COUNT(keys) && p->producer_name && strcmp(p->producer_name, "imsuper") == 0;
          k++)
         for (size_t i = 0; i < p->n_metadata_props; i++) {

@@ -121,6 +121,26 @@ static void add_conditions(struct tr_position_text *t, const struct im_conf *con
     snprintf(t->value[t->count++], sizeof t->value[0], "%.60s", conf->index_hash);
 }
 
+static void add_triplet(struct tr_position_text *t, enum im_conf_key_id key, const char *value)
+{
+    double v[3];
+
+    t->key[t->count] = im_conf_name(key);
+    if (strlen(value) < sizeof t->value[0])
+        snprintf(t->value[t->count++], sizeof t->value[0], "%s", value);
+    else if (im_conf_triplet(value, v) == 0) /* with more digits than count */
+        snprintf(t->value[t->count++], sizeof t->value[0], "%.9g,%.9g,%.9g", v[0], v[1], v[2]);
+}
+
+/* How images are made for the weights, which may be copied out of their run. Nothing depends on it here: it may change. */
+static void add_images(struct tr_position_text *t, const struct im_conf *conf)
+{
+    add_u64(t, im_conf_name(IM_KEY_eval_image_size), (uint64_t)im_conf_eval_image_size(conf));
+    add_u64(t, im_conf_name(IM_KEY_eval_resize), (uint64_t)im_conf_eval_resize(conf));
+    add_triplet(t, IM_KEY_mean, conf->mean);
+    add_triplet(t, IM_KEY_std, conf->std);
+}
+
 static void add_sums(struct tr_position_text *t, const struct tr_sums *sums, const char *const keys[4])
 {
     add_real(t, keys[0], sums->loss);
@@ -197,6 +217,7 @@ void tr_position_write(const struct tr_position *p, const struct im_conf *conf, 
 {
     ret->count = 0;
     add_conditions(ret, conf, samples);
+    add_images(ret, conf);
     add_u64(ret, RANKS_NOW, (uint64_t)conf->ranks);
     add_place(ret, p, plan);
     add_u64(ret, "step", p->steps);

@@ -244,7 +244,8 @@ static const char *add_layer(struct graph *g, int i)
     case TR_OP_LOSS:
         node = tr_onnx_add(g->o, g->s->conf.multi_label ? "Sigmoid" : "Softmax", "probabilities",
                            IN(g->value[l->in[0]]));
-        tr_onnx_set_int(g->o, node, "axis", 1);
+        if (!g->s->conf.multi_label)
+            tr_onnx_set_int(g->o, node, "axis", 1);
         return "probabilities";
     }
     return NULL;

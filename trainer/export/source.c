@@ -112,6 +112,17 @@ static int read_options(struct tr_source *s, const struct im_conf *conf, struct 
     return err < 0 ? err : put_over(&s->conf, conf, text);
 }
 
+static bool is_said(const struct tr_source *s, enum im_conf_key_id key)
+{
+    return s->conf.origin[key].source != IM_CONF_DEFAULT;
+}
+
+/* --image-size is also that of evaluation, and the resize goes with it. */
+static bool is_size(enum im_conf_key_id key)
+{
+    return key == IM_KEY_eval_image_size || key == IM_KEY_eval_resize;
+}
+
 /* What neither the user nor the run has said. */
 static int read_metadata(struct tr_source *s, const struct tr_safetensors *file, struct im_text *text)
 {
@@ -120,17 +131,12 @@ static int read_metadata(struct tr_source *s, const struct tr_safetensors *file,
     for (size_t i = 0; i < IM_COUNT(described); i++) {
         const char *name = im_conf_name(described[i]), *value = tr_safetensors_metadata(file, name);
 
-        if (!value || s->conf.origin[described[i]].source != IM_CONF_DEFAULT)
+        if (!value || is_said(s, described[i]) || (is_size(described[i]) && is_said(s, IM_KEY_image_size)))
             continue;
         if (strlen(value) >= IM_CONF_TEXT_BYTES || im_conf_set(&s->conf, name, value, &why) < 0)
             return im_fail(text, -EBADMSG, "%.200s says of itself: %.300s", s->path, why.s);
     }
     return 0;
-}
-
-static bool is_said(const struct tr_source *s, enum im_conf_key_id key)
-{
-    return s->conf.origin[key].source != IM_CONF_DEFAULT;
 }
 
 static int make_model(struct tr_source *s, const struct tr_safetensors *file, struct im_text *text)

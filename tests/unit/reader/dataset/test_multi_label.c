@@ -81,6 +81,19 @@ static void labels_are_columns_of_0_and_1(void **state)
     check_table("1.jpg,1,0\n2.jpg,0,1\n", "!t.csv has columns of 0 and 1 without names");
 }
 
+/* A row for each label of an image. */
+static void labels_have_a_row_each(void **state)
+{
+    (void)state;
+    check_table("file,label\n1.jpg,dog\n2.jpg,cat\n1.jpg,cat\n1.jpg,dog\n", "1.jpg=cat+dog+\n2.jpg=cat+\n");
+    check_table("1.jpg,dog\n1.jpg,cat\n", "1.jpg=cat+dog+\n");
+    check_table("file,label,split\n1.jpg,dog,train\n1.jpg,cat,val\n", "1.jpg=dog+\n1.jpg=cat+\n");
+    check_table("ImageID,Source,LabelName,Confidence\na,v,/m/1,1\na,v,/m/2,0\na,v,/m/3,1\nb,v,/m/2,0.0\n",
+                "a=/m/1+/m/3+\nb=\n");                                             /* as Open Images has it */
+    check_table("file,label\n1.jpg,dog\n1.jpg,dog\n", "1.jpg=dog+\n1.jpg=dog+\n"); /* repeated: said later */
+    check_table("file,label\n1.jpg,dog|cat\n1.jpg,bee\n", "1.jpg=cat+dog+\n1.jpg=bee+\n"); /* refused later */
+}
+
 /* More columns than one word of a set has bits. */
 static void many_columns_are_read(void **state)
 {
@@ -280,6 +293,7 @@ int main(void)
         cmocka_unit_test(labels_stand_in_one_field),
         cmocka_unit_test(labels_stand_in_a_field_each),
         cmocka_unit_test(labels_are_columns_of_0_and_1),
+        cmocka_unit_test(labels_have_a_row_each),
         cmocka_unit_test(many_columns_are_read),
         cmocka_unit_test_setup_teardown(equal_sets_are_one_label, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(tables_without_an_answer_are_refused, tree_setup, tree_teardown),

@@ -8,6 +8,7 @@
 
 #include <onnx.pb-c.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "tests/unit/ipc/base/unit.h"
 
@@ -77,6 +78,42 @@ static void add_constant(struct onnx_run *r, const Onnx__TensorProto *t)
     memcpy(v->i, t->raw_data.data, t->raw_data.len);
 }
 
+/* The attributes that opset 18 gives these operators, of those that are written here. Others take none; a runtime refuses what
+ * an operator does not know. */
+static const struct {
+    const char *op, *attributes;
+} known[] = {{"BatchNormalization", "epsilon "},
+             {"Concat", "axis "},
+             {"Conv", "dilations group kernel_shape pads strides "},
+             {"Flatten", "axis "},
+             {"Gemm", "alpha beta transA transB "},
+             {"MaxPool", "kernel_shape pads strides "},
+             {"Mod", "fmod "},
+             {"Pad", "mode "},
+             {"ReduceMin", "keepdims "},
+             {"Resize",
+              "antialias axes coordinate_transformation_mode exclude_outside keep_aspect_ratio_policy mode "},
+             {"Shape", "start end "},
+             {"Softmax", "axis "},
+             {"Transpose", "perm "},
+             {"Cast", "to "}};
+
+static void check_attributes(const Onnx__NodeProto *n)
+{
+    const char *attributes = "";
+
+    for (size_t i = 0; i < IM_COUNT(known); i++)
+        if (strcmp(known[i].op, n->op_type) == 0)
+            attributes = known[i].attributes;
+    for (size_t i = 0; i < n->n_attribute; i++) {
+        char word[64];
+
+        snprintf(word, sizeof word, "%.60s ", n->attribute[i]->name);
+        if (!strstr(attributes, word))
+            fail_msg("%s: %s has no attribute %s", n->name, n->op_type, n->attribute[i]->name);
+    }
+}
+
 struct onnx_run *onnx_run_open(const char *path)
 {
     struct onnx_run *r = calloc(1, sizeof *r);
@@ -91,6 +128,8 @@ struct onnx_run *onnx_run_open(const char *path)
     assert_non_null(r->model);
     assert_int_equal(r->model->ir_version, 8);
     assert_int_equal(r->model->opset_import[0]->version, 18);
+    for (size_t i = 0; i < r->model->graph->n_node; i++)
+        check_attributes(r->model->graph->node[i]);
     for (size_t i = 0; i < r->model->graph->n_initializer; i++)
         add_constant(r, r->model->graph->initializer[i]);
     r->constants = r->count;
@@ -271,6 +310,15 @@ static void softmax(struct onnx_run *r, const Onnx__NodeProto *n)
         y->x[i] = (float)(exp((double)x.x[i]) / sum);
 }
 
+static void sigmoid(struct onnx_run *r, const Onnx__NodeProto *n)
+{
+    const struct value x = *need(r, n->input[0]);
+    struct value *y = make(r, n->output[0], 1, x.d[1], 1, 1);
+
+    for (size_t i = 0; i < y->n; i++)
+        y->x[i] = (float)(1 / (1 + exp(-(double)x.x[i])));
+}
+
 static void flatten(struct onnx_run *r, const Onnx__NodeProto *n)
 {
     const struct value x = *need(r, n->input[0]);
@@ -292,6 +340,7 @@ static const struct {
     {"Flatten", flatten},
     {"Gemm", multiply},
     {"Softmax", softmax},
+    {"Sigmoid", sigmoid},
 };
 
 const float *onnx_run(struct onnx_run *r, const char *input, const float *values, int size,

@@ -171,6 +171,33 @@ static void an_onnx_file_computes_what_the_network_does(void **state)
     }
 }
 
+/* Each class is a question of its own: onnxruntime refuses a Sigmoid with Softmax's axis. */
+static void several_labels_have_a_sigmoid(void **state)
+{
+    const struct tr_model_config config = {.name = "resnet20", .classes = 3};
+    float planes[3 * 32 * 32], logits[8], wanted[8];
+    struct im_text text = {""};
+    struct onnx_run *r;
+    struct tr_source s;
+
+    (void)state;
+    draw(&s, &config);
+    s.size = 8;
+    s.conf.multi_label = true;
+    evaluate(&s, planes, logits);
+    for (int i = 0; i < 3; i++)
+        wanted[i] = 1 / (1 + expf(-logits[i]));
+    if (tr_onnx_export(in_folder("s.onnx"), &s, TR_ONNX_NORMALISED, true, &text) < 0)
+        fail_msg("%s", text.s);
+    r = onnx_run_open(in_folder("s.onnx"));
+    assert_int_equal(onnx_run_count(r, "Sigmoid"), 1);
+    assert_int_equal(onnx_run_count(r, "Softmax"), 0);
+    compare("probabilities", onnx_run(r, "input", planes, 8, "probabilities", 3), wanted, 3);
+    assert_string_equal(onnx_run_metadata(r, "multi-label"), "true");
+    onnx_run_close(r);
+    tr_source_close(&s);
+}
+
 /* The numbers of nodes are those of the crop's formula; onnxruntime runs it in tests/golden/check_export.py. */
 static void preprocessing_is_in_front_of_the_same_graph(void **state)
 {
@@ -419,6 +446,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_onnx_file_computes_what_the_network_does),
+        cmocka_unit_test(several_labels_have_a_sigmoid),
         cmocka_unit_test(preprocessing_is_in_front_of_the_same_graph),
         cmocka_unit_test(a_pt_file_holds_the_same_tensors_on_whole_lines),
         cmocka_unit_test(a_file_says_which_network_it_is_of),
