@@ -33,6 +33,7 @@ const struct sv_overview_line sv_overview[] = {
     {"Look", "compare", "options that differ, results and curves: compare RUN RUN"},
     {"Look", "gpus", "GPUs that --gpus can take; --json for programs"},
     {"Look", "model", "the layers of a network: shapes, parameters, multiplications, memory"},
+    {"Look", "memory", "what fits kinds of GPUs: number type, memory by part, largest batch"},
     {"Look", "doctor", "is this machine fit for a run, and how to fix it; --json for programs"},
     {"Data", "data index", "look at a dataset and index it"},
     {"Data", "data organise", "write train/CLASS and val/CLASS from another layout: organise SRC DST"},

@@ -197,7 +197,8 @@ static void advice_names_flags_that_exist(void **state)
 static void wrong_values_get_their_sentences(void **state)
 {
     (void)state;
-    assert_flag_refused(WORDS("--batch-size", "0"), "--batch-size: 0 is out of range (expected 1 to 65536)");
+    assert_flag_refused(WORDS("--batch-size", "65537"),
+                        "--batch-size: 65537 is out of range (expected 0 to 65536)");
     assert_flag_refused(WORDS("--batch-size=-1"), "--batch-size: -1 is out of range (expected 1 to 65536)");
     assert_flag_refused(WORDS("--batch-size", "abc"),
                         "--batch-size: \"abc\" is not a whole number (expected 1 to 65536)");
