@@ -151,8 +151,8 @@ static void network(int depth, int n, int size, enum imk_dtype type, bool determ
     bool small = size <= 64;
     int at = small ? size : halved(halved(size, 2), 2), c = 64;
 
-    visit(&t, small ? (struct tr_dnn_conv_shape){n, size, size, 8, 64, 3, 1, 1}
-                    : (struct tr_dnn_conv_shape){n, size, size, 8, 64, 7, 2, 3});
+    visit(&t, small ? (struct tr_dnn_conv_shape){n, size, size, 4, 64, 3, 1, 1}
+                    : (struct tr_dnn_conv_shape){n, size, size, 4, 64, 7, 2, 3});
     for (int stage = 0; stage < 4; stage++) {
         int width = 64 << stage, stride = stage ? 2 : 1;
 

@@ -88,6 +88,7 @@ static int open_device(const struct tr_device_config *config, struct tr_backend 
     if (!b)
         return im_fail(text, -ENOMEM, "no memory for a backend");
     b->config = *config;
+    b->has_narrow_input = tr_cuda_has_narrow_input;
     err = open_libraries(b, config, text);
     if (err == 0)
         err = tr_cuda_stage_open(b, text);

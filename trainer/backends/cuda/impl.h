@@ -2,8 +2,8 @@
  * (their execution), weights.c (repacked weights), update.c (arenas), muon.c (Muon), staging.c (inputs and results), step.c
  * (whole steps), shadow.c (copies for snapshots). Built on device.h, dnn.h, cublas.h and kernels/cuda; these files include no CUDA header.
  *
- * Values are NHWC with channels padded to a multiple of 16 bytes, for vector accesses and tensor cores; the
- * padding holds zeros. All work runs on the stream COMPUTE in the order of the calls, except copies of pixels
+ * Values are NHWC with channels padded to a multiple of 16 bytes, for vector accesses and tensor cores, except the normalised
+ * pixels, which have four; the padding holds zeros. All work runs on the stream COMPUTE in the order of the calls, except copies of pixels
  * on COPY, and sums over ranks on COMM.
  *
  * In this folder: everything that needs CUDA, cuDNN, cuBLASLt, NCCL or NVML; it builds imsuper-cuda.so. Each
@@ -79,6 +79,9 @@ struct tr_backend {
     struct tr_dnn *dnn;
     struct tr_blas *blas;
     struct tr_layout *layouts;
+    /* NULL: on a GPU that is only described */
+    bool (*has_narrow_input)(struct tr_backend *b, enum imk_dtype type);
+    int input_pitch; /* 0: not asked yet; a backend has one precision */
     bool untuned;
     uint64_t generation; /* incremented when memory used by captured graphs moves */
 
@@ -152,6 +155,7 @@ void tr_cuda_layouts_free(struct tr_backend *b);
 int tr_cuda_measure(struct tr_backend *b, const struct tr_op *op, struct tr_plan_info *ret_info);
 
 /* trainer/backends/cuda/plan.c */
+bool tr_cuda_has_narrow_input(struct tr_backend *b, enum imk_dtype type);
 int tr_cuda_plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan **ret_plan,
                  struct tr_plan_info *ret_info, struct im_text *text);
 void tr_cuda_plan_free(struct tr_backend *b, struct tr_op_plan *p);

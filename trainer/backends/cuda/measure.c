@@ -40,6 +40,16 @@ static int padded(enum imk_dtype type, int channels)
     return (channels + unit - 1) / unit * unit;
 }
 
+/* Of 16-bit pixels: half a vector, so that the first convolution reads half as much, where cuDNN has engines for that. */
+static int input_pitch(struct tr_backend *b, enum imk_dtype type)
+{
+    const int wide = padded(type, 3);
+
+    if (b->input_pitch == 0)
+        b->input_pitch = wide > 4 && (!b->has_narrow_input || b->has_narrow_input(b, type)) ? 4 : wide;
+    return b->input_pitch;
+}
+
 static size_t aligned(size_t bytes)
 {
     return (bytes + TR_CUDA_SAVE_ALIGN - 1) / TR_CUDA_SAVE_ALIGN * TR_CUDA_SAVE_ALIGN;
@@ -96,7 +106,10 @@ int tr_cuda_measure(struct tr_backend *b, const struct tr_op *op, struct tr_plan
         x = tr_cuda_layout(b, IMK_F32, op->x.c);
     else
         x = given ? given : tr_cuda_layout(b, type, padded(type, op->x.c));
-    y = logits ? tr_cuda_layout(b, IMK_F32, op->y.c) : tr_cuda_layout(b, type, padded(type, op->y.c));
+    if (op->kind == TR_OP_INPUT)
+        y = tr_cuda_layout(b, type, input_pitch(b, type));
+    else
+        y = logits ? tr_cuda_layout(b, IMK_F32, op->y.c) : tr_cuda_layout(b, type, padded(type, op->y.c));
     if (!x || !y)
         return -ENOMEM;
     *ret_info = (struct tr_plan_info){

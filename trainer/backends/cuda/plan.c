@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "kernels/cuda/loss.h"
 #include "kernels/cuda/norm.h"
@@ -47,6 +48,24 @@ static int new_conv(struct tr_backend *b, struct tr_op_plan *p, enum tr_dnn_conv
                                             .pad = op->pad};
 
     return tr_dnn_conv_new(b->dnn, &shape, kind, p->type, ret, text);
+}
+
+/* Whether cuDNN has engines for a first convolution over four channels, of either stem. */
+bool tr_cuda_has_narrow_input(struct tr_backend *b, enum imk_dtype type)
+{
+    static const struct tr_dnn_conv_shape stems[] = {{64, 224, 224, 4, 64, 7, 2, 3},
+                                                     {64, 32, 32, 4, 64, 3, 1, 1}};
+    static const enum tr_dnn_conv_kind kinds[] = {TR_DNN_CONV_FORWARD, TR_DNN_CONV_BACKWARD_WEIGHTS};
+    bool has = true;
+
+    for (size_t i = 0; i < IM_COUNT(stems) && has; i++)
+        for (size_t k = 0; k < IM_COUNT(kinds) && has; k++) {
+            struct tr_dnn_conv *conv = NULL;
+
+            has = tr_dnn_conv_new(b->dnn, &stems[i], kinds[k], type, &conv, NULL) == 0;
+            tr_dnn_conv_free(b->dnn, conv);
+        }
+    return has;
 }
 
 static int plan_conv(struct tr_backend *b, struct tr_op_plan *p, struct im_text *text)
