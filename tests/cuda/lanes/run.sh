@@ -79,14 +79,14 @@ case_killed() {
 case_fails() {
   local two=(--gpus 2 --batch-size 8 --max-bad-steps 4)
   FAULTS="trainer:trainer.step.nonfinite=fail:EIO@1/every"
-  start 75 "${FLAGS[@]}" "${two[@]}"
+  start 1 "${FLAGS[@]}" "${two[@]}"
   must_say "not finite in 4 steps in a row"
   if grep -q 'recording(s)' "$RUN/log.txt"; then fail "the communicator was closed"; fi
   if has_event '"end":"signal'; then fail "a trainer died of a signal"; fi
   rm -r "$T/w"
   FAULTS="$FAULTS,trainer#1:trainer.leaving=sleep:600000"
   FAULTS="${FAULTS/trainer:/trainer#1:}" # the other waits for it
-  start 75 "${FLAGS[@]}" "${two[@]}"
+  start 1 "${FLAGS[@]}" "${two[@]}"
   must_say "trainer#1 failed and does not leave; killing it"
   must_say "not finite in 4 steps in a row"
 }
