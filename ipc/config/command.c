@@ -77,10 +77,22 @@ static int require(const struct im_command *c, const struct im_conf *conf, struc
     return im_fail(text, -EINVAL, "--%s is required: %s %s", k->name, c->typed, c->usual ? c->usual : "");
 }
 
+/* What only a run can find out. */
+static int check_auto(const struct im_command *c, const struct im_conf *conf, struct im_text *text)
+{
+    const im_conf_commands others = IM_FOR_LR_FIND | IM_FOR_BENCH_DATA;
+
+    if (conf->batch_size > 0 || ((c->options & IM_FOR_START) && !(c->options & others)))
+        return 0;
+    return im_fail(text, -EINVAL, "--batch-size auto is found out by `imsuper start` alone; give a number");
+}
+
 static int check_command(const struct im_command *c, const struct im_conf *conf, struct im_text *text)
 {
     int err = c->required ? require(c, conf, text) : 0;
 
+    if (err == 0)
+        err = check_auto(c, conf, text);
     if (err == 0 && c->check != IM_CHECK_NOTHING)
         err = im_conf_check(conf, text);
     if (err == 0 && c->check == IM_CHECK_NETWORK)

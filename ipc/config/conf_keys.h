@@ -200,6 +200,7 @@ typedef uint64_t im_conf_commands;
 #define IM_FOR_NEAR IM_FOR(37)     /* data verify alone, beside IM_FOR_VERIFY */
 #define IM_FOR_PACK IM_FOR(38)     /* shards from any layout */
 #define IM_FOR_UNPACK IM_FOR(39)   /* class folders from shards */
+#define IM_FOR_MEMORY IM_FOR(40)   /* what fits GPUs */
 #define IM_FOR_USE (IM_FOR_EVAL | IM_FOR_PREDICT)
 #define IM_FOR_RUNS (IM_FOR_START | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL)
 /* All that make samples. */
@@ -210,7 +211,7 @@ typedef uint64_t im_conf_commands;
      IM_FOR_ORGANISE | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ |                    \
      IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_USE | IM_FOR_EVALUATED | IM_FOR_EXPORT | IM_FOR_TOP |        \
      IM_FOR_LOGS | IM_FOR_BENCH_RING | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_TRACE | IM_FOR_PROFILE |      \
-     IM_FOR_MEASURED | IM_FOR_NEAR | IM_FOR_PACK | IM_FOR_UNPACK)
+     IM_FOR_MEASURED | IM_FOR_NEAR | IM_FOR_PACK | IM_FOR_UNPACK | IM_FOR_MEMORY)
 
 /* clang-format off */
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
@@ -233,7 +234,7 @@ typedef uint64_t im_conf_commands;
     BOOL(seek, "seek", false, IM_GROUP_DATA, IM_FOR_INDEX, "", "make the seek index of all images now, in as many processes as `augmenters`; a run makes it on its way otherwise") \
     ENUM(io, "io", IM_IO_AUTO, IM_IOS, IM_GROUP_DATA, IM_FOR_START | IM_FOR_BENCH_READ | IM_FOR_USE, "ENGINE", "file I/O engine; auto uses io_uring where the system supports it") \
     INT(queue_depth, "queue-depth", 64, 1, 1024, IM_GROUP_DATA, IM_FOR_START | IM_FOR_BENCH_READ | IM_FOR_USE, "N", "files in flight per reader") \
-    INT(image_size, "image-size", 224, 8, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "PIXELS", "side of the square training images") \
+    INT(image_size, "image-size", 224, 8, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_MEMORY, "PIXELS", "side of the square training images") \
     INT(eval_image_size, "eval-image-size", 0, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "PIXELS", "side of the square validation images; 0 = image size of the last training epoch") \
     INT(eval_resize, "eval-resize", 0, 0, 4096, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "PIXELS", "short side of validation images before the centre crop; 0 = eval-image-size * 256/224") \
     TEXT(train_crop, "train-crop", "rrc", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "HOW", "rrc (random resized crop), pad:N (zero-pad by N and crop), or center") \
@@ -280,13 +281,13 @@ typedef uint64_t im_conf_commands;
     TEXT(aug_erase_fill, "aug-erase-fill", "0,0,0", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "FILL", "fill of the erased area: R,G,B or random (per byte)") \
     TEXT(mean, "mean", "0.485,0.456,0.406", IM_GROUP_AUGMENTATION, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "R,G,B", "per-channel mean to subtract (pixels from 0 to 1)") \
     TEXT(std, "std", "0.229,0.224,0.225", IM_GROUP_AUGMENTATION, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "R,G,B", "per-channel standard deviation to divide by") \
-    ENUM(model, "model", IM_MODEL_RESNET50, IM_MODELS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "NAME", "the network; resnetv2 is pre-activation, resnet20, 32, 44 and 56 are CIFAR's") \
-    ENUM(stem, "stem", IM_CONF_STEM_AUTO, IM_STEMS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "NAME", "first layers: imagenet (7x7/2 convolution and pooling) or small (3x3); auto: small for CIFAR's networks, imagenet for the others") \
-    ENUM(head, "head", IM_CONF_HEAD_AUTO, IM_HEADS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "NAME", "classifier: fc or the same as a 1x1 convolution (conv); auto: conv for resnetv2, fc for the others") \
-    ENUM(blurpool, "blurpool", IM_CONF_BLURPOOL_NONE, IM_BLURPOOLS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "NAME", "anti-aliasing blur: zhang (after strided convolutions, as timm's resnetblur50) or ffcv (before every strided convolution)") \
-    REAL(drop_path_rate, "drop-path-rate", 0, 0, 0.99, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "P", "stochastic depth: probability of dropping the last block; rises linearly from 0 at the first block") \
+    ENUM(model, "model", IM_MODEL_RESNET50, IM_MODELS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_MEMORY, "NAME", "the network; resnetv2 is pre-activation, resnet20, 32, 44 and 56 are CIFAR's") \
+    ENUM(stem, "stem", IM_CONF_STEM_AUTO, IM_STEMS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_MEMORY, "NAME", "first layers: imagenet (7x7/2 convolution and pooling) or small (3x3); auto: small for CIFAR's networks, imagenet for the others") \
+    ENUM(head, "head", IM_CONF_HEAD_AUTO, IM_HEADS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_MEMORY, "NAME", "classifier: fc or the same as a 1x1 convolution (conv); auto: conv for resnetv2, fc for the others") \
+    ENUM(blurpool, "blurpool", IM_CONF_BLURPOOL_NONE, IM_BLURPOOLS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_MEMORY, "NAME", "anti-aliasing blur: zhang (after strided convolutions, as timm's resnetblur50) or ffcv (before every strided convolution)") \
+    REAL(drop_path_rate, "drop-path-rate", 0, 0, 0.99, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_MEMORY, "P", "stochastic depth: probability of dropping the last block; rises linearly from 0 at the first block") \
     BOOL(zero_init_residual, "zero-init-residual", false, IM_GROUP_MODEL, IM_FOR_START, "", "zero-initialise the last batch norm of each block (resnetv2: last convolution), so that blocks start as the identity") \
-    ENUM(amp, "amp", IM_AMP_AUTO, IM_AMPS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_MODEL | IM_FOR_USE, "TYPE", "mixed precision of activations and convolutions: bf16, fp16 (GPUs only; always with loss scaling) or none (fp32); auto: bf16 on GPUs from compute capability 8.0 on, fp16 from 7.0 on, else none; weights stay fp32") \
+    ENUM(amp, "amp", IM_AMP_AUTO, IM_AMPS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_MODEL | IM_FOR_USE | IM_FOR_MEMORY, "TYPE", "mixed precision of activations and convolutions: bf16, fp16 (GPUs only; always with loss scaling) or none (fp32); auto: bf16 on GPUs from compute capability 8.0 on, fp16 from 7.0 on, else none; weights stay fp32") \
     TEXT(init_from, "init-from", "", IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "FILE", "initial weights of a new run: a safetensors, .pt, .pth or ONNX file from torchvision, timm or imsuper; names and shapes must match the model") \
     BOOL(init_skip_head, "init-skip-head", false, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "", "do not load the classifier from init-from (for other classes)") \
     TEXT(finetune, "finetune", "", IM_GROUP_MODEL, IM_FOR_START, "[FILE]", "fine-tune the weights of init-from (or FILE): recipe finetune, unless another is given, and a new classifier where theirs has other classes") \
@@ -295,7 +296,7 @@ typedef uint64_t im_conf_commands;
     TEXT(unfreeze_epochs, "unfreeze-epochs", "", IM_GROUP_MODEL, IM_FOR_START, "EPOCHS", "after each of these epochs one more part that freeze names is trained, from the last to the first; after the last of them all parts") \
     REAL(layer_decay, "layer-decay", 1, 0.01, 1, IM_GROUP_TRAINING, IM_FOR_START, "X", "the learning rate of each block is X times that of the block behind it, as timm's layer_decay; 1 = the same for all") \
     INT(epochs, "epochs", 90, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "passes over the training images") \
-    INT(batch_size, "batch-size", 256, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE, "N", "images per step and trainer process") \
+    INT(batch_size, "batch-size", 256, 0, 65536, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_MEMORY, "N", "images per step and trainer process; 0 or auto = the largest that fits the GPU (start only)") \
     TEXT(resize_schedule, "resize-schedule", "", IM_GROUP_TRAINING, IM_FOR_START, "ENTRIES", "image size and batch size by epoch; overrides image-size and batch-size: 1-30:64x256,31-50:128x128,51-:224x64; 12-14:160..192 is a ramp in steps of 32") \
     BOOL(drop_last, "drop-last", true, IM_GROUP_TRAINING, IM_FOR_START, "", "leave the images of an epoch that do not fill a last batch out of it, others in each; the default") \
     ENUM(sampler, "sampler", IM_SAMPLER_SHUFFLE, IM_SAMPLERS, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "order of the training images: shuffle (each once an epoch) or balanced (as many of each class; images of small classes come several times an epoch, augmented anew)") \
@@ -323,7 +324,7 @@ typedef uint64_t im_conf_commands;
     BOOL(cycle_momentum, "cycle-momentum", true, IM_GROUP_TRAINING, IM_FOR_START, "", "onecycle cycles momentum (Adam: beta1) inversely to the learning rate; the default") \
     REAL(base_momentum, "base-momentum", 0.85, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum at onecycle's peak learning rate") \
     REAL(max_momentum, "max-momentum", 0.95, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "highest momentum of onecycle, at its start and end") \
-    ENUM(opt, "opt", IM_OPTIMIZER_SGD, IM_OPTIMIZERS, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "optimiser: sgd, adamw and muon as in PyTorch, lars and lamb as in timm; muon steps the filters of all convolutions but the first, muon-rest the other tensors") \
+    ENUM(opt, "opt", IM_OPTIMIZER_SGD, IM_OPTIMIZERS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_MEMORY, "NAME", "optimiser: sgd, adamw and muon as in PyTorch, lars and lamb as in timm; muon steps the filters of all convolutions but the first, muon-rest the other tensors") \
     REAL(momentum, "momentum", 0.9, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum of sgd and lars, also where sgd is muon-rest") \
     BOOL(nesterov, "nesterov", false, IM_GROUP_TRAINING, IM_FOR_START, "", "use Nesterov momentum") \
     REAL(beta1, "beta1", 0.9, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "B", "decay of the first moment of adamw and lamb") \
@@ -335,8 +336,8 @@ typedef uint64_t im_conf_commands;
     REAL(muon_rest_lr, "muon-rest-lr", 0, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "RATE", "peak learning rate of muon-rest; it follows the schedule of lr; 0 = 0.001 for adamw, 0.1 for sgd") \
     REAL(weight_decay, "weight-decay", 1e-4, 0, 10, IM_GROUP_TRAINING, IM_FOR_START, "W", "L2 penalty (adamw, muon: decoupled decay); none on batch norm and biases") \
     REAL(grad_clip, "grad-clip", 0, 0, 1e30, IM_GROUP_TRAINING, IM_FOR_START, "NORM", "clip the global gradient norm to this value; 0 = no clipping (lamb: 1)") \
-    INT(accumulate, "accumulate", 1, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START, "N", "gradient accumulation: batches per optimiser step") \
-    REAL(ema, "ema", 0, 0, 0.9999999, IM_GROUP_TRAINING, IM_FOR_START, "DECAY", "decay of the weights' exponential moving average; validation reports both; 0 = off") \
+    INT(accumulate, "accumulate", 1, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_MEMORY, "N", "gradient accumulation: batches per optimiser step") \
+    REAL(ema, "ema", 0, 0, 0.9999999, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_MEMORY, "DECAY", "decay of the weights' exponential moving average; validation reports both; 0 = off") \
     ENUM(ema_warmup, "ema-warmup", IM_EMA_WARMUP_NONE, IM_EMA_WARMUPS, IM_GROUP_TRAINING, IM_FOR_START, "HOW", "EMA warm-up: limits the decay in the first steps; tf: (1+t)/(10+t), timm: 1-t^(-2/3)") \
     ENUM(loss, "loss", IM_CONF_LOSS_CE, IM_LOSSES, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "training loss: ce, or bce (binary cross-entropy per class, as timm); validation always reports cross-entropy") \
     REAL(bce_threshold, "bce-threshold", 0, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "SHARE", "bce: binarise targets at this threshold; 0 = soft targets") \
@@ -382,7 +383,7 @@ typedef uint64_t im_conf_commands;
     ENUM(log_level, "log-level", IM_CONF_LOG_INFO, IM_LOG_LEVELS, IM_GROUP_OUTPUT, IM_FOR_ALL, "LEVEL", "lowest severity to log") \
     ENUM(color, "color", IM_COLOR_AUTO, IM_COLORS, IM_GROUP_OUTPUT, IM_FOR_ALL, "WHEN", "colours; auto: on a terminal unless NO_COLOR is set") \
     BOOL(plain, "plain", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "key=value lines even on a terminal") \
-    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS | IM_FOR_LIST_RUNS | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_PACK | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_BENCH_RING | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_TRACE, "", "answer as one JSON object") \
+    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS | IM_FOR_LIST_RUNS | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_PACK | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_BENCH_RING | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_TRACE | IM_FOR_MEMORY, "", "answer as one JSON object") \
     BOOL(quiet, "quiet", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "only warnings and errors") \
     TEXT(run_dir, "run-dir", "", IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "DIR", "the run's directory") \
     TEXT(index_hash, "index-hash", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "HASH", "identifies the images and their labels") \
@@ -463,7 +464,8 @@ typedef uint64_t im_conf_commands;
     BOOL(organise_hard_link, "hard-link", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "write hard links (default): no space, and the new folder stays whole when the old one is moved; needs one file system") \
     BOOL(organise_symlink, "symlink", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "write symbolic links to where the images are now") \
     TEXT(undo, "undo", "", IM_GROUP_DATA, IM_FOR_ORGANISE, "FILE", "take back what the undo file names (DST/organise.undo)") \
-    INT(classes, "classes", 10, 2, 10000, IM_GROUP_SYNTH, IM_FOR_SYNTH | IM_FOR_MODEL | IM_FOR_STEPS, "N", "number of classes") \
+    TEXT(gpu_kind, "gpu-kind", "all", IM_GROUP_MODEL, IM_FOR_MEMORY, "GPU", "GPU to plan for, a name of the table such as v100-16 or h200, or all of them") \
+    INT(classes, "classes", 10, 2, 10000, IM_GROUP_SYNTH, IM_FOR_SYNTH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_MEMORY, "N", "number of classes") \
     INT(per_class, "per-class", 200, 1, 10000000, IM_GROUP_SYNTH, IM_FOR_SYNTH, "N", "training images of each class") \
     INT(val_per_class, "val-per-class", 50, 0, 10000000, IM_GROUP_SYNTH, IM_FOR_SYNTH, "N", "validation images of each class") \
     INT(side_min, "side-min", 48, 8, 8192, IM_GROUP_SYNTH, IM_FOR_SYNTH, "PIXELS", "shortest side of an image") \
@@ -502,7 +504,7 @@ typedef uint64_t im_conf_commands;
 
 /* Other words for a value: X("name", "word", "value"). Those of amp are PyTorch Lightning's, accelerate's and torch's. */
 #define IM_CONF_WORDS(X) \
-    X("readers", "auto", "0") X("augmenters", "auto", "0") \
+    X("readers", "auto", "0") X("augmenters", "auto", "0") X("batch-size", "auto", "0") X("batch-size", "-1", "0") \
     X("amp", "true", "auto") X("amp", "yes", "auto") X("amp", "on", "auto") X("amp", "1", "auto") X("amp", "false", "none") X("amp", "no", "none") X("amp", "off", "none") \
     X("amp", "0", "none") X("amp", "16-mixed", "fp16") X("amp", "bf16-mixed", "bf16") X("amp", "16", "fp16") X("amp", "float16", "fp16") X("amp", "bfloat16", "bf16") \
     X("amp", "32", "none") X("amp", "32-true", "none") X("amp", "fp32", "none") X("amp", "float32", "none")

@@ -35,6 +35,7 @@ static const struct verb {
     {"profile", "augment", "imsuper-augmenter", {"profile"}},
     {"profile", "trainer", "imsuper-trainer", {"profile"}},
     {"model", NULL, "imsuper-trainer", {"model"}},
+    {"memory", NULL, "imsuper-trainer", {"memory"}},
     {"export", NULL, "imsuper-trainer", {"export"}},
     {"import", NULL, "imsuper-trainer", {"import"}},
     {"average", NULL, "imsuper-trainer", {"average"}},

@@ -17,6 +17,7 @@
 #include "ipc/child.h"
 #include "ipc/ctl.h"
 #include "supervisor/cli/advice.h"
+#include "supervisor/cli/batch.h"
 #include "supervisor/cli/commands.h"
 #include "supervisor/cli/continue.h"
 #include "supervisor/cli/dataset.h"
@@ -45,6 +46,7 @@ struct start {
     struct im_run run;
     struct im_text shared_otherwise; /* how a step is shared, where that is another way than before */
     struct im_text precision;        /* the number type, and why */
+    struct im_text batch;            /* of --batch-size auto; "": it was a number */
     struct im_text left_out;         /* images that fill no last step; "": none */
     struct sv_rundir_lock lock;
 };
@@ -172,6 +174,11 @@ static int measure(struct start *s)
     if (err < 0)
         return fail(&text, IM_EXIT_BAD_DATA);
     say_changed_images(&s->data);
+    err = sv_batch_choose(&s->conf, &s->gpus, s->data.samples[IM_TRAIN], s->data.classes, &s->batch, &text);
+    if (err == -EINTR)
+        return IM_EXIT_RESUMABLE;
+    if (err < 0)
+        return fail(&text, err == -ENODEV ? IM_EXIT_UNAVAILABLE : IM_EXIT_USAGE);
     if (s->conf.evaluate && check_outputs(s, &text) < 0)
         return fail(&text, IM_EXIT_BAD_DATA);
     if (s->conf.early_stop > 0 && s->data.samples[IM_VAL] == 0) {
@@ -470,6 +477,8 @@ static void print_header(const struct start *s)
     sv_say_header(c->plain, "augment %s", sv_header_augment(c, text, sizeof text));
     sv_say_header(c->plain, "model   %s", sv_header_model(c, text, sizeof text));
     sv_say_header(c->plain, "amp     %s", s->precision.s);
+    if (s->batch.s[0])
+        sv_say_header(c->plain, "batch   %s", s->batch.s);
     format_rate(c, rate, sizeof rate);
     sv_header_batch(c, text, sizeof text / 2);
     sv_say_header(c->plain, "train   %" PRId64 " epoch%s, %s, %s %s, %s, seed %" PRIu64 "", c->epochs,

@@ -110,6 +110,8 @@ int sv_continue_shape(struct im_conf *conf, struct im_text *note, struct im_text
         return err;
     if (conf->origin[IM_KEY_drop_last].source == IM_CONF_DEFAULT) /* which was false before 0.3 */
         conf->drop_last = then.drop_last != 0;
+    if (conf->batch_size == 0) /* auto: found out when the run began */
+        conf->batch_size = then.batch_size;
     batches = then.ranks * then.accumulate;
     images = then.batch_size * batches;
     if (conf->batch_size == then.batch_size && batches % conf->ranks == 0)

@@ -34,6 +34,7 @@ const struct sv_overview_line sv_overview[] = {
     {"Look", "compare", "options that differ, results and curves: compare RUN RUN"},
     {"Look", "gpus", "GPUs that --gpus can take"},
     {"Look", "model", "the layers of a network: shapes, parameters, FLOPs, memory"},
+    {"Look", "memory", "what fits kinds of GPUs: memory by part, largest batch"},
     {"Look", "doctor", "is this machine fit for a run, and how to fix it"},
     {"Data", "data index", "look at a dataset and index it"},
     {"Data", "data organise", "make class folders of another layout: organise SRC DST"},

@@ -222,6 +222,7 @@ static const struct im_command verbs[] = {
     {.name = "bench", .words = sv_cmd_role},
     {.name = "profile", .words = sv_cmd_role},
     {.name = "model", .words = sv_cmd_role},
+    {.name = "memory", .words = sv_cmd_role},
     {.name = "export", .words = sv_cmd_role},
     {.name = "import", .words = sv_cmd_role},
     {.name = "average", .words = sv_cmd_role},

@@ -34,6 +34,7 @@ case_schemas() {
   answers imsuper.import/1 0 import "$T/net.pt" --image-size 16 -o "$T/net.safetensors"
   answers imsuper.average/1 0 average "$weights" "$weights" --bn mean -o "$T/mean.safetensors"
   answers imsuper.model/1 0 model --model resnet20 --image-size 16
+  answers imsuper.memory/1 0 memory h200
   answers imsuper.gpus/1 0 gpus
   answers imsuper.doctor/1 "$("$BIN/imsuper" doctor --workspace "$T/w" >"$T/out" 2>&1 && echo 0 || echo $?)" doctor --workspace "$T/w"
   answers imsuper.index/1 0 data index --data-dir "$DATA"

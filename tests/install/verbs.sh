@@ -87,6 +87,14 @@ verb_cluster_key() {
   run 1 cluster key "$T/cluster.key" && must_say "File exists"
 }
 verb_doctor() { run 0 doctor --data-dir "$T/data" && must_say "0 failures"; }
+# The table of docs/gpus.md is what the command says.
+verb_memory() {
+  run 0 memory && must_say "h200"
+  diff <(sed -n '/^    resnet50, 224 px/,/^    b200/s/^    //p' "$(dirname "${BASH_SOURCE[0]}")/../../docs/gpus.md") <(sed '/^$/d' "$T/out") ||
+    fail "docs/gpus.md has another table"
+  run 0 memory v100-16 --batch-size 512 && must_say " no "
+  run 2 memory h20 && must_say "no GPU \"h20\" is described here"
+}
 verb_gpus() { run 0 gpus --json && must_say '"imsuper.gpus/1"'; }
 verb_model() { run 0 model --model resnet20 && must_say "parameters"; }
 verb_bench_data() { run 0 bench data --data-dir "$T/data" --batch-size 8 --image-size 16 --passes 1 --pass-seconds 0.1 --warm-up-seconds 0 && must_say "verdict"; }

@@ -95,6 +95,36 @@ static int plan_graph(struct tr_network *net, const struct tr_graph_config *conf
     return 0;
 }
 
+static struct tr_graph_config describe(const struct tr_network *net, int n, int size, bool training)
+{
+    struct tr_graph_config config = {.ops = net->ops,
+                                     .bn_sync = net->bn_sync,
+                                     .backend = net->backend,
+                                     .model = net->model,
+                                     .groups = &net->groups,
+                                     .n = n,
+                                     .size = size,
+                                     .training = training,
+                                     .seed = net->seed,
+                                     .loss = net->loss,
+                                     .precision = net->precision};
+
+    memcpy(config.mean, net->mean, sizeof config.mean);
+    memcpy(config.std, net->std, sizeof config.std);
+    return config;
+}
+
+int tr_network_largest(struct tr_network *net, int size, int most, size_t kept, struct im_text *text)
+{
+    const struct tr_graph_config config = describe(net, most < BATCH_MAX ? most : BATCH_MAX, size, true);
+    const size_t limit = memory_limit(net);
+
+    if (limit == SIZE_MAX)
+        return im_fail(text, -ENOTSUP, "the %s backend does not say how much memory a batch may take",
+                       net->ops->name);
+    return limit > kept ? tr_memory_largest(&config, limit - kept) : 0;
+}
+
 int tr_network_entry(struct tr_network *net, int n, int size, bool training,
                      struct tr_graph_entry **ret_entry, struct im_text *text)
 {
@@ -102,25 +132,13 @@ int tr_network_entry(struct tr_network *net, int n, int size, bool training,
     int err;
 
     if (!e->graph || e->n != n || e->size != size || e->training != training) {
-        struct tr_graph_config config = {.ops = net->ops,
-                                         .bn_sync = net->bn_sync,
-                                         .backend = net->backend,
-                                         .model = net->model,
-                                         .groups = &net->groups,
-                                         .n = n,
-                                         .size = size,
-                                         .training = training,
-                                         .seed = net->seed,
-                                         .loss = net->loss,
-                                         .precision = net->precision};
+        const struct tr_graph_config config = describe(net, n, size, training);
         struct tr_graph *graph = NULL;
 
         if (n < 1 || n > BATCH_MAX || size < 1 || size > SIZE_MAX_PX)
             return im_fail(text, -EINVAL,
                            "a batch of %d images of %d x %d is outside 1 to %d images of at most %d", n, size,
                            size, BATCH_MAX, SIZE_MAX_PX);
-        memcpy(config.mean, net->mean, sizeof config.mean);
-        memcpy(config.std, net->std, sizeof config.std);
         err = plan_graph(net, &config, &graph, text);
         if (err < 0)
             return err;

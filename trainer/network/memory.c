@@ -57,9 +57,7 @@ static int largest_planned(const struct tr_graph_config *config, int n, size_t l
     return n;
 }
 
-/* The largest batch up to config->n whose arena, planned by the config's own backend, takes at most `limit`
- * bytes; 0: not even one image. May take a second. */
-static int largest_batch(const struct tr_graph_config *config, size_t limit)
+int tr_memory_largest(const struct tr_graph_config *config, size_t limit)
 {
     struct tr_graph_config c = *config;
     int fits = 0, too_many = config->n + 1;
@@ -80,7 +78,7 @@ static int largest_batch(const struct tr_graph_config *config, size_t limit)
 int tr_memory_refuse(const struct tr_graph_config *config, size_t bytes, size_t limit, struct im_text *text)
 {
     const double gib = 1 << 30;
-    int largest = largest_batch(config, limit);
+    int largest = tr_memory_largest(config, limit);
 
     if (largest == 0)
         return im_fail(text, -ENOMEM,

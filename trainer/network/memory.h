@@ -11,6 +11,10 @@
  * with padded channels need a little more. 0: cannot be planned. */
 size_t tr_memory_estimate(const struct tr_graph_config *config);
 
+/* The largest batch up to config->n that takes at most `limit` bytes, planned by the config's own backend; 0: not even
+ * one image. May take a second. */
+int tr_memory_largest(const struct tr_graph_config *config, size_t limit);
+
 /* -ENOMEM with a sentence: what needs `bytes`, and the largest batch that fits. */
 int tr_memory_refuse(const struct tr_graph_config *config, size_t bytes, size_t limit, struct im_text *text);
 

@@ -302,8 +302,15 @@ const struct tr_model *tr_network_model(const struct tr_network *net)
 
 size_t tr_network_floats(const struct tr_network *net, enum tr_arena arena)
 {
-    const bool second = im_optimizer_is_adaptive(net->optimizer);
-    const size_t params = net->model->param_floats, stats = net->model->stat_floats;
+    const struct tr_arena_use use = {net->optimizer, net->accumulates, net->averages};
+
+    return tr_arena_floats(net->model, &use, arena);
+}
+
+size_t tr_arena_floats(const struct tr_model *model, const struct tr_arena_use *use, enum tr_arena arena)
+{
+    const bool second = im_optimizer_is_adaptive(use->optimizer);
+    const size_t params = model->param_floats, stats = model->stat_floats;
 
     switch (arena) {
     case TR_ARENA_PARAMS:
@@ -316,11 +323,11 @@ size_t tr_network_floats(const struct tr_network *net, enum tr_arena arena)
     case TR_ARENA_SECOND:
         return second ? params : 0;
     case TR_ARENA_SUM:
-        return net->accumulates ? params : 0;
+        return use->accumulates ? params : 0;
     case TR_ARENA_EMA:
-        return net->averages ? params : 0;
+        return use->averages ? params : 0;
     case TR_ARENA_EMA_STATS:
-        return net->averages ? stats : 0;
+        return use->averages ? stats : 0;
     }
     return 0;
 }

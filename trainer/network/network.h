@@ -98,6 +98,10 @@ const struct tr_groups *tr_network_groups(const struct tr_network *net);
  * bytes needed and the largest batch that fits. */
 int tr_network_prepare(struct tr_network *net, int n, int size, bool training, struct im_text *text);
 
+/* The largest batch of training, up to `most`, that tr_network_prepare() would take with `kept` bytes less of memory; 0: not even one
+ * image. -ENOTSUP with a sentence: the backend does not know how much memory is left. */
+int tr_network_largest(struct tr_network *net, int size, int most, size_t kept, struct im_text *text);
+
 /* ---- steps (trainer/backends/step.h) ---- */
 
 /* A batch, and its place in its window. The step fills the gradient arena, sums it over the ranks, and adds
@@ -146,6 +150,13 @@ const struct tr_model *tr_network_model(const struct tr_network *net);
 /* Size of an arena in floats: param_floats or stat_floats of the model; 0 if the configuration does not need
  * it. */
 size_t tr_network_floats(const struct tr_network *net, enum tr_arena arena);
+
+/* The same without a network: of a model that is trained so. */
+struct tr_arena_use {
+    enum im_optimizer optimizer;
+    bool accumulates, averages;
+};
+size_t tr_arena_floats(const struct tr_model *model, const struct tr_arena_use *use, enum tr_arena arena);
 
 /* Copies a whole arena to or from host memory. Gaps between tensors are zero and must be written as zero. */
 int tr_network_read(struct tr_network *net, enum tr_arena arena, float *host);

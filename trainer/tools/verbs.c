@@ -7,6 +7,8 @@
 #include "trainer/tools/export.h"
 #include "trainer/tools/gpus.h"
 #include "trainer/tools/import.h"
+#include "trainer/tools/largest.h"
+#include "trainer/tools/memory.h"
 #include "trainer/tools/model.h"
 #include "trainer/tools/weights.h"
 
@@ -32,6 +34,14 @@ static const struct im_command verbs[] = {
      .options = IM_FOR_MODEL,
      .check = IM_CHECK_VALUES,
      .run = tr_cmd_model},
+    {.name = "memory",
+     .typed = "imsuper memory",
+     .usual = "[GPU] [--model resnet50] [--image-size 224] [--batch-size 256] [--json]",
+     .what = "Plans what fits a kind of GPU, which need not be there: precision, memory, largest batch.",
+     .options = IM_FOR_MEMORY,
+     .check = IM_CHECK_VALUES,
+     .operand = "gpu-kind",
+     .run = tr_cmd_memory},
     {.name = "weights",
      .typed = "imsuper-trainer weights",
      .usual = "--init-from FILE",
@@ -71,6 +81,13 @@ static const struct im_command verbs[] = {
      .operand_needed = true,
      .required = "output",
      .run = tr_cmd_average},
+    {.name = "largest",
+     .typed = "imsuper-trainer largest",
+     .usual = "--model resnet50 --image-size 224",
+     .what = "Says the largest batch that fits a GPU, as JSON.",
+     .options = IM_FOR_START | IM_FOR_STEPS,
+     .is_inner = true,
+     .run = tr_cmd_largest},
     {.name = "answers", .typed = "imsuper predict --serve", .is_inner = true, .words = tr_words_answers},
     {.name = "gpus",
      .typed = "imsuper gpus --json",

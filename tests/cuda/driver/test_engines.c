@@ -1,4 +1,5 @@
-/* Has cuDNN engines for what the networks need, on an H200 that is not there?
+/* Has cuDNN engines for what the networks need, on an H200 that is not there? With TESTS_VOLTA on a V100, which needs a
+ * cuDNN for CUDA 12 (cuda12.sh).
  *
  * cuDNN plans for a GPU that is only described (its "deviceless" compilation); the description is the JSON
  * that cuDNN itself writes of a GPU, with an H200's numbers. Engines that compile at run time load their code
@@ -23,7 +24,18 @@
 #include "trainer/backends/cuda/cudnn.h"
 #include "trainer/backends/cuda/dnn_graphs.h"
 
-static const char h200[] =
+#ifdef TESTS_VOLTA
+static const char gpu[] =
+    "{\"maxGridSize\":[2147483647,65535,65535],\"maxBlockSize\":[1024,1024,64],\"regsPerBlock\":65536,"
+    "\"multiProcessorCount\":80,\"warpSize\":32,\"maxSharedMemoryPerBlock\":49152,"
+    "\"maxSharedMemoryPerBlockOptin\":98304,\"reservedSharedMemoryPerBlock\":0,\"maxRegistersPerSM\":"
+    "65536,"
+    "\"maxCtasPerSM\":32,\"maxThreadsPerBlock\":1024,\"maxThreadsPerSM\":2048,\"pciDeviceId\":0,"
+    "\"isTccDriver\":0,\"supportCoopLaunch\":1,\"totalGlobalMem\":16935682048,\"smClockRateKHz\":1530000,"
+    "\"memClockRateKHz\":877000,\"l2CacheSize\":6291456,\"cudaDeviceId\":0,\"deviceVer\":700,"
+    "\"driverVer\":12090,\"deviceName\":\"Tesla V100-SXM2-16GB\"}";
+#else
+static const char gpu[] =
     "{\"maxGridSize\":[2147483647,65535,65535],\"maxBlockSize\":[1024,1024,64],\"regsPerBlock\":65536,"
     "\"multiProcessorCount\":132,\"warpSize\":32,\"maxSharedMemoryPerBlock\":49152,"
     "\"maxSharedMemoryPerBlockOptin\":232448,\"reservedSharedMemoryPerBlock\":1024,\"maxRegistersPerSM\":"
@@ -32,6 +44,7 @@ static const char h200[] =
     "\"isTccDriver\":0,\"supportCoopLaunch\":1,\"totalGlobalMem\":150754820096,\"smClockRateKHz\":1980000,"
     "\"memClockRateKHz\":3201000,\"l2CacheSize\":62914560,\"cudaDeviceId\":0,\"deviceVer\":900,"
     "\"driverVer\":13000,\"deviceName\":\"NVIDIA H200\"}";
+#endif
 
 static struct tr_cudnn *cudnn;
 static const char *part;
@@ -138,8 +151,8 @@ static void network(int depth, int n, int size, enum imk_dtype type, bool determ
     bool small = size <= 64;
     int at = small ? size : halved(halved(size, 2), 2), c = 64;
 
-    visit(&t, small ? (struct tr_dnn_conv_shape){n, size, size, 8, 64, 3, 1, 1}
-                    : (struct tr_dnn_conv_shape){n, size, size, 8, 64, 7, 2, 3});
+    visit(&t, small ? (struct tr_dnn_conv_shape){n, size, size, 4, 64, 3, 1, 1}
+                    : (struct tr_dnn_conv_shape){n, size, size, 4, 64, 7, 2, 3});
     for (int stage = 0; stage < 4; stage++) {
         int width = 64 << stage, stride = stage ? 2 : 1;
 
@@ -337,7 +350,7 @@ static void *compile(void *argument)
     struct tr_cudnn_graph *graph = NULL;
     struct tr_cudnn_plan *plan = NULL;
     struct tr_cudnn *own = NULL;
-    int err = tr_cudnn_open_described(h200, &own, &w->text);
+    int err = tr_cudnn_open_described(gpu, &own, &w->text);
 
     if (err == 0)
         err = tr_cudnn_graph_new(own, w->g->tensors, w->g->tensor_count, w->g->ops, w->g->op_count, &rules,
@@ -405,6 +418,23 @@ static void addition_after_a_convolution_compiles(void **state)
     }
 }
 
+#ifdef TESTS_VOLTA
+/* Our kernels take their place: it is no error. */
+static void a_volta_has_none(void **state)
+{
+    static const struct tr_dnn_norm_shape s = {256, 56, 56, 256};
+
+    (void)state;
+    for (int kind = 0; kind < TR_DNN_NORM_KINDS; kind++) {
+        struct im_text text = {0};
+        struct tr_dnn_graph g;
+
+        tr_dnn_norm_graph(&s, (enum tr_dnn_norm_kind)kind, IMK_F16, false, true, &g);
+        assert_null(ask("norm", &g, false, false, &text));
+    }
+}
+#endif
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest convs[] = {
@@ -413,10 +443,14 @@ int main(int argc, char **argv)
         cmocka_unit_test(every_convolution_has_a_deterministic_engine),
     };
     const struct CMUnitTest norms[] = {
+#ifdef TESTS_VOLTA
+        cmocka_unit_test(a_volta_has_none),
+#else
         cmocka_unit_test(every_batch_norm_has_a_deterministic_engine),
         cmocka_unit_test(plans_of_several_threads_are_loaded_by_another_handle),
         cmocka_unit_test(batch_norm_with_addition_alone_has_none),
         cmocka_unit_test(addition_after_a_convolution_compiles),
+#endif
     };
     const struct CMUnitTest odd[] = {
         cmocka_unit_test(odd_shapes_have_engines),
@@ -430,7 +464,7 @@ int main(int argc, char **argv)
     if (argc != 2)
         return 2;
     part = argv[1];
-    if (tr_cudnn_open_described(h200, &cudnn, &text) < 0) {
+    if (tr_cudnn_open_described(gpu, &cudnn, &text) < 0) {
         printf("skipped: %s\n", text.s);
         return 77;
     }

@@ -14,7 +14,7 @@
 struct tr_dnn {
     struct tr_dnn_config config;
     struct tr_dnn_stats stats;
-    bool no_norms;
+    bool no_norms, no_narrow;
     int untuned;
     size_t need; /* bytes of the largest one's tensors */
 };
@@ -40,6 +40,7 @@ int tr_dnn_open(const struct tr_dnn_config *config, struct tr_dnn **ret_dnn, str
         return im_fail(text, -ENOMEM, "no memory");
     dnn->config = *config;
     dnn->no_norms = host_gpu_get()->no_norms;
+    dnn->no_narrow = host_gpu_get()->no_narrow;
     dnn->stats.version = 91900;
     *ret_dnn = dnn;
     return 0;
@@ -130,6 +131,8 @@ int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *shape, e
 {
     if (dnn->no_norms && kind == TR_DNN_CONV_BACKWARD_ADD)
         return im_fail(text, -ENOTSUP, "no engine adds");
+    if (dnn->no_narrow && shape->c % 8 != 0 && type != IMK_F32)
+        return im_fail(text, -ENOTSUP, "no engine for so few channels");
     *ret_conv = calloc(1, sizeof **ret_conv);
     if (!*ret_conv)
         return im_fail(text, -ENOMEM, "no memory");

@@ -22,6 +22,7 @@ struct host_gpu_options {
     size_t memory_bytes;
     unsigned eager; /* bits 1 << enum tr_gpu_stream_id */
     bool no_norms;  /* cuDNN has no engines for batch norm, nor for adding to dx */
+    bool no_narrow; /* nor for convolutions over 4 channels of 16-bit types */
     int sm;         /* compute capability; 0: 90 */
 };
 void host_gpu_set(const struct host_gpu_options *options);

@@ -42,6 +42,26 @@ case_two() {
   if "$BIN/compare_states" --tensors "$T/whole/$STATE" "$RUN/$STATE" >/dev/null; then fail "--sync-bn changes nothing"; fi
 }
 
+# The largest batch that fits is found before the run is planned, and kept when it goes on.
+case_auto() {
+  local flags=(--gpus 1 --image-size 16 --readers 1 --augmenters 1 --amp none --batch-size auto)
+  export IMSUPER_TEST_GPU_MEMORY=$((110 << 20)) # some 92 images
+  start 0 "${flags[@]}" --epochs 1
+  must_say "batch   64: "
+  must_balance
+  export IMSUPER_TEST_GPU_MEMORY=$((1 << 30))
+  start 0 "${flags[@]}" --epochs 2
+  if says "batch   "; then fail "the batch was chosen once more"; fi
+  must_say ", batch 64,"
+  rm -r "$RUN"
+  start 0 "${flags[@]}" --epochs 1
+  must_say "batch   192: "
+  must_say "more than the images of an epoch"
+  rm -r "$RUN"
+  start 2 "${flags[@]}" --gpus 0
+  must_say "--batch-size auto is for GPUs"
+}
+
 # The trainer dies while a thread puts a snapshot into shared memory beside its steps: it goes on from the one before.
 case_killed() {
   start 0 "${FLAGS[@]}" --amp none
@@ -59,14 +79,14 @@ case_killed() {
 case_fails() {
   local two=(--gpus 2 --batch-size 8 --max-bad-steps 4)
   FAULTS="trainer:trainer.step.nonfinite=fail:EIO@1/every"
-  start 75 "${FLAGS[@]}" "${two[@]}"
+  start 1 "${FLAGS[@]}" "${two[@]}"
   must_say "not finite in 4 steps in a row"
   if grep -q 'recording(s)' "$RUN/log.txt"; then fail "the communicator was closed"; fi
   if has_event '"end":"signal'; then fail "a trainer died of a signal"; fi
   rm -r "$T/w"
   FAULTS="$FAULTS,trainer#1:trainer.leaving=sleep:600000"
   FAULTS="${FAULTS/trainer:/trainer#1:}" # the other waits for it
-  start 75 "${FLAGS[@]}" "${two[@]}"
+  start 1 "${FLAGS[@]}" "${two[@]}"
   must_say "trainer#1 failed and does not leave; killing it"
   must_say "not finite in 4 steps in a row"
 }

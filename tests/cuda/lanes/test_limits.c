@@ -68,6 +68,48 @@ static void a_batch_that_does_not_fit_is_refused(void **state)
     host_gpu_set(&(struct host_gpu_options){0});
 }
 
+/* Pixels of 16-bit types take four channels where there are engines for it. */
+static void a_narrow_input_takes_half(void **state)
+{
+    size_t bytes[2];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct im_text text = {{0}};
+        struct tr_network *net;
+
+        host_gpu_set(&(struct host_gpu_options){.memory_bytes = MEMORY, .no_narrow = i == 1});
+        assert_int_equal(open_net(IMK_BF16, &net, &text), 0);
+        prepare(net, 64, SIZE, true);
+        bytes[i] = tr_network_bytes(net).unshared;
+        tr_network_free(net);
+    }
+    assert_int_equal(bytes[1] - bytes[0], (size_t)64 * SIZE * SIZE * 4 * 2);
+    host_gpu_set(&(struct host_gpu_options){0});
+}
+
+/* What --batch-size auto takes is what a refusal names; it fits, and one image more does not. */
+static void the_largest_batch_is_found_ahead(void **state)
+{
+    struct im_text text = {{0}};
+    struct tr_network *net;
+    int found, less;
+
+    (void)state;
+    host_gpu_set(&(struct host_gpu_options){.memory_bytes = MEMORY});
+    assert_int_equal(open_net(IMK_F32, &net, &text), 0);
+    found = tr_network_largest(net, SIZE, FAR_TOO_MANY, 0, &text);
+    less = tr_network_largest(net, SIZE, FAR_TOO_MANY, MEMORY / 4, &text);
+    assert_true(found > 0 && less > 0 && less < found);
+    assert_int_equal(tr_network_largest(net, SIZE, 7, 0, &text), 7);
+    assert_int_equal(tr_network_largest(net, SIZE, FAR_TOO_MANY, MEMORY, &text), 0);
+    assert_int_equal(tr_network_prepare(net, found + 1, SIZE, true, &text), -ENOMEM);
+    assert_int_equal(prepare_largest(net), found);
+    prepare(net, found / 2 + 1, SIZE, true);
+    tr_network_free(net);
+    host_gpu_set(&(struct host_gpu_options){0});
+}
+
 /* The short batch at the end of an epoch, validation and a smaller size of images are planned while the arena of
  * the largest batch holds the memory: engines are tried in it. */
 static void what_follows_the_largest_batch_fits_too(void **state)
@@ -108,6 +150,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_batch_that_does_not_fit_is_refused),
+        cmocka_unit_test(a_narrow_input_takes_half),
+        cmocka_unit_test(the_largest_batch_is_found_ahead),
         cmocka_unit_test(what_follows_the_largest_batch_fits_too),
         cmocka_unit_test(bf16_needs_a_gpu_that_has_it),
     };

@@ -469,6 +469,26 @@ static void lanes_are_ordered(void **state)
     release(&late);
 }
 
+/* Where cuDNN has no engines for pixels of four channels they have eight, which are zeros: the same sums. */
+static void pixels_have_four_channels_or_eight(void **state)
+{
+    static const enum imk_dtype types[] = {IMK_BF16, IMK_F16};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct run four = {.ops = &tr_backend_cuda, .way = RECORDED, .precision = types[i], .mixes = true},
+                   eight = four;
+
+        train(&four);
+        host_gpu_set(&(struct host_gpu_options){.no_narrow = true});
+        train(&eight);
+        host_gpu_set(&(struct host_gpu_options){0});
+        same_bits(&four, &eight, "four channels");
+        release(&four);
+        release(&eight);
+    }
+}
+
 static void two_ranks_alike_are_one(void **state)
 {
     struct run one = {.ops = &tr_backend_cuda, .way = RECORDED, .clip = 0.3}, two = one;
@@ -662,6 +682,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_cannot_be_recorded_is_an_error),
         cmocka_unit_test(lanes_are_ordered),
         cmocka_unit_test(two_ranks_alike_are_one),
+        cmocka_unit_test(pixels_have_four_channels_or_eight),
         cmocka_unit_test(what_cudnn_lacks_is_ours),
 #endif
         cmocka_unit_test(steps_are_those_of_the_reference),

@@ -12,13 +12,10 @@
 #include "ipc/base/err.h"
 #include "kernels/cuda/pointwise.h"
 
-#define HEADROOM ((size_t)64 << 20) /* for allocations by the driver */
-#define SM_BF16 80                  /* compute capability from which on GPUs have bf16 */
+#define SM_BF16 80 /* compute capability from which on GPUs have bf16 */
 
 static void close_gpu(struct tr_backend *b)
 {
-    struct tr_layout *l;
-
     if (!b)
         return;
     if (b->gpu) {
@@ -34,10 +31,7 @@ static void close_gpu(struct tr_backend *b)
     tr_blas_close(b->blas);
     tr_dnn_close(b->dnn);
     tr_gpu_close(b->gpu);
-    while ((l = b->layouts)) {
-        b->layouts = l->next;
-        free(l);
-    }
+    tr_cuda_layouts_free(b);
     free(b);
 }
 
@@ -94,6 +88,7 @@ static int open_device(const struct tr_device_config *config, struct tr_backend 
     if (!b)
         return im_fail(text, -ENOMEM, "no memory for a backend");
     b->config = *config;
+    b->has_narrow_input = tr_cuda_has_narrow_input;
     err = open_libraries(b, config, text);
     if (err == 0)
         err = tr_cuda_stage_open(b, text);
@@ -221,8 +216,8 @@ static size_t memory_left(struct tr_backend *b)
     size_t left = 0, kept;
 
     tr_dnn_stats(b->dnn, &stats);
-    kept =
-        HEADROOM + (stats.workspace_bytes < TR_DNN_WORKSPACE ? TR_DNN_WORKSPACE - stats.workspace_bytes : 0);
+    kept = TR_CUDA_HEADROOM +
+           (stats.workspace_bytes < TR_DNN_WORKSPACE ? TR_DNN_WORKSPACE - stats.workspace_bytes : 0);
     if (tr_gpu_memory_left(b->gpu, &left) < 0)
         return 0;
     return left > kept ? left - kept : 1; /* 0 would mean unknown */
@@ -237,21 +232,6 @@ static size_t private_bytes(struct tr_backend *b)
 }
 
 /* ---- values ---- */
-
-const struct tr_layout *tr_cuda_layout(struct tr_backend *b, enum imk_dtype type, int pitch)
-{
-    struct tr_layout *l;
-
-    for (l = b->layouts; l; l = l->next)
-        if (l->type == type && l->pitch == pitch)
-            return l;
-    l = malloc(sizeof *l);
-    if (!l)
-        return NULL;
-    *l = (struct tr_layout){.type = type, .pitch = pitch, .next = b->layouts};
-    b->layouts = l;
-    return l;
-}
 
 /* Between NCHW and NHWC with padding, both fp32. */
 static void transpose(struct tr_shape s, int pitch, float *nchw, float *nhwc, bool in)
@@ -319,7 +299,7 @@ const struct tr_backend_ops tr_backend_cuda = {
     .version = TR_BACKEND_VERSION,
     .name = "cuda",
     .precisions = 1 << IMK_F32 | 1 << IMK_BF16 | 1 << IMK_F16,
-    .fuses = TR_FUSES_ADD | TR_FUSES_POOL | TR_FUSES_SUM,
+    .fuses = TR_CUDA_FUSES,
     .open = open_first,
     .open_device = open_device,
     .close = close_gpu,

@@ -1,9 +1,9 @@
-/* Private to the CUDA backend: backend.c (device, arenas, values), plan.c (ops as plans), ops.c and norm.c
+/* Private to the CUDA backend: backend.c (device, arenas, values), measure.c (their memory), plan.c (ops as plans), ops.c and norm.c
  * (their execution), weights.c (repacked weights), update.c (arenas), muon.c (Muon), staging.c (inputs and results), step.c
  * (whole steps), shadow.c (copies for snapshots). Built on device.h, dnn.h, cublas.h and kernels/cuda; these files include no CUDA header.
  *
- * Values are NHWC with channels padded to a multiple of 16 bytes, for vector accesses and tensor cores; the
- * padding holds zeros. All work runs on the stream COMPUTE in the order of the calls, except copies of pixels
+ * Values are NHWC with channels padded to a multiple of 16 bytes, for vector accesses and tensor cores, except the normalised
+ * pixels, which have four; the padding holds zeros. All work runs on the stream COMPUTE in the order of the calls, except copies of pixels
  * on COPY, and sums over ranks on COMM.
  *
  * In this folder: everything that needs CUDA, cuDNN, cuBLASLt, NCCL or NVML; it builds imsuper-cuda.so. Each
@@ -19,6 +19,7 @@
 #include "kernels/cuda/step.h"
 #include "trainer/backends/backend.h"
 #include "trainer/backends/cuda/cublas.h"
+#include "trainer/backends/cuda/describe.h"
 #include "trainer/backends/cuda/device.h"
 #include "trainer/backends/cuda/dnn.h"
 #include "trainer/backends/step.h"
@@ -78,6 +79,9 @@ struct tr_backend {
     struct tr_dnn *dnn;
     struct tr_blas *blas;
     struct tr_layout *layouts;
+    /* NULL: on a GPU that is only described */
+    bool (*has_narrow_input)(struct tr_backend *b, enum imk_dtype type);
+    int input_pitch; /* 0: not asked yet; a backend has one precision */
     bool untuned;
     uint64_t generation; /* incremented when memory used by captured graphs moves */
 
@@ -142,8 +146,16 @@ struct tr_op_plan {
 extern const struct tr_step_ops tr_cuda_step_ops;
 extern const struct tr_shadow_ops tr_cuda_shadow_ops; /* shadow.c */
 
-/* trainer/backends/cuda/plan.c */
+/* trainer/backends/cuda/measure.c */
+#define TR_CUDA_FUSES (TR_FUSES_ADD | TR_FUSES_POOL | TR_FUSES_SUM)
+#define TR_CUDA_SAVE_ALIGN ((size_t)256)
+size_t tr_cuda_mask_at(const struct tr_op *op); /* of batch norm: offset of its mask or positions in save */
+const struct tr_layout *tr_cuda_layout(struct tr_backend *b, enum imk_dtype type, int pitch);
+void tr_cuda_layouts_free(struct tr_backend *b);
 int tr_cuda_measure(struct tr_backend *b, const struct tr_op *op, struct tr_plan_info *ret_info);
+
+/* trainer/backends/cuda/plan.c */
+bool tr_cuda_has_narrow_input(struct tr_backend *b, enum imk_dtype type);
 int tr_cuda_plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan **ret_plan,
                  struct tr_plan_info *ret_info, struct im_text *text);
 void tr_cuda_plan_free(struct tr_backend *b, struct tr_op_plan *p);
@@ -217,7 +229,6 @@ struct tr_tally tr_cuda_tally(const struct imk_cuda_tally *t);
 int tr_cuda_buffer_grow(struct tr_backend *b, struct tr_cuda_buffer *buffer, size_t bytes, bool pinned,
                         const char *what, struct im_text *text);
 void tr_cuda_buffer_free(struct tr_backend *b, struct tr_cuda_buffer *buffer, bool pinned);
-const struct tr_layout *tr_cuda_layout(struct tr_backend *b, enum imk_dtype type, int pitch);
 
 static inline struct CUstream_st *tr_cuda_stream(const struct tr_backend *b)
 {

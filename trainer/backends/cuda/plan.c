@@ -1,5 +1,5 @@
 /* Plans of ops. The memory of a plan follows from its op alone (measure), so that a batch that does not fit
- * is refused before anything is allocated; then come the plans of cuDNN and cuBLASLt and the shared scratch.
+ * is refused before anything is allocated (measure.c); then come the plans of cuDNN and cuBLASLt and the shared scratch.
  *
  * Batch norm in training uses cuDNN if it supports the shape and the type in both directions, otherwise our
  * kernels in both, so that the saved state has one meaning. It saves means [c], inverse deviations [c], over
@@ -11,94 +11,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "kernels/cuda/loss.h"
 #include "kernels/cuda/norm.h"
 #include "trainer/backends/cuda/impl.h"
 
-#define SAVE_ALIGN ((size_t)256)
-
-static int padded(enum imk_dtype type, int channels)
-{
-    int unit = 16 / (int)imk_dtype_bytes(type);
-
-    return (channels + unit - 1) / unit * unit;
-}
-
 static size_t aligned(size_t bytes)
 {
-    return (bytes + SAVE_ALIGN - 1) / SAVE_ALIGN * SAVE_ALIGN;
-}
-
-/* Offset of batch norm's mask or positions. */
-static size_t mask_at(const struct tr_op *op)
-{
-    return aligned(2 * (size_t)op->x.c * sizeof(float) + (op->synced ? sizeof(double) : 0));
+    return (bytes + TR_CUDA_SAVE_ALIGN - 1) / TR_CUDA_SAVE_ALIGN * TR_CUDA_SAVE_ALIGN;
 }
 
 static size_t pixels_of(struct tr_shape s)
 {
     return (size_t)s.n * (size_t)s.h * (size_t)s.w;
-}
-
-static size_t save_bytes(const struct tr_op *op, int pitch)
-{
-    if (!op->training)
-        return 0;
-    switch (op->kind) {
-    case TR_OP_BN:
-        if (op->pools)
-            return mask_at(op) + tr_cuda_elements(op->y, pitch);
-        return mask_at(op) + (op->relu ? imk_cuda_mask_bytes(pixels_of(op->x), (size_t)pitch) : 0);
-    case TR_OP_MAXPOOL:
-        return tr_cuda_elements(op->y, pitch);
-    case TR_OP_ADD:
-        return op->relu ? imk_cuda_mask_bytes(1, tr_cuda_elements(op->x, pitch)) : 0;
-    default:
-        return 0;
-    }
-}
-
-/* Pixels have three buffers; packed weights and gradients in repacking take the type and fp32. */
-static size_t own_bytes(const struct tr_op *op, int x_pitch, int y_pitch)
-{
-    const size_t taps = op->kind == TR_OP_CONV ? (size_t)op->kernel * (size_t)op->kernel : 1;
-    const size_t weights = (size_t)x_pitch * (size_t)y_pitch * taps;
-
-    if (op->kind == TR_OP_INPUT)
-        return 3 * 3 * pixels_of(op->x);
-    if (op->kind == TR_OP_CONV || op->kind == TR_OP_FC)
-        return weights * 2 * sizeof(float) + (1 << 16);
-    return 0;
-}
-
-int tr_cuda_measure(struct tr_backend *b, const struct tr_op *op, struct tr_plan_info *ret_info)
-{
-    const bool logits = op->kind == TR_OP_FC || op->kind == TR_OP_LOSS;
-    const enum imk_dtype type = op->precision;
-    const struct tr_layout *x, *y, *given = logits ? NULL : op->x_layout;
-
-    if (op->kind == TR_OP_LOSS)
-        x = tr_cuda_layout(b, IMK_F32, op->x.c);
-    else
-        x = given ? given : tr_cuda_layout(b, type, padded(type, op->x.c));
-    y = logits ? tr_cuda_layout(b, IMK_F32, op->y.c) : tr_cuda_layout(b, type, padded(type, op->y.c));
-    if (!x || !y)
-        return -ENOMEM;
-    *ret_info = (struct tr_plan_info){
-        .x_layout = x,
-        .y_layout = y,
-        .x_bytes = op->kind == TR_OP_INPUT ? 0 : tr_cuda_elements(op->x, x->pitch) * imk_dtype_bytes(x->type),
-        .y_bytes = op->kind == TR_OP_LOSS ? 0 : tr_cuda_elements(op->y, y->pitch) * imk_dtype_bytes(y->type),
-        .save_bytes = save_bytes(op, y->pitch),
-        .own_bytes = own_bytes(op, x->pitch, y->pitch),
-        .keeps_x = op->training && !op->frozen &&
-                   (op->kind == TR_OP_CONV || op->kind == TR_OP_BN || op->kind == TR_OP_FC),
-        .y_may_be_x = op->kind == TR_OP_ADD || op->kind == TR_OP_DROPPATH ||
-                      (op->kind == TR_OP_BN && (!op->training || op->frozen) && !op->pools),
-        .dx_may_be_dy = op->kind == TR_OP_ADD || op->kind == TR_OP_DROPPATH,
-    };
-    return 0;
 }
 
 /* ---- what each kind needs ---- */
@@ -122,6 +48,24 @@ static int new_conv(struct tr_backend *b, struct tr_op_plan *p, enum tr_dnn_conv
                                             .pad = op->pad};
 
     return tr_dnn_conv_new(b->dnn, &shape, kind, p->type, ret, text);
+}
+
+/* Whether cuDNN has engines for a first convolution over four channels, of either stem. */
+bool tr_cuda_has_narrow_input(struct tr_backend *b, enum imk_dtype type)
+{
+    static const struct tr_dnn_conv_shape stems[] = {{64, 224, 224, 4, 64, 7, 2, 3},
+                                                     {64, 32, 32, 4, 64, 3, 1, 1}};
+    static const enum tr_dnn_conv_kind kinds[] = {TR_DNN_CONV_FORWARD, TR_DNN_CONV_BACKWARD_WEIGHTS};
+    bool has = true;
+
+    for (size_t i = 0; i < IM_COUNT(stems) && has; i++)
+        for (size_t k = 0; k < IM_COUNT(kinds) && has; k++) {
+            struct tr_dnn_conv *conv = NULL;
+
+            has = tr_dnn_conv_new(b->dnn, &stems[i], kinds[k], type, &conv, NULL) == 0;
+            tr_dnn_conv_free(b->dnn, conv);
+        }
+    return has;
 }
 
 static int plan_conv(struct tr_backend *b, struct tr_op_plan *p, struct im_text *text)
@@ -184,7 +128,7 @@ static int plan_norm(struct tr_backend *b, struct tr_op_plan *p, struct im_text 
         .rows = (int64_t)pixels_of(op->x), .c = op->x.c, .pitch = p->x_pitch, .type = p->type};
     int err = op->training && !op->frozen ? try_norm(b, p) : 0;
 
-    p->mask_at = mask_at(op);
+    p->mask_at = tr_cuda_mask_at(op);
     if (err < 0)
         return im_fail(text, err, "cuDNN cannot plan a batch norm of %d channels", op->x.c);
     p->sums_at = aligned(imk_cuda_bn_scratch(&shape));

@@ -197,18 +197,19 @@ static void advice_names_flags_that_exist(void **state)
 static void wrong_values_get_their_sentences(void **state)
 {
     (void)state;
-    assert_flag_refused(WORDS("--batch-size", "0"), "--batch-size: 0 is out of range (expected 1 to 65536)");
-    assert_flag_refused(WORDS("--batch-size=-1"), "--batch-size: -1 is out of range (expected 1 to 65536)");
+    assert_flag_refused(WORDS("--batch-size", "65537"),
+                        "--batch-size: 65537 is out of range (expected 0 to 65536)");
+    assert_flag_refused(WORDS("--batch-size=-2"), "--batch-size: -2 is out of range (expected 0 to 65536)");
     assert_flag_refused(WORDS("--batch-size", "abc"),
-                        "--batch-size: \"abc\" is not a whole number (expected 1 to 65536)");
+                        "--batch-size: \"abc\" is not a whole number (expected 0 to 65536)");
     assert_flag_refused(WORDS("--batch-size", "1.5"),
-                        "--batch-size: \"1.5\" is not a whole number (expected 1 to 65536)");
+                        "--batch-size: \"1.5\" is not a whole number (expected 0 to 65536)");
     assert_flag_refused(WORDS("--batch-size", ""),
-                        "--batch-size: \"\" is not a whole number (expected 1 to 65536)");
+                        "--batch-size: \"\" is not a whole number (expected 0 to 65536)");
     assert_flag_refused(WORDS("--batch-size", " 1"),
-                        "--batch-size: \" 1\" is not a whole number (expected 1 to 65536)");
+                        "--batch-size: \" 1\" is not a whole number (expected 0 to 65536)");
     assert_flag_refused(WORDS("--batch-size", "99999999999999999999"),
-                        "--batch-size: \"99999999999999999999\" is not a whole number (expected 1 to 65536)");
+                        "--batch-size: \"99999999999999999999\" is not a whole number (expected 0 to 65536)");
     assert_flag_refused(WORDS("--hflip", "1.01"), "--hflip: 1.01 is out of range (expected 0 to 1)");
     assert_flag_refused(WORDS("--hflip", "nan"), "--hflip: \"nan\" is not a number (expected 0 to 1)");
     assert_flag_refused(WORDS("--hflip", "1/0"), "--hflip: \"1/0\" is not a number (expected 0 to 1)");
