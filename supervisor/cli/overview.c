@@ -6,9 +6,7 @@
 #include "ipc/base/count.h"
 #include "ipc/base/exit.h"
 
-const char *const sv_overview_what =
-    "trains image classifiers from folders of images, and continues when any of "
-    "its processes dies";
+const char *const sv_overview_what = "trains image classifiers, and continues when any of its processes dies";
 
 /* clang-format off */
 const struct sv_overview_line sv_overview[] = {
@@ -19,7 +17,7 @@ const struct sv_overview_line sv_overview[] = {
     {"Train", "restart", "start a stage of a run again: restart augmenter#1"},
     {"Train", "scale", "more or fewer processes for a run: scale augmenters=4"},
     {"Train", "lr-find", "learning-rate range test: suggests --lr"},
-    {"Train", "recipes", "files of options for start --recipe NAME; recipes NAME shows it"},
+    {"Train", "recipes", "files of options for start --recipe NAME; recipes NAME: one"},
     {"Train", "cluster key", "a key file for runs on several machines"},
     {"Use", "eval", "accuracy and confusion matrix of weights: eval RUN"},
     {"Use", "predict", "the likeliest classes of images: predict RUN FILE...|DIR|-"},
@@ -44,7 +42,7 @@ const struct sv_overview_line sv_overview[] = {
     {"Data", "data verify", "decode every image: bad ones, duplicates, leaks, balance"},
     {"Data", "data stats", "mean and deviation of the colours, sizes"},
     {"Data", "data preview", "a picture of what training will see"},
-    {"Measure", "trace", "a timeline of a run's processes for Perfetto: trace RUN"},
+    {"Measure", "trace", "a timeline of a run's processes, for Perfetto"},
     {"Measure", "bench data", "images/s of readers and augmenters, and the limit"},
     {"Measure", "bench all", "each stage by itself and the whole, and which limits"},
     {"Measure", "bench ring", "nanoseconds of a hop through the rings"},
