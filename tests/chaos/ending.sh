@@ -30,10 +30,11 @@ supervisor_deaths() { grep -c 'the supervisor died' "$T/out" || true; }
 
 # More than 20 within 10 s, on an idle machine.
 case_supervisors() {
-  local kills=0 began=$SECONDS pid last=""
-  FAULTS=trainer:trainer.step.done=sleep:600@1/every
-  launch "${WORKERS[@]}"
-  wait_step 1
+  local kills=0 began pid last=""
+  FAULTS=$HOLD
+  launch "${WORKERS[@]}" "${HELD[@]}"
+  wait_held
+  began=$SECONDS
   while ! is_over && [ $kills -lt 23 ]; do
     pid=$(pids supervisor)
     if [ -n "$pid" ] && [ "$pid" != "$last" ] && kill -KILL "$pid" 2>/dev/null; then
@@ -41,8 +42,9 @@ case_supervisors() {
     fi
     sleep 0.1
   done
+  echo "$kills kills in $((SECONDS - began)) s"
+  let_go
   finish 0
-  echo "$kills kills in $((SECONDS - began)) s, $(supervisor_deaths) supervisors died"
   [ "$(supervisor_deaths)" -ge 21 ] || fail "only $(supervisor_deaths) supervisors died"
   check_outcome
 }
@@ -64,14 +66,15 @@ case_trainer_every_second() {
 # Nobody needs it, and it holds nothing: its deaths say nothing.
 case_idle_augmenter() {
   local kills=0
-  FAULTS=trainer:trainer.step.done=sleep:9000@12
-  launch --readers 1 --augmenters 1 --max-restarts 3
-  wait_step 11
-  sleep 0.5
-  while [ $kills -lt 7 ]; do
+  FAULTS=$HOLD
+  launch --readers 1 --augmenters 1 --max-restarts 3 "${HELD[@]}"
+  wait_held
+  sleep 0.5 # until all batches are full
+  while ! is_over && [ $kills -lt 7 ]; do
     if [ -n "$(pids augmenter)" ]; then signal_role KILL augmenter && kills=$((kills + 1)); fi
     sleep 0.2
   done
+  let_go
   finish 0
   [ "$(deaths_of augmenter)" -ge 6 ] || fail "only $(deaths_of augmenter) augmenters died"
   check_outcome
@@ -262,9 +265,10 @@ case_give_up() {
 
 # An upgrade while the run goes on: the programs are removed, and others have their names. Whoever dies is started again as what
 # the run began with; also the process that saves in a trainer's place.
-is_there() { [ -n "$(pids "$1")" ]; }
+# another ROLE PID: there is one, and it is not this one.
+another() { [ -n "$(pids "$1")" ] && [ "$(pids "$1")" != "$2" ]; }
 case_upgrade() {
-  local name role
+  local name role pid
   mkdir "$T/bin"
   cp "$BIN"/imsuper "$BIN"/imsuper-{reader,augmenter,trainer} "$T/bin"
   PROGRAM=$T/bin/imsuper FAULTS="trainer:trainer.save.before=kill@1,$PACE"
@@ -276,9 +280,10 @@ case_upgrade() {
     chmod 755 "$T/bin/$name"
   done
   for role in reader augmenter supervisor trainer; do
-    signal_role KILL $role
-    sleep 0.2
-    until_true 20 is_there $role || fail "no other $role"
+    until_true 20 another $role "" || fail "there is no $role"
+    pid=$(pids $role)
+    kill -KILL "$pid"
+    until_true 20 another $role "$pid" || fail "no other $role"
   done
   [ "$(cat "/proc/$(pids trainer)/comm")" = imsuper-trainer ] || fail "the trainer's name is $(cat "/proc/$(pids trainer)/comm")"
   wait_step 7
@@ -298,7 +303,7 @@ case_silent_saver() {
   send TERM
   began=$SECONDS
   finish 1
-  [ $((SECONDS - began)) -lt 60 ] || fail "it took $((SECONDS - began)) s"
+  must_have_taken 60 $began "it"
   [ "$(grep -c 'does nothing for 10 s; killing it' "$T/out")" = 3 ] || fail "it was not tried three times"
   must_say "was not saved"
 }
@@ -316,7 +321,7 @@ case_stranger_in_place() {
   send TERM
   began=$SECONDS
   finish 75
-  [ $((SECONDS - began)) -le 6 ] || fail "it took $((SECONDS - began)) s"
+  must_have_taken 6 $began "it"
 }
 
 # A supervisor that cannot be started again: the warden itself has the run saved.
