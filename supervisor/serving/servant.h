@@ -3,6 +3,7 @@
 #ifndef SUPERVISOR_SERVING_SERVANT_H
 #define SUPERVISOR_SERVING_SERVANT_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -11,9 +12,10 @@
 #include "ipc/serving.h"
 
 struct sv_servant {
-    const char *program, *verb; /* path, and the word behind it */
-    int options;                /* descriptor of the frozen configuration */
-    pid_t pid;                  /* 0: none */
+    char program[PATH_MAX]; /* its path: it is started again when it has died */
+    const char *verb;       /* the word behind it; the caller's, for ever */
+    int options;            /* descriptor of the frozen configuration */
+    pid_t pid;              /* 0: none */
     int to, from;
     im_ns cpu_before; /* processor time at the last sv_servant_mark() */
     bool late;        /* the last failure: it took too long */

@@ -1,14 +1,17 @@
 #include "supervisor/serving/service.h"
+#include "ipc/base/printable.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "ipc/base/printable.h"
 #include "ipc/base/thread.h"
 #include "ipc/base/verdict.h"
 #include "supervisor/serving/servant.h"
@@ -152,7 +155,24 @@ static struct im_outcome *read_record(struct sv_service *s, const struct sv_pati
     return copy;
 }
 
-static int judge(struct sv_service *s, struct request *const *batch, uint32_t images, struct im_text *text)
+static int start_trainer(struct sv_service *s, bool (*gives_up)(void *), void *context, struct im_text *text)
+{
+    const struct sv_patience p = {
+        .until = im_now() + START_TRAINER_NS, .gives_up = gives_up, .context = context};
+    struct im_serving_ready ready;
+    int err = start_servant(&s->trainer, &p, &ready, text);
+
+    if (err != 0)
+        return err;
+    if (ready.size != s->size || (s->classes != 0 && (ready.classes != s->classes || ready.tops != s->tops)))
+        return im_fail(text, -EBADMSG, "%s is of another version", s->trainer.program);
+    s->classes = ready.classes;
+    s->tops = ready.tops;
+    return 0;
+}
+
+/* Answers of a part of the batch go with the process that began them. */
+static int exchange_batch(struct sv_service *s, struct request *const *batch, uint32_t images)
 {
     const struct sv_patience p = {.until = im_now() + BATCH_NS, .gives_up = is_stopping, .context = s};
     const struct im_serving_batch head = {.images = images, .size = s->size};
@@ -164,10 +184,34 @@ static int judge(struct sv_service *s, struct request *const *batch, uint32_t im
         err = sv_servant_write(&s->trainer, s->pixels, (size_t)3 * s->size * s->size * images, &p);
     for (uint32_t i = 0; i < images && err == 0; i++)
         batch[i]->answer.outcome = read_record(s, &p, &err);
-    if (err == 0)
-        return 0;
-    return im_fail(text, err, "%s, which computes, %s", s->trainer.program,
-                   err == -ETIMEDOUT ? "does not answer" : "has ended");
+    for (uint32_t i = 0; i < images && err != 0; i++) {
+        free(batch[i]->answer.outcome);
+        batch[i]->answer.outcome = NULL;
+    }
+    return err;
+}
+
+/* The pixels are here: another process computes what one that died did not. */
+static int judge(struct sv_service *s, struct request *const *batch, uint32_t images, struct im_text *text)
+{
+    int err = 0;
+
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+        err = s->trainer.pid ? 0 : start_trainer(s, is_stopping, s, text);
+        if (err != 0)
+            return err > 0 ? im_fail(text, -EIO, "%s cannot be started again", s->trainer.program) : err;
+        err = exchange_batch(s, batch, images);
+        if (err == 0)
+            return 0;
+        sv_servant_end(&s->trainer);
+        if (err == -EINTR)
+            return im_fail(text, err, "stopped");
+        if (attempt + 1 < ATTEMPTS)
+            im_say(stderr, "imsuper: %s, which computes, %s; starting another, no request is lost",
+                   s->trainer.program, err == -ETIMEDOUT ? "does not answer" : "has ended");
+    }
+    return im_fail(text, err, "%s, which computes, %s %d times in a row", s->trainer.program,
+                   err == -ETIMEDOUT ? "does not answer" : "has ended", ATTEMPTS);
 }
 
 /* ---- the thread ---- */
@@ -391,22 +435,17 @@ static void init_locks(struct sv_service *s)
 
 static int start_all(struct sv_service *s, const struct sv_service_config *config, struct im_text *text)
 {
-    const struct sv_patience p = {.until = im_now() + START_TRAINER_NS, .gives_up = config->is_stopped};
-    struct im_serving_ready ready;
     int err = start_augmenter(s, config->is_stopped, NULL, text);
 
     if (err == 0)
-        err = start_servant(&s->trainer, &p, &ready, text);
+        err = start_trainer(s, config->is_stopped, NULL, text);
     if (err != 0)
         return err;
-    s->classes = ready.classes;
-    s->tops = ready.tops;
     s->pixels = malloc((size_t)IM_SERVING_BATCH_MAX * 3 * s->size * s->size);
     s->record = malloc(im_outcome_bytes(s->tops));
     if (!s->pixels || !s->record)
         return im_fail(text, -ENOMEM, "no memory for a batch of images");
-    return ready.size == s->size ? 0
-                                 : im_fail(text, -EBADMSG, "%s is of another version", s->trainer.program);
+    return 0;
 }
 
 int sv_service_open(const struct sv_service_config *config, struct sv_service **ret, struct im_text *text)
@@ -423,8 +462,10 @@ int sv_service_open(const struct sv_service_config *config, struct sv_service **
     s->size = (uint32_t)im_conf_eval_image_size(config->conf);
     s->batch = (uint32_t)config->conf->batch_size;
     s->deadline = (im_ns)config->conf->sample_deadline_ms * IM_MS;
-    s->augmenter = (struct sv_servant){.program = config->augmenter, .verb = "images", .options = options};
-    s->trainer = (struct sv_servant){.program = config->trainer, .verb = "answers", .options = options};
+    s->augmenter = (struct sv_servant){.verb = "images", .options = options};
+    s->trainer = (struct sv_servant){.verb = "answers", .options = options};
+    snprintf(s->augmenter.program, sizeof s->augmenter.program, "%s", config->augmenter);
+    snprintf(s->trainer.program, sizeof s->trainer.program, "%s", config->trainer);
     err = start_all(s, config, text);
     if (err == 0) {
         err = im_thread_begin(service_thread, s, &s->thread);

@@ -127,12 +127,16 @@ case_disturbed() {
   kill -KILL "$pid"
   wait "$client"
   must_answer 200 probability
+  kill -KILL "$(server trainer)" # another one computes what waits
+  ask POST / "$IMAGE" >"$T/answer" && must_answer 200 probability
+  ask POST / "$IMAGE" >"$T/answer" && must_answer 200 probability
+  must_say "which computes, has ended; starting another"
   [ "$(health decoder_deaths)" = 3 ] || fail "$(health decoder_deaths) deaths"
   exec 4>&- 5>&-
   kill -TERM "$WARDEN"
   finish 75
   must_be_clean
-  # At a path, for this user alone; what a killed one left is replaced. Without its trainer it ends.
+  # At a path, for this user alone; what a killed one left is replaced.
   serve "unix:$T/s"
   [ "$(stat -c %a "$T/s")" = 600 ] || fail "the socket is $(stat -c %a "$T/s")"
   kill -KILL "$WARDEN" && finish 137
