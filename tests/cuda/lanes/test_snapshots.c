@@ -19,6 +19,7 @@
 #ifndef TESTS_GPU
 #include "tests/cuda/lanes/host.h"
 #endif
+#include "trainer/backends/cuda/device.h"
 #include "trainer/backends/step.h"
 #include "trainer/checkpoint/snapshot.h"
 #include "trainer/network/impl.h"
