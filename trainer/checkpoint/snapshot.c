@@ -218,6 +218,7 @@ int tr_snapshot_begin(struct tr_snapshot *s, struct tr_state *state, const struc
     job->spent = im_now() - began;
     s->job = job;
     s->last_batch = next_batch;
+    s->due_at = UINT64_MAX; /* until its cost is known, or another is due meanwhile (its checkpoint failed) */
     return 0;
 }
 
@@ -234,7 +235,8 @@ static int end_job(struct tr_snapshot *s, struct im_text *text)
         *text = job->why;
     else
         count_one(s, job->ended - job->began);
-    s->due_at = later(s, job->spent);
+    if (s->due_at == UINT64_MAX)
+        s->due_at = later(s, job->spent);
     free(job);
     s->job = NULL;
     return err;

@@ -6,8 +6,9 @@
 #
 # PACKAGES: the folder that holds nvidia/ after pip install of nvidia-cuda-nvcc-cu12, nvidia-cuda-runtime-cu12, nvidia-cublas-cu12,
 # nvidia-cudnn-cu12 (9.8 to 9.10: later ones lack Volta) and nvidia-nccl-cu12. CLANG: clang 19 or later. FATBINARY: of a toolkit, 13 will do.
+# ARCHS: compute capabilities (70 75 80 86 89 90).
 set -euo pipefail
-[ $# = 2 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# = 2 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd) packages=$(cd "$1" && pwd) clang=${CLANG:-clang++-19}
 fatbinary=${FATBINARY:-/usr/local/cuda/bin/fatbinary}
 mkdir -p "$2/cuda"
@@ -31,7 +32,7 @@ END
 chmod +x "$cuda/bin/fatbinary"
 
 archs=() kernels=()
-for arch in 70 75 80 86 89 90; do archs+=("--cuda-gpu-arch=sm_$arch"); done
+for arch in ${ARCHS:-70 75 80 86 89 90}; do archs+=("--cuda-gpu-arch=sm_$arch"); done
 for source in kernels/cuda/*.cu; do
   name=$(basename "$source" .cu)
   "$clang" -c "$source" -o "$out/$name.o" -std=c++17 -O3 -I. "--cuda-path=$cuda" "${archs[@]}" -Xcuda-ptxas -v -Wall -Wextra \
