@@ -55,7 +55,8 @@ static const struct im_command verbs[] = {
     {.name = "cluster key",
      .typed = "imsuper cluster key",
      .usual = "FILE",
-     .what = "Makes a key file for runs on several machines, which only its owner may read. Each machine needs a\n"
+     .what = "Makes a key file for runs on several machines, which only its owner may read. Each machine "
+             "needs a\n"
              "copy; whoever has one can join the run.",
      .words = sv_cmd_cluster_key},
     {.name = "status",
