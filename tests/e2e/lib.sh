@@ -39,12 +39,14 @@ skip() { echo "skipped: $*" && exit 77; }
 
 # cmdline PID: empty when it is gone.
 cmdline() { { tr '\0' ' ' <"/proc/$1/cmdline"; } 2>/dev/null || true; }
-# Processes of this test: those whose environment has its tag, but for this shell and what it runs.
+# Processes of this test that run one of our programs: those whose environment has its tag. Their folder says nothing: a clone
+# may lie in a folder named imsuper.
 ours() {
-  local environ pid
+  local environ pid program
   for environ in $(grep -lzxF "E2E_TAG=$T" /proc/[0-9]*/environ 2>/dev/null || true); do
     pid=${environ#/proc/} && pid=${pid%/environ}
-    case $(cmdline "$pid") in *imsuper*) echo "$pid" ;; esac
+    program=$(readlink "/proc/$pid/exe" || true)
+    case ${program##*/} in imsuper*) echo "$pid" ;; esac
   done
 }
 # pids ROLE: of the run's processes; ROLE is reader, augmenter, trainer, data, supervisor or warden.
