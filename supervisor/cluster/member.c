@@ -315,6 +315,20 @@ static void refuse(struct sv_member *m, const char *why)
     tell_news(m, &(struct sv_link_news){.kind = SV_LINK_REFUSED, .warning = true}, "%s", why);
 }
 
+/* Of the head that it has joined. */
+static void hear_other(struct sv_member *m, im_ns now, const struct sv_link_message *message)
+{
+    m->heard = now;
+    if (message->kind == SV_KEPT)
+        keep(m, &message->value);
+    else if (message->kind == SV_VALUE)
+        take_value(m, &message->value);
+    else if (message->kind == SV_TABLE)
+        take_table(m, message);
+    else
+        m->dropped++;
+}
+
 void sv_member_message(struct sv_member *m, im_ns now, const struct sv_link_message *message)
 {
     const bool known = m->head && message->from == m->head;
@@ -334,14 +348,8 @@ void sv_member_message(struct sv_member *m, im_ns now, const struct sv_link_mess
         m->dropped++;
     } else if (message->kind == SV_ORDER) {
         follow(m, now, &message->order);
-    } else if (message->kind == SV_KEPT) {
-        keep(m, &message->value);
-    } else if (message->kind == SV_VALUE) {
-        take_value(m, &message->value);
-    } else if (message->kind == SV_TABLE) {
-        take_table(m, message);
     } else {
-        m->dropped++;
+        hear_other(m, now, message);
     }
 }
 

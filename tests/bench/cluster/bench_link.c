@@ -47,6 +47,7 @@ static void exchange(struct node *n, const struct sv_link_news *news)
     char key[32];
 
     n->number = news->generation.number;
+    n->values = 0;
     snprintf(key, sizeof key, "card/%u", n->meeting.node);
     sv_link_publish(n->link, n->number, key, card, card_bytes);
     for (uint32_t i = 0; i < nodes; i++) {
@@ -61,6 +62,8 @@ static void turn(struct node *n)
 
     sv_link_turn(n->link);
     while (sv_link_news(n->link, &news)) {
+        if (n->meeting.node == 0 && *news.text && (news.kind == SV_LINK_TELL || news.kind == SV_LINK_OVER))
+            fprintf(stderr, "%s\n", news.text);
         if (news.kind == SV_LINK_OVER)
             sv_link_ready(n->link, news.number, NULL, 0, SV_LINK_NOWHERE);
         if (news.kind == SV_LINK_BEGIN)
