@@ -317,6 +317,7 @@ static void tell_memory(struct sv_super *s, const struct im_json *m)
         {"averages", "averages", ""},
         {"activations", "activations", "  of the largest batch; not shared "},
         {"backend", "backend", "  copies of weights, scratch"},
+        {"shadow", "copy", "  on the GPU, for snapshots"},
         {"snapshots", "snapshots", "  in shared memory"},
     };
     const struct im_json *memory = im_json_get(m, "memory_bytes");

@@ -110,6 +110,7 @@ int tr_report_ready(struct tr_report *r, const struct tr_position *p, const stru
         {"activations", network->activations},
         {"activations_apart", network->unshared},
         {"backend", network->backend},
+        {"shadow", network->shadow},
         {"snapshots", snapshot_bytes},
     };
     struct im_json *j = im_json_object(), *memory = im_json_object();

@@ -412,7 +412,8 @@ int tr_trainer_save_on_request(struct tr_trainer *t, uint32_t requests, bool tra
     return err;
 }
 
-static int take_snapshot(struct tr_trainer *t, bool training, struct im_text *text)
+/* `whole`: it is complete before the next step. */
+static int take_snapshot(struct tr_trainer *t, bool training, bool whole, struct im_text *text)
 {
     struct tr_position_text position;
     int err;
@@ -422,7 +423,8 @@ static int take_snapshot(struct tr_trainer *t, bool training, struct im_text *te
     tr_trainer_position(t, &position);
     tr_position_write_times(&t->at, &position);
     tr_trainer_begin_stage(t, "snapshot");
-    err = tr_snapshot_take(&t->snapshot, &t->state, &position, t->at.next_batch, text);
+    err = whole ? tr_snapshot_take(&t->snapshot, &t->state, &position, t->at.next_batch, text)
+                : tr_snapshot_begin(&t->snapshot, &t->state, &position, t->at.next_batch, text);
     tr_trainer_end_stage(t);
     return err;
 }
@@ -433,11 +435,12 @@ int tr_trainer_snapshot(struct tr_trainer *t, bool training, struct im_text *tex
     struct im_control *c = t->child->run->control;
     uint32_t requests = atomic_load_explicit(&c->snapshot_requests, memory_order_acquire);
     bool asked = requests != t->snapshots_seen;
-    int err = 0;
+    const bool whole = asked || tr_snapshot_is_bound(&t->snapshot, t->at.next_batch);
+    int err = tr_snapshot_advance(&t->snapshot, asked, text);
 
-    if (tr_snapshot_is_due(&t->snapshot, t->at.next_batch) ||
-        (asked && tr_snapshot_is_behind(&t->snapshot, t->at.next_batch)))
-        err = take_snapshot(t, training, text);
+    if (err == 0 && (tr_snapshot_is_due(&t->snapshot, t->at.next_batch) ||
+                     (asked && tr_snapshot_is_behind(&t->snapshot, t->at.next_batch))))
+        err = take_snapshot(t, training, whole, text);
     if (err == 0 && asked && tr_trainer_leads(t)) {
         t->snapshots_seen = requests;
         atomic_store_explicit(&c->snapshot_answers, requests, memory_order_release);

@@ -287,7 +287,7 @@ typedef uint64_t im_conf_commands;
     REAL(drop_path_rate, "drop-path-rate", 0, 0, 0.99, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "P", "stochastic depth: probability of dropping the last block; rises linearly from 0 at the first block") \
     BOOL(zero_init_residual, "zero-init-residual", false, IM_GROUP_MODEL, IM_FOR_START, "", "zero-initialise the last batch norm of each block (resnetv2: last convolution), so that blocks start as the identity") \
     ENUM(amp, "amp", IM_AMP_AUTO, IM_AMPS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_MODEL | IM_FOR_USE, "TYPE", "mixed precision of activations and convolutions: bf16, fp16 (GPUs only; always with loss scaling) or none (fp32); auto: bf16 on GPUs from compute capability 8.0 on, fp16 from 7.0 on, else none; weights stay fp32") \
-    TEXT(init_from, "init-from", "", IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "FILE", "initial weights of a new run: a safetensors, .pt or .pth file from torchvision, timm or imsuper; names and shapes must match the model") \
+    TEXT(init_from, "init-from", "", IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "FILE", "initial weights of a new run: a safetensors, .pt, .pth or ONNX file from torchvision, timm or imsuper; names and shapes must match the model") \
     BOOL(init_skip_head, "init-skip-head", false, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "", "do not load the classifier from init-from (for other classes)") \
     TEXT(finetune, "finetune", "", IM_GROUP_MODEL, IM_FOR_START, "[FILE]", "fine-tune the weights of init-from (or FILE): recipe finetune, unless another is given, and a new classifier where theirs has other classes") \
     TEXT(freeze, "freeze", "", IM_GROUP_MODEL, IM_FOR_START, "STAGES", "parts that are not trained: backbone (all but the classifier), stem, layer1, layer2, ... with commas between, or N: the stem and the first N layers; their batch norms keep their running statistics") \
@@ -375,6 +375,7 @@ typedef uint64_t im_conf_commands;
     BOOL(dry_run, "dry-run", false, IM_GROUP_OUTPUT, IM_FOR_START | IM_FOR_ORGANISE | IM_FOR_PACK | IM_FOR_UNPACK, "", "check everything that can be checked, show what would be done, and do nothing") \
     INT(checkpoint_keep, "checkpoint-keep", 3, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_START, "N", "epoch checkpoints to keep besides last and best") \
     BOOL(tensorboard, "tensorboard", true, IM_GROUP_OUTPUT, IM_FOR_START, "", "write TensorBoard event files into tensorboard/ of the run directory; the default") \
+    BOOL(per_class_log, "per-class-log", false, IM_GROUP_OUTPUT, IM_FOR_START, "", "each validation also writes precision, recall, F1 and images of each class into per_class/ of the run directory, and a confusion matrix") \
     TEXT(metrics_listen, "metrics-listen", "", IM_GROUP_OUTPUT, IM_FOR_START, "ADDRESS", "serve the run's numbers for Prometheus under /metrics: PORT (of this machine alone), HOST:PORT or unix:PATH") \
     TEXT(on_event, "on-event", "", IM_GROUP_OUTPUT, IM_FOR_START, "COMMAND", "shell command that is given each event of the run (run.started, epoch.ended, checkpoint.saved, ...) as a line of JSON on its standard input") \
     REAL(status_interval, "status-interval", 30, 0.1, 86400, IM_GROUP_OUTPUT, IM_FOR_START | IM_FOR_USE, "SECONDS", "interval of status lines when the output is not a terminal") \
@@ -422,7 +423,7 @@ typedef uint64_t im_conf_commands;
     INT(epoch, "epoch", 0, 0, 100000, IM_GROUP_AUGMENTATION, IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_PIXELS, "N", "epoch whose random draws are shown") \
     BOOL(evaluate, "evaluate", false, IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "", "this run is one validation pass that writes what became of each image") \
     INT(outputs, "outputs", 0, 0, 1000000, IM_GROUP_MODEL, IM_FOR_CHILDREN, "N", "classes of the weights that are evaluated; 0 = those of the data") \
-    TEXT(weights_from, "weights-from", "", IM_GROUP_MODEL, IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT, "WEIGHTS|RUN", "file of weights (safetensors, .pt, .pth), run directory, or name of a run in the workspace") \
+    TEXT(weights_from, "weights-from", "", IM_GROUP_MODEL, IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT, "WEIGHTS|RUN", "file of weights (safetensors, .pt, .pth, ONNX), run directory, or name of a run in the workspace") \
     ENUM(weights, "weights", IM_WEIGHTS_BEST, IM_WEIGHTS, IM_GROUP_MODEL, IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_AVERAGE, "WHICH", "weights of a run: best or last epoch, plain or averaged (ema: averages of the last epoch)") \
     ENUM(export_format, "format", IM_EXPORT_ONNX, IM_EXPORT_FORMATS, IM_GROUP_OUTPUT, IM_FOR_EXPORT, "NAME", "onnx: a file for any runtime; pt: a state_dict that torch.load(weights_only=True) reads; safetensors; timm: a folder for timm.create_model(\"local-dir:FOLDER\"); torchvision: a .pth file for torchvision.models") \
     ENUM(export_input, "input", IM_EXPORT_UINT8, IM_EXPORT_INPUTS, IM_GROUP_OUTPUT, IM_FOR_EXPORT, "TYPE", "what the ONNX file takes; uint8: decoded RGB images [batch, height, width, 3] of any size, and it resizes, crops and normalises as validation does; float: [batch, 3, side, side] after that") \

@@ -197,7 +197,7 @@ static const struct im_command verbs[] = {
      .run = sv_cmd_bench_data},
     {.name = "bench all",
      .typed = "imsuper bench all",
-     .usual = "--data-dir DIR [--model NAME] [flags of start]",
+     .usual = "--data-dir DIR [--model NAME] [--compare old.json] [flags of start]",
      .what =
          "Measures each stage by itself and the data path as a whole, one after another: reading from the "
          "disk and\n"

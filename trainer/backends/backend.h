@@ -35,7 +35,7 @@ struct tr_layout;  /* of a value; owned by the backend until close() */
 struct tr_op_plan;
 struct tr_step_ops;
 
-#define TR_BACKEND_VERSION 8
+#define TR_BACKEND_VERSION 9
 #define TR_BN_EPS 1e-5f
 #define TR_BN_MOMENTUM 0.1f /* running <- (1 - m) * running + m * batch */
 
@@ -304,6 +304,7 @@ struct tr_backend_ops {
     int (*last_error)(struct tr_backend *b, struct im_text *text); /* (optional) the first error, with its
                                                                       sentence */
     const struct tr_step_ops *step;                                /* trainer/backends/step.h */
+    const struct tr_shadow_ops *shadow;                            /* (optional) trainer/backends/shadow.h */
 
     /* Converts a value between its private layout and plain NCHW fp32. For tests and tools. */
     int (*value_in)(struct tr_backend *b, const struct tr_layout *layout, struct tr_shape shape,

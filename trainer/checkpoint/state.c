@@ -103,25 +103,37 @@ static bool is_saved(const struct tr_network *net, enum tr_arena arena)
            (arena != TR_ARENA_STATS_BEFORE || tr_network_floats(net, TR_ARENA_SUM) > 0);
 }
 
-int tr_state_init(struct tr_state *s, struct tr_network *net)
+/* Bits 1 << enum tr_arena. */
+static unsigned saved_arenas(const struct tr_network *net)
+{
+    unsigned arenas = 0;
+
+    for (int i = 0; i < TR_ARENA_COUNT; i++)
+        if (tr_network_floats(net, (enum tr_arena)i) > 0 && is_saved(net, (enum tr_arena)i))
+            arenas |= 1U << i;
+    return arenas;
+}
+
+static int init(struct tr_state *s, struct tr_network *net, bool shadow)
 {
     const struct tr_model *model = tr_network_model(net);
+    const unsigned arenas = saved_arenas(net);
     size_t tensors = (size_t)model->tensor_count * ARENAS_SAVED_MAX;
     bool complete = true;
 
     *s = (struct tr_state){
         .net = net,
+        .borrows = shadow,
         .tensors = calloc(tensors, sizeof *s->tensors),
         .destinations = calloc(tensors, sizeof *s->destinations),
         .names = calloc(tensors, sizeof *s->names),
         .tracked = calloc(1, sizeof *s->tracked),
     };
     for (int i = 0; i < TR_ARENA_COUNT; i++) {
-        size_t floats = tr_network_floats(net, (enum tr_arena)i);
-
-        if (floats == 0 || !is_saved(net, (enum tr_arena)i))
+        if (!(arenas >> i & 1))
             continue;
-        s->arenas[i] = calloc(floats, sizeof(float));
+        s->arenas[i] = shadow ? tr_network_shadow_arena(net, (enum tr_arena)i)
+                              : calloc(tr_network_floats(net, (enum tr_arena)i), sizeof(float));
         complete = complete && s->arenas[i];
     }
     if (!complete || !s->tracked || !s->tensors || !s->destinations || !s->names) {
@@ -132,10 +144,27 @@ int tr_state_init(struct tr_state *s, struct tr_network *net)
     return 0;
 }
 
+int tr_state_init(struct tr_state *s, struct tr_network *net)
+{
+    return init(s, net, false);
+}
+
+int tr_state_init_shadow(struct tr_state *s, struct tr_network *net, struct im_text *text)
+{
+    int err = tr_network_shadow_open(net, saved_arenas(net), text);
+
+    if (err < 0)
+        return err;
+    err = init(s, net, true);
+    return err < 0 ? im_fail(text, err, "no memory for a snapshot") : 0;
+}
+
 void tr_state_fini(struct tr_state *s)
 {
-    for (int i = 0; i < TR_ARENA_COUNT; i++)
+    for (int i = 0; i < TR_ARENA_COUNT && !s->borrows; i++)
         free(s->arenas[i]);
+    if (s->borrows)
+        tr_network_shadow_close(s->net);
     free(s->tensors);
     free(s->destinations);
     free(s->names);
@@ -161,6 +190,13 @@ int tr_state_collect(struct tr_state *s, struct im_text *text)
         return im_fail(text, err, "cannot copy the network from the device: %s", strerror(-err));
     *s->tracked = tr_network_tracked(s->net);
     return 0;
+}
+
+int tr_state_take(struct tr_state *s, struct im_text *text)
+{
+    im_assert(s->borrows);
+    *s->tracked = tr_network_tracked(s->net);
+    return tr_network_shadow_take(s->net, text);
 }
 
 /* Tensors of a state whose position has this value of TR_POSITION_WINDOW. */
@@ -204,11 +240,18 @@ int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store,
 int tr_state_put(struct tr_state *s, const char *name, const struct tr_sink *sink,
                  const struct tr_position_text *position, struct im_text *text)
 {
-    struct tr_pair pairs[STATE_PAIRS];
-    const struct tr_checkpoint_content content = content_of(s, position, pairs);
     int err = tr_state_collect(s, text);
 
-    return err < 0 ? err : tr_checkpoint_put(name, sink, &content, text);
+    return err < 0 ? err : tr_state_put_collected(s, name, sink, position, text);
+}
+
+int tr_state_put_collected(const struct tr_state *s, const char *name, const struct tr_sink *sink,
+                           const struct tr_position_text *position, struct im_text *text)
+{
+    struct tr_pair pairs[STATE_PAIRS];
+    const struct tr_checkpoint_content content = content_of(s, position, pairs);
+
+    return tr_checkpoint_put(name, sink, &content, text);
 }
 
 static int count_bytes(void *context, const void *bytes, size_t n, struct im_text *text)

@@ -26,10 +26,15 @@ struct tr_state {
     size_t window_count;     /* and within one */
     size_t old_window_count; /* without the statistics before it */
     char *classes;           /* metadata (classes.h); NULL: none */
+    bool borrows;            /* the arenas are another's */
 };
 
 /* -ENOMEM. */
 int tr_state_init(struct tr_state *s, struct tr_network *net);
+/* The same over arenas in the network's shadow, which is opened for them: what tr_state_take() has copied arrives there.
+ * -ENOTSUP, -ENOMEM: there is none, and tr_state_collect() of another remains.
+ * tr_state_fini() closes the shadow. */
+int tr_state_init_shadow(struct tr_state *s, struct tr_network *net, struct im_text *text);
 void tr_state_fini(struct tr_state *s); /* zeroed is fine */
 
 /* Whatever is written from now on names the classes: a JSON array, malloc'ed, which the state takes; or NULL. */
@@ -38,13 +43,19 @@ void tr_state_name_classes(struct tr_state *s, char *classes);
 /* Copies the network's arenas to the host: what tr_state_save() writes. */
 int tr_state_collect(struct tr_state *s, struct im_text *text);
 
+/* Of a state over a shadow: has the network copied as it is now. */
+int tr_state_take(struct tr_state *s, struct im_text *text);
+
 /* The collected state to files: see tr_checkpoint_save. */
 int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store,
                   const struct tr_position_text *position, int epoch, unsigned best, struct im_text *text);
 
-/* Writes the bytes of the state's file to a sink; `name` names them in errors. */
+/* Collects, and writes the bytes of the state's file to a sink; `name` names them in errors. */
 int tr_state_put(struct tr_state *s, const char *name, const struct tr_sink *sink,
                  const struct tr_position_text *position, struct im_text *text);
+/* The same of what was collected, or has arrived in a shadow. */
+int tr_state_put_collected(const struct tr_state *s, const char *name, const struct tr_sink *sink,
+                           const struct tr_position_text *position, struct im_text *text);
 
 /* Upper bound of tr_state_put()'s bytes with these keys of a position, whatever their values. */
 int tr_state_bytes_max(struct tr_state *s, const struct tr_position_text *position, uint64_t *ret_bytes,

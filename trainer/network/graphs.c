@@ -54,7 +54,8 @@ static struct tr_graph_entry *find_entry(struct tr_network *net, int n, int size
 /* Upper bound of the arena of activations in bytes; SIZE_MAX: unknown. */
 static size_t memory_limit(const struct tr_network *net)
 {
-    size_t copies = tr_network_bytes(net).arenas;
+    const struct tr_network_bytes held = tr_network_bytes(net);
+    const size_t copies = held.arenas - held.shadow; /* a shadow is one of them */
     size_t left = net->ops->memory_left ? net->ops->memory_left(net->backend) : 0;
 
     if (net->memory_max > 0)

@@ -53,6 +53,8 @@ struct tr_network {
     struct tr_bucket *buckets;
     size_t bucket_count;
     bool plain_steps;
+    struct tr_shadow *shadow; /* NULL: none */
+    unsigned shadow_arenas;
 };
 
 /* network.c */
@@ -68,6 +70,9 @@ int tr_network_entry(struct tr_network *net, int n, int size, bool training,
 
 /* Frees the graphs of training. */
 void tr_network_drop_training(struct tr_network *net);
+
+/* trainer/network/shadow.c */
+size_t tr_network_shadow_bytes(const struct tr_network *net); /* on the device */
 
 /* trainer/network/step.c */
 int tr_network_buckets(struct tr_network *net);                                /* by what is trained */

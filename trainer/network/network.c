@@ -160,6 +160,7 @@ void tr_network_free(struct tr_network *net)
         tr_graph_free(net->graphs[i].graph);
     }
     if (net->backend) {
+        tr_network_shadow_close(net);
         for (int i = 0; i < TR_ARENA_COUNT; i++)
             if (net->arenas[i])
                 net->ops->buffer_free(net->backend, net->arenas[i],
@@ -367,7 +368,8 @@ struct tr_network_bytes tr_network_bytes(const struct tr_network *net)
 {
     struct tr_network_bytes bytes = {.activations = net->value_bytes,
                                      .unshared = net->unshared_bytes,
-                                     .backend = net->ops->private_bytes(net->backend)};
+                                     .backend = net->ops->private_bytes(net->backend),
+                                     .shadow = tr_network_shadow_bytes(net)};
     size_t *const kinds[] = {
         [TR_ARENA_PARAMS] = &bytes.parameters,
         [TR_ARENA_GRADS] = &bytes.gradients,

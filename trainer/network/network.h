@@ -52,8 +52,8 @@ struct tr_network_config {
     bool accumulates;                 /* steps may consist of several batches */
     bool averages;                    /* of parameters and statistics, with each update */
     const struct tr_bn_sync *bn_sync; /* see struct tr_graph_config; outlives the network */
-    size_t memory_max; /* limit of activations in bytes; 0: free device memory, less the copies for
-                          checkpoints */
+    size_t memory_max; /* limit of activations in bytes; 0: free device memory, less the copy for
+                          snapshots */
 };
 
 /* Arrays on the device. Those of one column below have the same size and order: tr_network_floats(). */
@@ -81,6 +81,7 @@ struct tr_network_bytes {
     size_t activations; /* the arena that all graphs share */
     size_t unshared;    /* its size without sharing of memory */
     size_t backend;     /* repacked parameters, scratch */
+    size_t shadow;      /* the device's copy for snapshots */
 };
 
 /* Opens the backend and draws the initial parameters. Negative errno with a sentence. */
@@ -149,6 +150,17 @@ size_t tr_network_floats(const struct tr_network *net, enum tr_arena arena);
 /* Copies a whole arena to or from host memory. Gaps between tensors are zero and must be written as zero. */
 int tr_network_read(struct tr_network *net, enum tr_arena arena, float *host);
 int tr_network_write(struct tr_network *net, enum tr_arena arena, const float *host);
+
+/* Snapshots that later steps do not wait for, of the arenas in the bits 1 << enum tr_arena (shadow.h). 0: there is
+ * memory for one; -ENOTSUP: the backend has none; -ENOMEM with a sentence: tr_network_read() remains. */
+int tr_network_shadow_open(struct tr_network *net, unsigned arenas, struct im_text *text);
+void tr_network_shadow_close(struct tr_network *net); /* none is fine */
+/* Where an arena of the last one that arrived lies; NULL: it is not among them. */
+float *tr_network_shadow_arena(struct tr_network *net, enum tr_arena arena);
+/* Between steps: the arenas as they are now. Not before the last one has arrived. */
+int tr_network_shadow_take(struct tr_network *net, struct im_text *text);
+/* 1: it has arrived and stays until the next take; 0: not yet, unless `wait`. */
+int tr_network_shadow_arrived(struct tr_network *net, bool wait, struct im_text *text);
 
 /* The arena on the device, for collectives over gradients and statistics; parameters change by
  * tr_network_write() and the optimiser only. */

@@ -42,6 +42,18 @@ case_two() {
   if "$BIN/compare_states" --tensors "$T/whole/$STATE" "$RUN/$STATE" >/dev/null; then fail "--sync-bn changes nothing"; fi
 }
 
+# The trainer dies while a thread puts a snapshot into shared memory beside its steps: it goes on from the one before.
+case_killed() {
+  start 0 "${FLAGS[@]}" --amp none
+  mv "$RUN" "$T/whole"
+  FAULTS="trainer:snapshot.written=kill@2,$QUICK_PACE"
+  start 0 "${FLAGS[@]}" --amp none --snapshot-interval 0.01
+  [ "$(deaths_of trainer)" -ge 1 ] || fail "no trainer died"
+  [ "$(grep -c 'msg="continuing" from=snapshot ' "$RUN/log.txt" || true)" -ge 1 ] || fail "none went on from a snapshot"
+  "$BIN/compare_states" "$T/whole/$STATE" "$RUN/$STATE" || fail "the state is not that of the undisturbed run"
+  must_balance
+}
+
 # Trainers that fail by themselves say why and leave, although captured graphs refer to the communicator (comm.c ends whoever
 # closes it then); one that hangs while it leaves is ended, and what it said counts.
 case_fails() {

@@ -339,6 +339,7 @@ const struct tr_backend_ops tr_backend_cuda = {
     .tune = settle,
     .last_error = trouble,
     .step = &tr_cuda_step_ops,
+    .shadow = &tr_cuda_shadow_ops,
     .value_in = value_in,
     .value_out = value_out,
     .private_bytes = private_bytes,

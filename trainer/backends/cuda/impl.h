@@ -1,6 +1,6 @@
 /* Private to the CUDA backend: backend.c (device, arenas, values), plan.c (ops as plans), ops.c and norm.c
  * (their execution), weights.c (repacked weights), update.c (arenas), muon.c (Muon), staging.c (inputs and results), step.c
- * (whole steps). Built on device.h, dnn.h, cublas.h and kernels/cuda; these files include no CUDA header.
+ * (whole steps), shadow.c (copies for snapshots). Built on device.h, dnn.h, cublas.h and kernels/cuda; these files include no CUDA header.
  *
  * Values are NHWC with channels padded to a multiple of 16 bytes, for vector accesses and tensor cores; the
  * padding holds zeros. All work runs on the stream COMPUTE in the order of the calls, except copies of pixels
@@ -140,6 +140,7 @@ struct tr_op_plan {
 };
 
 extern const struct tr_step_ops tr_cuda_step_ops;
+extern const struct tr_shadow_ops tr_cuda_shadow_ops; /* shadow.c */
 
 /* trainer/backends/cuda/plan.c */
 int tr_cuda_measure(struct tr_backend *b, const struct tr_op *op, struct tr_plan_info *ret_info);
