@@ -8,7 +8,8 @@
  *   MPICH's Hydra   mpiexec imsuper ...                 PMI_RANK, PMI_SIZE, MPI_LOCALRANKID, MPI_LOCALNRANKS
  *   Open MPI        mpirun imsuper ...                  OMPI_COMM_WORLD_RANK, ...
  *
- * In this folder: which process and machine of a launcher this is. Runs use one machine. */
+ * In this folder: which process and machine of a launcher this is; how the supervisors of several machines meet (meet.h), and
+ * the channel between them (link.h). Runs use one machine so far. */
 #ifndef SUPERVISOR_CLUSTER_ENV_H
 #define SUPERVISOR_CLUSTER_ENV_H
 

@@ -10,6 +10,7 @@
 #define AGAIN_NS IM_SECOND       /* what was not answered is said again */
 #define TELL_NS (10 * IM_SECOND) /* between two lines about the same waiting */
 #define FIRST_TELL_NS (3 * IM_SECOND)
+#define FETCHES_AT_ONCE 32
 #define HURRY_NS (200 * IM_MS) /* between two hellos that were asked for */
 
 struct sv_member_value {
@@ -82,13 +83,24 @@ static void send_values(struct sv_member *m, im_ns now)
         v->sent_at = now;
         send(m, &message);
     }
+}
+
+/* Few at a time: answers to all nodes at once would fill the head's memory. */
+static void send_fetches(struct sv_member *m, im_ns now)
+{
+    uint32_t under_way = 0;
+
+    for (uint32_t i = 0; i < m->fetches; i++)
+        under_way += m->fetch[i].sent_at != 0;
     for (uint32_t i = 0; i < m->fetches; i++) {
         struct sv_link_message message = {.kind = SV_FETCH, .value = {.generation = m->report.running}};
+        struct sv_member_fetch *f = &m->fetch[i];
 
-        if (m->fetch[i].sent_at && now - m->fetch[i].sent_at < AGAIN_NS)
+        if (f->sent_at ? now - f->sent_at < AGAIN_NS : under_way >= FETCHES_AT_ONCE)
             continue;
-        memcpy(message.value.key, m->fetch[i].key, sizeof m->fetch[i].key);
-        m->fetch[i].sent_at = now;
+        under_way += f->sent_at == 0;
+        f->sent_at = now;
+        memcpy(message.value.key, f->key, sizeof f->key);
         send(m, &message);
     }
 }
@@ -97,12 +109,11 @@ static void tell_waiting(struct sv_member *m, im_ns now)
 {
     const double seconds = (double)(now - m->began) / IM_SECOND;
 
-    if (m->has_begun && now - m->told_at < TELL_NS)
+    if (!m->has_begun || now - m->told_at < TELL_NS)
         return;
-    if (m->has_begun)
-        tell_news(m, &(struct sv_link_news){.kind = SV_LINK_TELL, .warning = true},
-                  "waiting for the head at %s since %.0f s%s%s", m->where, seconds, m->trouble[0] ? ": " : "",
-                  m->trouble);
+    tell_news(m, &(struct sv_link_news){.kind = SV_LINK_TELL, .warning = true},
+              "waiting for the head at %s since %.0f s%s%s", m->where, seconds, m->trouble[0] ? ": " : "",
+              m->trouble);
     m->told_at = now;
 }
 
@@ -155,6 +166,7 @@ void sv_member_tick(struct sv_member *m, im_ns now)
     if (m->is_due || now - m->report_at >= SV_LINK_BEAT_NS)
         send_report(m, now);
     send_values(m, now);
+    send_fetches(m, now);
 }
 
 void sv_member_connected(struct sv_member *m)

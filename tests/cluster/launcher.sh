@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# The channel under real launchers: Slurm with two slurmd on this machine, MPICH's Hydra. Slurm needs root.
+#
+#   launcher.sh BUILD slurm|hydra
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+daemons=()
+clean() {
+  for d in "${daemons[@]}"; do kill "$d" 2>/dev/null || true; done
+  wait
+  rm -rf "$T"
+}
+trap clean EXIT
+
+check() { # LOG NODES
+  local text
+  for text in "met: PMI" "exchanged: 1 of $2" "end: saved"; do
+    has "$2" "$text" "$1" || fail "not all of $2 nodes say \"$text\""
+  done
+}
+
+case_hydra() {
+  command -v mpiexec.hydra >/dev/null || skip "mpiexec.hydra is not installed (mpich)"
+  timeout 100 mpiexec.hydra -n 3 "$NODE" --ask-stop-at 10 >"$T/hydra.log" 2>&1 || true # 75
+  check hydra 3
+}
+
+# Three ports that are likely free.
+case_slurm() {
+  local base=$((27100 + $$ % 300 * 3)) n
+  [ "$(id -u)" = 0 ] || skip "slurmd needs root"
+  command -v slurmctld slurmd srun >/dev/null || skip "Slurm is not installed (slurmctld, slurmd, slurm-client)"
+  mkdir -p "$T/state" "$T/spool.n1" "$T/spool.n2"
+  export SLURM_CONF=$T/slurm.conf
+  cat >"$SLURM_CONF" <<EOF
+ClusterName=t
+SlurmctldHost=$(hostname -s)(127.0.0.1)
+AuthType=auth/none
+CredType=cred/none
+SlurmUser=root
+SlurmdUser=root
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SlurmctldPort=$base
+StateSaveLocation=$T/state
+SlurmdSpoolDir=$T/spool.%n
+SlurmdPidFile=$T/slurmd.%n.pid
+SlurmctldPidFile=$T/ctld.pid
+SlurmdParameters=config_overrides
+ReturnToService=2
+MpiDefault=none
+NodeName=n[1-2] NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=[$((base + 1))-$((base + 2))] CPUs=4
+PartitionName=p Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP
+EOF
+  slurmctld -D -f "$SLURM_CONF" >"$T/ctld.log" 2>&1 &
+  daemons+=($!)
+  for n in n1 n2; do
+    slurmd -D -N $n -f "$SLURM_CONF" -d "$(command -v slurmstepd || echo /usr/sbin/slurmstepd)" >"$T/$n.log" 2>&1 &
+    daemons+=($!)
+  done
+  for ((n = 0; n < 600; n++)); do
+    [ "$(sinfo -h -t idle -o %D 2>/dev/null | head -n 1)" != 2 ] || break
+    sleep 0.1
+  done
+  [ "$(sinfo -h -t idle -o %D)" = 2 ] || fail "Slurm's nodes do not come up"
+  timeout 100 srun -N 2 --ntasks-per-node=1 --no-kill --kill-on-bad-exit=0 --wait=0 --mpi=pmi2 "$NODE" \
+    --ask-stop-at 10 >"$T/slurm.log" 2>&1 || true # 75
+  check slurm 2
+}
+"case_$2"

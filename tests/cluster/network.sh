@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# Three supervisors in three network namespaces: a head that comes late, a cut that heals, a process that is killed, one that
+# is stopped, a head that is killed, a wrong key, a port that is taken, nodes that are missing. Needs root, for the namespaces.
+#
+#   network.sh BUILD
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+command -v ip >/dev/null || skip "ip is not installed (iproute2)"
+tag=im$$
+declare -A pid
+clean() {
+  local k
+  for k in "${!pid[@]}"; do kill -KILL "${pid[$k]}" 2>/dev/null || true; done
+  for k in b 0 1 2; do ip netns del "$tag-$k" 2>/dev/null || true; done
+  rm -rf "$T"
+}
+ip netns add "$tag-b" 2>/dev/null || skip "network namespaces need root"
+trap clean EXIT
+ip -n "$tag-b" link add br0 type bridge || skip "there are no bridges here"
+ip -n "$tag-b" link set br0 up
+for k in 0 1 2; do
+  ip netns add "$tag-$k"
+  ip -n "$tag-b" link add "v$k" type veth peer name eth0 netns "$tag-$k"
+  ip -n "$tag-b" link set "v$k" master br0 up
+  ip -n "$tag-$k" addr add "10.98.0.$((k + 1))/24" dev eth0
+  ip -n "$tag-$k" link set eth0 up
+  ip -n "$tag-$k" link set lo up
+done
+
+# node K LOG FLAG...
+node() {
+  local k=$1 log=$2
+  shift 2
+  ip netns exec "$tag-$k" "$NODE" --nodes 3 --node "$k" --head 10.98.0.1 --port 26999 "$@" >"$T/$log.log" 2>&1 &
+  pid[$k]=$!
+}
+for key in key other; do "$1/imsuper" cluster key "$T/$key" >/dev/null || fail "no key"; done
+F=(--key "$T/key" --stay --patience 100)
+
+# Without a key, another machine is refused; with one that others may read, too.
+node 1 nokey
+wait "${pid[1]}" && fail "no key was needed"
+await "needs a key" nokey
+chmod 644 "$T/other"
+node 1 open --key "$T/other"
+wait "${pid[1]}" && fail "a key that all may read was taken"
+await "chmod 600" open
+chmod 600 "$T/other"
+
+# The head comes after the others.
+node 1 a1 "${F[@]}"
+node 2 a2 "${F[@]}"
+await "waiting for the head at 10.98.0.1 port 26999" a1 a2
+node 0 a0 "${F[@]}"
+await "exchanged: 1 of 3" a0 a1 a2
+
+# Its port is taken then.
+(ip netns exec "$tag-0" "$NODE" --nodes 3 --node 0 --head 10.98.0.1 --port 26999 "${F[@]}" >"$T/second.log" 2>&1) && fail "two heads"
+await "port 26999 of this machine is taken" second
+
+# A cut: dead after 10 s of silence, and back.
+ip -n "$tag-2" link set eth0 down
+await "node 2 (.*) is silent" a0
+await "node 2 (.*) has not been heard of for 10 s" a0 a1
+await "lost: the head" a2
+ip -n "$tag-2" link set eth0 up
+await "exchanged: 2 of 3" a0 a1 a2
+
+# Killed, and another in its place.
+kill -KILL "${pid[1]}"
+await "node 1 (.*) has closed its connection" a0 a2
+node 1 b1 --key "$T/other" --stay
+await "does not take this machine's key" b1
+await "turned away, because of the key" a0
+kill -KILL "${pid[1]}"
+node 1 c1 "${F[@]}" --agree $'seed=2\n'
+await "refused: it would train something else than the head: seed is known to it only" c1
+wait "${pid[1]}" && fail "the refused node went on"
+node 1 d1 "${F[@]}"
+await "exchanged: 3 of 3" a0 d1 a2
+
+# Stopped for longer than the head waits.
+kill -STOP "${pid[2]}"
+COUNT=2 await "over: node 2 (.*) has not been heard of" a0
+kill -CONT "${pid[2]}"
+await "exchanged: 4 of 3" a0 d1 a2
+
+# The head is killed, and another knows nothing: a higher number.
+kill -KILL "${pid[0]}"
+await "no message from the head" d1 a2
+node 0 b0 "${F[@]}" --ask-stop-at 10
+await "exchanged: 5 of 3" b0 d1 a2
+await "end: saved" b0 d1 a2
+for k in 0 1 2; do
+  status=0
+  wait "${pid[$k]}" || status=$?
+  [ $status = 75 ] || fail "node $k ended with $status"
+done
+
+# Two nodes never come.
+node 0 e0 --key "$T/key" --patience 4
+await "waiting at 10.98.0.1 port 26999 for 2 of 3 nodes since 3 s: there 0" e0
+await "stop: node 2 has not come within 4 s" e0
