@@ -126,7 +126,7 @@ static uint64_t start_in_pass(const struct tr_trainer *t, const struct im_phase 
     if (position - 1 <= phase->first_batch)
         return 0;
     if (position - 1 >= phase->first_batch + phase->steps)
-        return phase->samples;
+        return phase->tickets;
     return im_plan_first_ticket(plan, position - 1) - phase->first_ticket;
 }
 
@@ -136,7 +136,7 @@ static bool end_ledger(struct tr_trainer *t, const struct im_phase *phase)
     const struct im_ledger_pass pass = {.phase = (uint32_t)(phase - t->child->plan->phase),
                                         .start = start_in_pass(t, phase),
                                         .from = t->pass_from,
-                                        .total = phase->samples};
+                                        .total = phase->tickets};
 
     return im_ledger_end(t->child->run, (enum im_split)phase->split, &pass);
 }
