@@ -47,7 +47,7 @@ struct im_run {
     struct im_encoded_meta *encoded_meta;
     _Atomic uint64_t *batch_word; /* [ranks][batches][batch_size_max] */
     struct im_bad_entry *bad_sample;
-    struct im_peer *peer;           /* [ranks] */
+    struct im_peer *peer;           /* [ranks + remote_ranks], by rank in the world */
     struct im_seek_ring *seek_ring; /* [augmenters_max] */
     _Atomic uint32_t
         *stamp[IM_SPLITS]; /* the ledger's: [sample] = 1 + phase that last delivered it. W trainers */

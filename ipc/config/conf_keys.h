@@ -387,6 +387,9 @@ typedef uint64_t im_conf_commands;
     TEXT(run_dir, "run-dir", "", IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "DIR", "the run's directory") \
     TEXT(index_hash, "index-hash", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "HASH", "identifies the images and their labels") \
     INT(order_ranks, "order-ranks", 0, 0, 64, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "N", "ranks that the order of samples was made for; 0: ranks") \
+    INT(node_count, "node-count", 1, 1, 64, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "N", "machines of the run; each has `ranks` trainers") \
+    INT(node_index, "node-index", 0, 0, 63, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "N", "which of them this is") \
+    TEXT(node_address, "node-address", "", IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "ADDRESS", "of this machine, where trainers of others reach its trainers") \
     TEXT(index_file, "index-file", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "FILE", "the index of the images") \
     TEXT(seek_file, "seek-file", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "FILE", "the seek index of the images; empty: none") \
     BOOL(has_avif, "has-avif", false, IM_GROUP_DATA, IM_FOR_CHILDREN, "", "names in the index end in .avif: augmenters load the library at once") \
