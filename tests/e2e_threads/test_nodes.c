@@ -3,6 +3,7 @@
  * train what as many ranks on one machine train, to the bit; their ledgers are the run's in parts; a stop on one stops
  * all; and whoever starts again has the state from the first, whose folder alone has files. */
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -116,7 +117,7 @@ static void carry_cards(struct node *nodes, int count)
                 carried[rank] = true;
             }
         }
-        usleep(1000);
+        poll(NULL, 0, 1);
     }
 }
 

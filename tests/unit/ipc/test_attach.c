@@ -212,7 +212,7 @@ static void test_a_plan_that_does_not_fit_is_refused(void **state)
     assert_int_equal(im_run_check_plan(&s->run, &s->plan, NULL), 0);
     plan.ranks = SMALL_RANKS + 1;
     assert_int_equal(im_run_check_plan(&s->run, &plan, NULL), -EBADMSG);
-    plan = (struct im_plan){.phase = &phase, .phases = 1, .ranks = SMALL_RANKS};
+    plan = (struct im_plan){.phase = &phase, .phases = 1, .ranks = SMALL_RANKS, .world = SMALL_RANKS};
     assert_int_equal(im_run_check_plan(&s->run, &plan, NULL), 0);
     phase.batch_size = SMALL_BATCH_SIZE + 1;
     assert_int_equal(im_run_check_plan(&s->run, &plan, NULL), -EBADMSG);
