@@ -335,9 +335,10 @@ struct im_control {
                                      was. R readers */
     _Atomic uint32_t has_avif;    /* W augmenters: 1: one has met an AVIF image without the library for it */
     _Atomic uint32_t
-        node_generation;   /* W supervisor, before its trainers start: the number under which the nodes of
+        node_generation;      /* W supervisor, before its trainers start: the number under which the nodes of
                                          a run began this time; 0: one node */
-    uint64_t header_check; /* a hash of all before run_state, and of the configuration */
+    uint64_t nodes_note[128]; /* W supervisor, before node_generation: of the generation, for its successor */
+    uint64_t header_check;    /* a hash of all before run_state, and of the configuration */
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
