@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IM_ABI_VERSION 7u
+#define IM_ABI_VERSION 8u
 #define IM_MAGIC UINT64_C(0x3172657075736d69) /* "imsuper1" */
 #define IM_LINE 128                           /* two cache lines: the adjacent-line prefetcher pairs them */
 #define IM_PAGE 4096
@@ -81,7 +81,9 @@ struct im_geometry {
     uint32_t readers_max;
     uint32_t augmenters_max;
     uint32_t classes;
-    uint32_t fetchers; /* 1: images are remote; 0 */
+    uint32_t fetchers;     /* 1: images are remote; 0 */
+    uint32_t remote_ranks; /* of other nodes; the table of peers has them too */
+    uint32_t first_rank;   /* of this node's, in the world: 0 .. ranks + remote_ranks - 1 */
 };
 
 /* Process table entry. NONE -> SPAWN -> RUN -> DEAD -> NONE. */
@@ -245,7 +247,8 @@ struct im_peer {
     alignas(IM_LINE) _Atomic uint64_t round;   /* W trainer: exchanges it has posted, after their numbers,
                                                   release; supervisor: 0 in a reset */
     _Atomic uint64_t value[2][IM_PEER_VALUES]; /* W trainer: of round r at [r % 2], doubles by bits */
-    /* W trainer: incarnation << 32 | bytes, after the card, release */
+    /* W trainer: incarnation << 32 | bytes, after the card, release; of a rank of another node W supervisor, with
+     * node_generation in place of the incarnation */
     alignas(IM_LINE) _Atomic uint64_t card;
     unsigned char card_bytes[IM_CARD_BYTES];
     alignas(IM_LINE) _Atomic uint64_t check[2]; /* W trainer, with value[]: a hash of round and numbers */
@@ -331,18 +334,22 @@ struct im_control {
     _Atomic uint64_t settled_ns;  /* W supervisor: until when files missing after an outage may come; 0 = none
                                      was. R readers */
     _Atomic uint32_t has_avif;    /* W augmenters: 1: one has met an AVIF image without the library for it */
-    uint64_t header_check;        /* a hash of all before run_state, and of the configuration */
+    _Atomic uint32_t
+        node_generation;      /* W supervisor, before its trainers start: the number under which the nodes of
+                                         a run began this time; 0: one node */
+    uint64_t nodes_note[128]; /* W supervisor, before node_generation: of the generation, for its successor */
+    uint64_t header_check;    /* a hash of all before run_state, and of the configuration */
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
-static_assert(sizeof(struct im_event) == IM_LINE, "abi 7");
-static_assert(sizeof(struct im_process) == IM_LINE, "abi 7");
-static_assert(sizeof(struct im_encoded_meta) == 272 && offsetof(struct im_encoded_meta, name) == 32, "abi 7");
-static_assert(sizeof(struct im_bad_entry) == 248, "abi 7");
-static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 7");
-static_assert(sizeof(struct im_snapshot_header) == 40, "abi 7");
-static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 7");
-static_assert(sizeof(struct im_stats) == 9 * IM_PAGE, "abi 7");
-static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 7");
+static_assert(sizeof(struct im_event) == IM_LINE, "abi 8");
+static_assert(sizeof(struct im_process) == IM_LINE, "abi 8");
+static_assert(sizeof(struct im_encoded_meta) == 272 && offsetof(struct im_encoded_meta, name) == 32, "abi 8");
+static_assert(sizeof(struct im_bad_entry) == 248, "abi 8");
+static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 8");
+static_assert(sizeof(struct im_snapshot_header) == 40, "abi 8");
+static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 8");
+static_assert(sizeof(struct im_stats) == 9 * IM_PAGE, "abi 8");
+static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 8");
 
 #endif

@@ -73,6 +73,8 @@ int im_plan_from_conf(const struct im_conf *conf, const uint64_t samples[IM_SPLI
                          .samples = {samples[IM_TRAIN], samples[IM_VAL]},
                          .epochs = (uint32_t)conf->epochs,
                          .ranks = (uint32_t)conf->ranks,
+                         .world = (uint32_t)im_conf_world(conf),
+                         .first_rank = (uint32_t)im_conf_first_rank(conf),
                          .order_ranks = (uint32_t)im_conf_order_ranks(conf),
                          .batch_size = {(uint32_t)conf->batch_size, last.batch_size},
                          .image_size = {(uint32_t)conf->image_size, (uint32_t)im_conf_eval_image_size(conf)},

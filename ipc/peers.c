@@ -43,26 +43,64 @@ static int wait_for(struct im_child *child, condition *holds, uint32_t rank, uin
     }
 }
 
+static void write_card(struct im_peer *peer, uint32_t owner, const void *card, size_t bytes)
+{
+    memcpy(peer->card_bytes, card, bytes);
+    atomic_store_explicit(&peer->card, (uint64_t)owner << 32 | bytes, memory_order_release);
+}
+
 int im_peers_publish(struct im_child *child, const void *card, size_t bytes)
 {
-    struct im_peer *me = &child->run->peer[child->index];
-
     if (bytes > IM_CARD_BYTES)
         return -E2BIG;
-    memcpy(me->card_bytes, card, bytes);
-    atomic_store_explicit(&me->card, (uint64_t)child->incarnation << 32 | bytes, memory_order_release);
+    write_card(&child->run->peer[child->run->geometry.first_rank + child->index], child->incarnation, card,
+               bytes);
     wake_others(child);
     return 0;
 }
 
-/* Of the process that is the rank's trainer now. */
+/* Of the process that is the rank's trainer now; of a rank of another node: of this generation. */
+static bool is_shown(const struct im_run *run, uint32_t rank)
+{
+    const uint32_t index = rank - run->geometry.first_rank; /* wraps around below */
+    uint64_t card = atomic_load_explicit(&run->peer[rank].card, memory_order_acquire);
+
+    if (card == 0)
+        return false;
+    return index < run->geometry.ranks
+               ? im_process_is_current(run, im_run_slot(run, IM_ROLE_TRAINER, index), (uint32_t)(card >> 32))
+               : (uint32_t)(card >> 32) ==
+                     atomic_load_explicit(&run->control->node_generation, memory_order_acquire);
+}
+
 static int has_card(struct im_child *child, uint32_t rank, uint64_t unused)
 {
-    uint32_t slot = im_run_slot(child->run, IM_ROLE_TRAINER, rank);
-    uint64_t card = atomic_load_explicit(&child->run->peer[rank].card, memory_order_acquire);
-
     (void)unused;
-    return card != 0 && im_process_is_current(child->run, slot, (uint32_t)(card >> 32));
+    return is_shown(child->run, rank);
+}
+
+bool im_peers_card(const struct im_run *run, uint32_t index, const void **ret_card, size_t *ret_bytes)
+{
+    const struct im_peer *peer = &run->peer[run->geometry.first_rank + index];
+    const uint32_t bytes = (uint32_t)atomic_load_explicit(&peer->card, memory_order_acquire);
+
+    if (!is_shown(run, run->geometry.first_rank + index) || bytes > IM_CARD_BYTES)
+        return false;
+    *ret_card = peer->card_bytes;
+    *ret_bytes = bytes;
+    return true;
+}
+
+int im_peers_show(struct im_run *run, uint32_t rank, const void *card, size_t bytes)
+{
+    if (bytes > IM_CARD_BYTES || rank - run->geometry.first_rank < run->geometry.ranks ||
+        rank >= run->geometry.ranks + run->geometry.remote_ranks)
+        return -E2BIG;
+    write_card(&run->peer[rank], atomic_load_explicit(&run->control->node_generation, memory_order_relaxed),
+               card, bytes);
+    for (uint32_t r = 0; r < run->geometry.ranks; r++)
+        im_event_broadcast(&run->control->event_done[r]);
+    return 0;
 }
 
 int im_peers_look(struct im_child *child, uint32_t rank, im_ns timeout, void *ret_card, size_t *ret_bytes)

@@ -19,40 +19,91 @@ static struct im_conf_sizes sizes_of(const struct im_plan_params *p, enum im_spl
     return (struct im_conf_sizes){.image_size = p->image_size[split], .batch_size = p->batch_size[split]};
 }
 
+static uint32_t world_of(const struct im_plan_params *p)
+{
+    return p->world ? p->world : p->ranks;
+}
+
 static uint32_t order_ranks_of(const struct im_plan_params *p)
 {
-    return p->order_ranks ? p->order_ranks : p->ranks;
+    return p->order_ranks ? p->order_ranks : world_of(p);
 }
 
 /* Steps of a pass that was cut for `order_ranks`. In its last step the first ranks alone may have a batch. */
-static uint64_t count_steps(uint64_t samples, uint64_t per_step, uint32_t order_ranks, uint32_t ranks)
+static uint64_t count_steps(uint64_t samples, uint64_t per_step, uint32_t order_ranks, uint32_t world)
 {
     uint64_t steps = samples / per_step, left = samples % per_step;
 
-    if (order_ranks == ranks)
+    if (order_ranks == world)
         return steps + (left != 0);
 
     uint64_t batches = steps * order_ranks + (left < order_ranks ? left : order_ranks);
 
-    return (batches + ranks - 1) / ranks;
+    return (batches + world - 1) / world;
+}
+
+/* ---- batches of a pass, numbered over the steps and ranks that it was cut for ---- */
+
+static bool is_recut(const struct im_plan *plan, const struct im_phase *phase)
+{
+    return phase->order_ranks != plan->world;
+}
+
+/* The number of the batch that `rank` of this node has in step `step`. */
+static uint64_t order_of(const struct im_plan *plan, uint64_t step, uint32_t rank)
+{
+    return step * plan->world + plan->first_rank + rank;
+}
+
+/* Samples of batch `q`. */
+static uint32_t order_count(const struct im_phase *phase, uint64_t q)
+{
+    uint64_t per_step = (uint64_t)phase->batch_size * phase->order_ranks;
+    uint64_t before = q / phase->order_ranks * per_step, rank = q % phase->order_ranks, step = per_step;
+
+    if (before >= phase->samples)
+        return 0;
+    if (phase->samples - before < per_step)
+        step = phase->samples - before;
+    return step > rank ? (uint32_t)((step - rank + phase->order_ranks - 1) / phase->order_ranks) : 0;
+}
+
+/* Steps from the first on in which each rank of the world has a full batch; few can follow. */
+static uint64_t full_steps(const struct im_plan *plan, const struct im_phase *phase)
+{
+    uint64_t per_step = (uint64_t)phase->batch_size * phase->order_ranks;
+
+    return phase->samples / per_step * phase->order_ranks / plan->world;
+}
+
+/* Tickets of the pass on this node, before its step `step`. */
+static uint64_t tickets_before(const struct im_plan *plan, const struct im_phase *phase, uint64_t step)
+{
+    uint64_t full = full_steps(plan, phase);
+    uint64_t sum = (step < full ? step : full) * phase->batch_size * plan->ranks;
+
+    for (uint64_t s = full; s < step; s++)
+        for (uint32_t rank = 0; rank < plan->ranks; rank++)
+            sum += order_count(phase, order_of(plan, s, rank));
+    return sum;
 }
 
 static int append_phase(struct im_plan *plan, const struct im_plan_params *p, enum im_split split,
                         uint32_t epoch)
 {
     const struct im_conf_sizes sizes = sizes_of(p, split, epoch);
-    uint32_t order_ranks = split == IM_TRAIN ? order_ranks_of(p) : p->ranks;
+    uint32_t order_ranks = split == IM_TRAIN ? order_ranks_of(p) : world_of(p);
     uint64_t per_step = (uint64_t)sizes.batch_size * order_ranks;
     uint64_t samples = p->samples[split];
 
     if (split == IM_TRAIN && p->drop_last)
         samples -= samples % per_step;
 
-    uint64_t steps = count_steps(samples, per_step, order_ranks, p->ranks);
+    uint64_t steps = count_steps(samples, per_step, order_ranks, world_of(p));
 
     if (steps > UINT32_MAX || samples > TICKETS_MAX - plan->tickets || steps > BATCHES_MAX - plan->batches)
         return -EOVERFLOW;
-    plan->phase[plan->phases++] = (struct im_phase){
+    plan->phase[plan->phases] = (struct im_phase){
         .first_ticket = plan->tickets,
         .first_batch = plan->batches,
         .samples = samples,
@@ -63,8 +114,10 @@ static int append_phase(struct im_plan *plan, const struct im_plan_params *p, en
         .image_size = sizes.image_size,
         .order_ranks = order_ranks,
     };
-    plan->tickets += samples;
+    plan->phase[plan->phases].tickets = tickets_before(plan, &plan->phase[plan->phases], steps);
+    plan->tickets += plan->phase[plan->phases].tickets;
     plan->batches += steps;
+    plan->phases++;
     return 0;
 }
 
@@ -93,21 +146,26 @@ static int check_batch(const struct im_plan_params *p, uint32_t epoch, struct im
 
 static int check_plan(const struct im_plan_params *p, struct im_text *text)
 {
+    const uint32_t world = world_of(p);
+
     if (p->ranks == 0 || p->batch_size[IM_VAL] == 0 || p->epochs == 0)
         return im_fail(text, -EINVAL, "a run needs at least one rank, one epoch and a batch of one");
+    if (p->ranks > world || p->first_rank > world - p->ranks)
+        return im_fail(text, -EINVAL, "ranks %" PRIu32 " to %" PRIu64 " of a node, of %" PRIu32 " in all",
+                       p->first_rank, (uint64_t)p->first_rank + p->ranks - 1, world);
     if (p->evaluates && p->samples[IM_VAL] == 0)
         return im_fail(text, -EINVAL, "no images to evaluate");
     if (!p->evaluates && p->samples[IM_TRAIN] == 0)
         return im_fail(text, -EINVAL, "no training images");
-    if ((uint64_t)p->batch_size[IM_VAL] * p->ranks > UINT32_MAX)
+    if ((uint64_t)p->batch_size[IM_VAL] * world > UINT32_MAX)
         return im_fail(text, -EINVAL, "a step of more than 2^32 images; use a smaller --batch-size");
     if (p->evaluates)
         return 0;
-    if (p->samples[IM_TRAIN] < p->ranks)
+    if (p->samples[IM_TRAIN] < world)
         return im_fail(text, -EINVAL,
                        "the training set has %" PRIu64 " images, fewer than the %" PRIu32
                        " ranks; use --ranks 1",
-                       p->samples[IM_TRAIN], p->ranks);
+                       p->samples[IM_TRAIN], world);
     for (uint32_t epoch = 0; epoch < (p->train ? p->epochs : 1); epoch++)
         if (check_batch(p, epoch, text) < 0)
             return -EINVAL;
@@ -116,7 +174,7 @@ static int check_plan(const struct im_plan_params *p, struct im_text *text)
 
 int im_plan_init(struct im_plan *plan, const struct im_plan_params *p, struct im_text *text)
 {
-    struct im_plan made = {.ranks = p->ranks};
+    struct im_plan made = {.ranks = p->ranks, .world = world_of(p), .first_rank = p->first_rank};
     int err = check_plan(p, text);
 
     if (err < 0)
@@ -170,105 +228,48 @@ const struct im_phase *im_plan_phase_of_batch(const struct im_plan *plan, uint64
     return batch < plan->batches ? find(plan, batch, 1) : NULL;
 }
 
-/* ---- a pass that was cut for other ranks ---- */
-
-static bool is_recut(const struct im_plan *plan, const struct im_phase *phase)
+static struct im_place place_at(const struct im_plan *plan, const struct im_phase *phase, uint64_t step,
+                                uint32_t rank, uint32_t place)
 {
-    return phase->order_ranks != plan->ranks;
-}
+    const uint64_t batch = phase->first_batch + step;
 
-/* Samples of batch `q` of the pass, counted over the steps and ranks that it was cut for. */
-static uint32_t order_count(const struct im_phase *phase, uint64_t q)
-{
-    uint64_t per_step = (uint64_t)phase->batch_size * phase->order_ranks;
-    uint64_t before = q / phase->order_ranks * per_step, rank = q % phase->order_ranks, step = per_step;
-
-    if (before >= phase->samples)
-        return 0;
-    if (phase->samples - before < per_step)
-        step = phase->samples - before;
-    return step > rank ? (uint32_t)((step - rank + phase->order_ranks - 1) / phase->order_ranks) : 0;
-}
-
-/* Of all ranks, in step `step` of the pass. */
-static uint32_t recut_count(const struct im_plan *plan, const struct im_phase *phase, uint64_t step)
-{
-    uint32_t count = 0;
-
-    for (uint32_t rank = 0; rank < plan->ranks; rank++)
-        count += order_count(phase, step * plan->ranks + rank);
-    return count;
-}
-
-/* Steps from the first on in which each rank has a full batch; few can follow. */
-static uint64_t recut_full_steps(const struct im_plan *plan, const struct im_phase *phase)
-{
-    uint64_t per_step = (uint64_t)phase->batch_size * phase->order_ranks;
-
-    return phase->samples / per_step * phase->order_ranks / plan->ranks;
-}
-
-static uint64_t recut_before(const struct im_plan *plan, const struct im_phase *phase, uint64_t step)
-{
-    uint64_t full = recut_full_steps(plan, phase);
-    uint64_t sum = (step < full ? step : full) * phase->batch_size * plan->ranks;
-
-    for (uint64_t s = full; s < step; s++)
-        sum += recut_count(plan, phase, s);
-    return sum;
-}
-
-/* In full steps the ranks' batches fill at the same pace; in the others one after the other. */
-static void recut_place(const struct im_plan *plan, const struct im_phase *phase, uint64_t in_pass,
-                        struct im_place *ret)
-{
-    uint64_t per_step = (uint64_t)phase->batch_size * plan->ranks, full = recut_full_steps(plan, phase);
-    uint64_t step = in_pass / per_step, rank = in_pass % plan->ranks,
-             place = in_pass % per_step / plan->ranks;
-    uint64_t q = step * plan->ranks + rank;
-
-    if (step >= full) {
-        place = in_pass - full * per_step;
-        for (q = full * plan->ranks; place >= order_count(phase, q); q++)
-            place -= order_count(phase, q);
-    }
-    *ret = (struct im_place){
+    return (struct im_place){
         .phase = phase,
-        .position = im_plan_position(plan, phase, phase->first_batch + q / plan->ranks,
-                                     (uint32_t)(q % plan->ranks), (uint32_t)place),
-        .batch = phase->first_batch + q / plan->ranks,
-        .step = (uint32_t)(q / plan->ranks),
-        .rank = (uint32_t)(q % plan->ranks),
-        .place = (uint32_t)place,
+        .position = im_plan_position(plan, phase, batch, rank, place),
+        .batch = batch,
+        .step = (uint32_t)step,
+        .rank = rank,
+        .place = place,
     };
 }
 
-/* ---- each pass ---- */
-
+/* In steps where each rank has a full batch, and in each step of a pass that is cut for the ranks that there
+ * are, the batches fill at the same pace; in the others one after the other. */
 int im_plan_place(const struct im_plan *plan, uint64_t ticket, struct im_place *ret)
 {
     if (ticket >= plan->tickets)
         return -ERANGE;
 
     const struct im_phase *phase = find(plan, ticket, 0);
-    uint64_t per_step = (uint64_t)phase->batch_size * plan->ranks;
-    uint64_t position = ticket - phase->first_ticket;
+    const uint64_t per_step = (uint64_t)phase->batch_size * plan->ranks, full = full_steps(plan, phase);
+    const uint64_t in_pass = ticket - phase->first_ticket;
+    uint64_t step = in_pass / per_step, in_step = in_pass % per_step;
+    uint32_t rank = (uint32_t)(in_step % plan->ranks), place = (uint32_t)(in_step / plan->ranks);
 
-    if (is_recut(plan, phase)) {
-        recut_place(plan, phase, position, ret);
-        return 0;
+    if (is_recut(plan, phase) && step >= full) {
+        uint32_t count;
+
+        step = full;
+        rank = 0;
+        for (in_step = in_pass - full * per_step;
+             in_step >= (count = order_count(phase, order_of(plan, step, rank))); in_step -= count)
+            if (++rank == plan->ranks) {
+                rank = 0;
+                step++;
+            }
+        place = (uint32_t)in_step;
     }
-    uint32_t step = (uint32_t)(position / per_step);
-    uint32_t in_step = (uint32_t)(position % per_step);
-
-    *ret = (struct im_place){
-        .phase = phase,
-        .position = position,
-        .batch = phase->first_batch + step,
-        .step = step,
-        .rank = in_step % plan->ranks,
-        .place = in_step / plan->ranks,
-    };
+    *ret = place_at(plan, phase, step, rank, place);
     return 0;
 }
 
@@ -276,42 +277,35 @@ uint64_t im_plan_first_ticket(const struct im_plan *plan, uint64_t batch)
 {
     const struct im_phase *phase = im_plan_phase_of_batch(plan, batch);
 
-    if (!phase)
-        return plan->tickets;
-    if (is_recut(plan, phase))
-        return phase->first_ticket + recut_before(plan, phase, batch - phase->first_batch);
-    return phase->first_ticket + (batch - phase->first_batch) * phase->batch_size * plan->ranks;
+    return phase ? phase->first_ticket + tickets_before(plan, phase, batch - phase->first_batch)
+                 : plan->tickets;
 }
 
 uint32_t im_plan_step_count(const struct im_plan *plan, uint64_t batch)
 {
     const struct im_phase *phase = im_plan_phase_of_batch(plan, batch);
+    uint32_t count = 0;
 
     if (!phase)
         return 0;
-    if (is_recut(plan, phase))
-        return recut_count(plan, phase, batch - phase->first_batch);
-
-    uint64_t per_step = (uint64_t)phase->batch_size * plan->ranks;
-    uint64_t left = phase->samples - (batch - phase->first_batch) * per_step;
-
-    return (uint32_t)(left < per_step ? left : per_step);
+    if (batch - phase->first_batch < full_steps(plan, phase))
+        return phase->batch_size * plan->world;
+    for (uint32_t rank = 0; rank < plan->world; rank++)
+        count += order_count(phase, (batch - phase->first_batch) * plan->world + rank);
+    return count;
 }
 
 uint32_t im_plan_batch_count(const struct im_plan *plan, uint64_t batch, uint32_t rank)
 {
     const struct im_phase *phase = im_plan_phase_of_batch(plan, batch);
-    uint32_t step = im_plan_step_count(plan, batch);
 
-    if (phase && is_recut(plan, phase))
-        return order_count(phase, (batch - phase->first_batch) * plan->ranks + rank);
-    return step > rank ? (step - rank + plan->ranks - 1) / plan->ranks : 0;
+    return phase ? order_count(phase, order_of(plan, batch - phase->first_batch, rank)) : 0;
 }
 
 struct im_order im_plan_order(const struct im_plan *plan, const struct im_phase *phase, uint64_t batch,
                               uint32_t rank)
 {
-    uint64_t q = (batch - phase->first_batch) * plan->ranks + rank;
+    uint64_t q = order_of(plan, batch - phase->first_batch, rank);
 
     return (struct im_order){.step = (uint32_t)(q / phase->order_ranks),
                              .rank = (uint32_t)(q % phase->order_ranks)};
@@ -320,7 +314,7 @@ struct im_order im_plan_order(const struct im_plan *plan, const struct im_phase 
 uint64_t im_plan_position(const struct im_plan *plan, const struct im_phase *phase, uint64_t batch,
                           uint32_t rank, uint32_t place)
 {
-    uint64_t q = (batch - phase->first_batch) * plan->ranks + rank;
+    uint64_t q = order_of(plan, batch - phase->first_batch, rank);
 
     return (q / phase->order_ranks * phase->batch_size + place) * phase->order_ranks + q % phase->order_ranks;
 }

@@ -9,7 +9,12 @@
  * A run that continues with another number of ranks keeps the order of its samples: a training pass is cut for the
  * ranks that it began with (order_ranks), each of whose batches keeps its samples, and these batches, in the order
  * of their steps and ranks, go to the ranks that there are: the first to rank 0, the next to rank 1, and so on. With
- * ranks x accumulate as before, each optimiser step has the same batches. */
+ * ranks x accumulate as before, each optimiser step has the same batches.
+ *
+ * A run on several nodes has one order of samples and one numbering of batches for all nodes. A node has the
+ * consecutive ranks first_rank .. first_rank + ranks - 1 of the world's, and numbers the samples of these alone as
+ * its tickets 0, 1, 2, ...: the tickets of all nodes are each sample of the run once. In every function `rank` is
+ * the index of a rank on this node. */
 #ifndef IPC_PLAN_H
 #define IPC_PLAN_H
 
@@ -23,8 +28,10 @@ struct im_conf_sizes;
 struct im_plan_params {
     uint64_t samples[IM_SPLITS];
     uint32_t epochs;
-    uint32_t ranks;
-    uint32_t order_ranks;              /* that the training passes are cut for; 0: ranks */
+    uint32_t ranks;                    /* of this node */
+    uint32_t world;                    /* ranks of all nodes; 0: ranks */
+    uint32_t first_rank;               /* of this node, in the world */
+    uint32_t order_ranks;              /* that the training passes are cut for; 0: world */
     uint32_t batch_size[IM_SPLITS];    /* per rank */
     uint32_t image_size[IM_SPLITS];    /* pixels a side */
     const struct im_conf_sizes *train; /* [epochs]: each epoch's in place of those of IM_TRAIN; NULL: none */
@@ -36,7 +43,8 @@ struct im_plan_params {
 struct im_phase {
     uint64_t first_ticket;
     uint64_t first_batch;
-    uint64_t samples; /* delivered in this phase */
+    uint64_t samples; /* delivered in this phase, on all nodes */
+    uint64_t tickets; /* of these, on this node */
     uint32_t steps;
     uint32_t split; /* enum im_split */
     uint32_t epoch; /* from 0 */
@@ -48,8 +56,10 @@ struct im_phase {
 struct im_plan {
     struct im_phase *phase; /* owned */
     uint32_t phases;
-    uint32_t ranks;
-    uint64_t tickets; /* of the run */
+    uint32_t ranks; /* of this node */
+    uint32_t world; /* ranks of all nodes */
+    uint32_t first_rank;
+    uint64_t tickets; /* of the run, on this node */
     uint64_t batches;
 };
 
@@ -57,10 +67,10 @@ struct im_plan {
 struct im_place {
     const struct im_phase *phase;
     uint64_t position; /* within the phase: 0 .. samples-1 */
-    uint64_t batch;    /* global */
+    uint64_t batch;    /* of the run */
     uint32_t step;     /* within the phase */
-    uint32_t rank;
-    uint32_t place; /* within the rank's batch */
+    uint32_t rank;     /* on this node */
+    uint32_t place;    /* within the rank's batch */
 };
 
 /* -EINVAL with a sentence when nothing could be trained; -ENOMEM. */
@@ -74,10 +84,10 @@ const struct im_phase *im_plan_phase_of_batch(const struct im_plan *plan, uint64
 int im_plan_place(const struct im_plan *plan, uint64_t ticket, struct im_place *ret);
 
 /* Which batch of which step this was with the ranks that the pass is cut for: the key of what is drawn for a
- * batch. Without another number of ranks: the rank itself, and the batch within its pass. */
+ * batch. Without another number of ranks: the rank in the world, and the batch within its pass. */
 struct im_order {
     uint32_t step; /* within the pass */
-    uint32_t rank;
+    uint32_t rank; /* in the world */
 };
 struct im_order im_plan_order(const struct im_plan *plan, const struct im_phase *phase, uint64_t batch,
                               uint32_t rank);
@@ -86,10 +96,10 @@ struct im_order im_plan_order(const struct im_plan *plan, const struct im_phase 
 uint64_t im_plan_position(const struct im_plan *plan, const struct im_phase *phase, uint64_t batch,
                           uint32_t rank, uint32_t place);
 
-/* First ticket of a batch; the run's ticket count for a batch past the end. */
+/* First ticket of a batch on this node; the run's ticket count for a batch past the end. */
 uint64_t im_plan_first_ticket(const struct im_plan *plan, uint64_t batch);
 
-/* Samples of `rank` in `batch` (0 is possible in a short last step), and of all ranks. */
+/* Samples of `rank` in `batch` (0 is possible in a short last step), and of the ranks of all nodes. */
 uint32_t im_plan_batch_count(const struct im_plan *plan, uint64_t batch, uint32_t rank);
 uint32_t im_plan_step_count(const struct im_plan *plan, uint64_t batch);
 

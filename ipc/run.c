@@ -24,10 +24,11 @@ static bool geometry_is_sane(const struct im_geometry *g)
            g->samples[IM_VAL] < UINT32_MAX && g->cell_bytes >= IM_PAGE &&
            g->cell_bytes <= UINT64_C(1) << 30 && g->cell_bytes % IM_PAGE == 0 && g->batch_pixels_max >= 1 &&
            g->batch_pixels_max <= UINT64_C(1) << 40 && g->encoded_cells >= 1 &&
-           g->encoded_cells <= IM_CELLS_MAX && g->ranks >= 1 && g->ranks <= IM_RANKS_MAX && g->batches >= 1 &&
-           g->batches <= IM_BATCHES_MAX && g->batch_size_max >= 1 && g->batch_size_max <= 65536 &&
-           g->readers_max >= 1 && g->augmenters_max >= 1 && g->readers_max <= IM_SLOTS_MAX &&
-           g->augmenters_max <= IM_SLOTS_MAX && g->fetchers <= 1 &&
+           g->encoded_cells <= IM_CELLS_MAX && g->ranks >= 1 && g->ranks <= IM_RANKS_MAX &&
+           g->remote_ranks <= IM_RANKS_MAX - g->ranks && g->first_rank <= g->remote_ranks &&
+           g->batches >= 1 && g->batches <= IM_BATCHES_MAX && g->batch_size_max >= 1 &&
+           g->batch_size_max <= 65536 && g->readers_max >= 1 && g->augmenters_max >= 1 &&
+           g->readers_max <= IM_SLOTS_MAX && g->augmenters_max <= IM_SLOTS_MAX && g->fetchers <= 1 &&
            g->slots == 1 + g->readers_max + g->augmenters_max + g->ranks + g->fetchers &&
            g->slots <= IM_SLOTS_MAX && g->classes >= 1;
 }
@@ -55,7 +56,7 @@ int im_offsets_compute(const struct im_geometry *g, struct im_offsets *ret)
     l.batch_words =
         take(&at, (uint64_t)g->ranks * g->batches * g->batch_size_max * sizeof(uint64_t), IM_PAGE);
     l.bad_samples = take(&at, IM_BAD_MAX * sizeof(struct im_bad_entry), IM_PAGE);
-    l.peers = take(&at, g->ranks * sizeof(struct im_peer), IM_PAGE);
+    l.peers = take(&at, (g->ranks + g->remote_ranks) * sizeof(struct im_peer), IM_PAGE);
     l.seek_rings = take(&at, g->augmenters_max * sizeof(struct im_seek_ring), IM_PAGE);
     for (int s = 0; s < IM_SPLITS; s++)
         l.stamps[s] = take(&at, g->samples[s] * sizeof(uint32_t), IM_PAGE);
@@ -213,10 +214,12 @@ int im_run_check_plan(const struct im_run *run, const struct im_plan *plan, stru
 {
     const struct im_geometry *g = &run->geometry;
 
-    if (plan->ranks != g->ranks)
+    if (plan->ranks != g->ranks || plan->world != g->ranks + g->remote_ranks ||
+        plan->first_rank != g->first_rank)
         return im_fail(text, -EBADMSG,
-                       "the configuration has %" PRIu32 " rank(s), the shared memory %" PRIu32, plan->ranks,
-                       g->ranks);
+                       "the configuration has %" PRIu32 " rank(s) of %" PRIu32 ", the shared memory %" PRIu32
+                       " of %" PRIu32,
+                       plan->ranks, plan->world, g->ranks, g->ranks + g->remote_ranks);
     for (uint32_t i = 0; i < plan->phases; i++) {
         const struct im_phase *phase = &plan->phase[i];
         uint64_t pixels = (uint64_t)phase->image_size * phase->image_size; /* < 2^64 */
@@ -292,7 +295,7 @@ void im_run_reset(struct im_run *run, const struct im_plan *plan, uint64_t batch
     for (uint64_t t = ticket; t < ticket + g->encoded_cells; t++)
         atomic_store_explicit(&run->encoded_word[t % g->encoded_cells], im_word(IM_FREE, 0, t),
                               memory_order_release);
-    for (uint32_t rank = 0; rank < g->ranks; rank++)
+    for (uint32_t rank = 0; rank < g->ranks + g->remote_ranks; rank++)
         atomic_store_explicit(&run->peer[rank].round, 0, memory_order_release);
     for (uint32_t rank = 0; rank < g->ranks; rank++)
         for (uint64_t b = batch; b < batch + g->batches; b++)

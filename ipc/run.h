@@ -10,7 +10,7 @@
 
 /* Descriptors that processes inherit. Roles get CONTROL, ENCODED, LEASE (its read end) and BATCH + rank,
  * trainers LOCK, SNAPSHOT and MODULE too, readers INDEX; the supervisor gets CONTROL, LEASE (its write end), CHANNEL (to the
- * warden), LOG (what the roles write to their stderr) and LOCK. */
+ * warden), LOG (what the roles write to their stderr), LOCK, and perhaps MEETING and LISTENER. */
 enum {
     IM_FD_CONTROL = 3,
     IM_FD_ENCODED = 4,
@@ -19,9 +19,11 @@ enum {
     IM_FD_LOG = 7,
     IM_FD_LOCK = 8,
     IM_FD_SNAPSHOT = 9,
-    IM_FD_INDEX = 10,  /* of the images; closed where the warden could not open it */
-    IM_FD_MODULE = 11, /* of CUDA; closed where there is none */
-    IM_FD_BATCH = 12,
+    IM_FD_INDEX = 10,    /* of the images; closed where the warden could not open it */
+    IM_FD_MODULE = 11,   /* of CUDA; closed where there is none */
+    IM_FD_MEETING = 12,  /* a supervisor's, where the run has several nodes (supervisor/cluster/pass.h) */
+    IM_FD_LISTENER = 13, /* of node 0's supervisor: for those of other nodes */
+    IM_FD_BATCH = 14,
 };
 
 /* Offsets of the tables in the control segment, and of the arrays in one batch of a batch segment; bytes. */
@@ -47,7 +49,7 @@ struct im_run {
     struct im_encoded_meta *encoded_meta;
     _Atomic uint64_t *batch_word; /* [ranks][batches][batch_size_max] */
     struct im_bad_entry *bad_sample;
-    struct im_peer *peer;           /* [ranks] */
+    struct im_peer *peer;           /* [ranks + remote_ranks], by rank in the world */
     struct im_seek_ring *seek_ring; /* [augmenters_max] */
     _Atomic uint32_t
         *stamp[IM_SPLITS]; /* the ledger's: [sample] = 1 + phase that last delivered it. W trainers */

@@ -262,6 +262,7 @@ struct im_json *sv_status_json(struct sv_super *s)
         if (is_shown(s, &s->children.child[i]))
             im_json_append(processes, process_json(s, &s->children.child[i]));
     im_json_set(j, "processes", processes);
+    sv_nodes_status(s, j);
     im_json_set_real(j, "quantile_error", IM_STATS_QUANTILE_ERROR); /* of item_p50_ms and item_p99_ms */
     return j;
 }

@@ -77,7 +77,8 @@ void sv_ending_without_trainers(struct sv_super *s, const char *why)
         return;
     }
     if (why)
-        sv_screen_warn(&s->screen, SV_WARN, "%s; saving the last snapshot instead", why);
+        sv_screen_warn(&s->screen, SV_WARN, "%s; saving the last snapshot instead%s", why,
+                       sv_nodes_is_member(s) ? ", on node 0" : "");
     s->resetting = false;
     for (uint32_t i = 0; i < s->children.count; i++) {
         struct sv_child *child = &s->children.child[i];
@@ -95,7 +96,8 @@ void sv_end(struct sv_super *s, int status, const char *why)
     struct im_json *fields;
     bool all_train;
 
-    if (s->ending.stage != SV_GOING_ON || s->finished || im_run_state(&s->run) == IM_RUN_ENDED)
+    if (s->ending.stage != SV_GOING_ON || s->finished || im_run_state(&s->run) == IM_RUN_ENDED ||
+        sv_nodes_ask_stop(s, status, why))
         return;
     fields = im_json_object();
     im_json_set_str(fields, "why", why);
@@ -118,7 +120,7 @@ void sv_end(struct sv_super *s, int status, const char *why)
 
 void sv_request_stop(struct sv_super *s, const char *why)
 {
-    if (s->ending.stage != SV_GOING_ON || s->finished)
+    if (s->ending.stage != SV_GOING_ON || s->finished || s->nodes.stop_asked)
         return;
     sv_screen_say(&s->screen,
                   "%s: finishing the step and saving; Ctrl-C or `imsuper stop --now` stops at once", why);
@@ -128,6 +130,7 @@ void sv_request_stop(struct sv_super *s, const char *why)
 void sv_stop_at_once(struct sv_super *s, const char *why)
 {
     sv_screen_say(&s->screen, "%s: stopping at once; the last checkpoint remains", why);
+    sv_nodes_stop_at_once(s, why);
     sv_finish(s, IM_EXIT_FORCED);
 }
 
@@ -162,6 +165,10 @@ static void seal(struct sv_super *s)
 {
     const struct sv_message m = {.type = SV_SAVE, .incarnation = SV_SAVER_INCARNATION};
 
+    if (sv_nodes_is_member(s)) { /* the snapshot is node 0's */
+        finish_saved(s, SV_SAVED_BEFORE);
+        return;
+    }
     s->journal.last_reason[0] = 0;
     IM_FAULT("ending.seal");
     if (s->warden_gone || sv_channel_send(s->children.channel, &m, -1) < 0) {

@@ -54,7 +54,7 @@ static void check_bad_limit(struct sv_super *s)
                    atomic_load_explicit(&s->run.control->bad_overflow, memory_order_relaxed);
 
     if (s->conf.bad_sample_limit == 0 || bad < (uint64_t)s->conf.bad_sample_limit || s->finished ||
-        s->ending.stage != SV_GOING_ON)
+        s->ending.stage != SV_GOING_ON || s->nodes.stop_asked)
         return;
     sv_screen_warn(&s->screen, SV_ERROR,
                    "%" PRIu64 " files could not be used; stopping (--bad-sample-limit). See events.jsonl",

@@ -46,7 +46,7 @@ bool sv_outlook(const struct sv_super *s, struct sv_progress *ret)
     }
     ret->step = s->view.next_batch - phase->first_batch;
     if (rate > 0) {
-        ret->eta_epoch = (double)(phase->first_ticket + phase->samples - ticket) / rate;
+        ret->eta_epoch = (double)(phase->first_ticket + phase->tickets - ticket) / rate;
         ret->eta_run = pixels_left(&s->plan, phase, ticket) / rate / phase->image_size / phase->image_size;
     }
     return true;

@@ -88,6 +88,10 @@ void sv_restart_turn(struct sv_super *s)
 
 void sv_request_save(struct sv_super *s, const char *who)
 {
+    if (sv_nodes_is_member(s)) {
+        sv_screen_say(&s->screen, "%s: node 0 saves checkpoints: ask there", who);
+        return;
+    }
     atomic_fetch_add_explicit(&s->run.control->save_requests, 1, memory_order_release);
     im_event_broadcast(&s->run.control->event_run);
     sv_screen_say(&s->screen, "%s: saving a checkpoint after this step", who);

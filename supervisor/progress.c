@@ -49,6 +49,13 @@ bool sv_progress_possible(const struct im_run *run, const struct im_plan *plan)
     return true;
 }
 
+/* On several machines a trainer may wait for others, whose data nobody here sees. */
+static bool waits_for_others(const struct im_run *run, uint32_t slot)
+{
+    return run->geometry.remote_ranks > 0 &&
+           atomic_load_explicit(&run->stats[slot].activity, memory_order_relaxed) == IM_IDLE;
+}
+
 static bool anyone_saves(const struct im_run *run)
 {
     for (uint32_t r = 0; r < run->geometry.ranks; r++)
@@ -82,7 +89,7 @@ int sv_progress_look(struct sv_progress_watch *w, const struct im_run *run, cons
                                  .incarnation = child->incarnation,
                                  .position = atomic_load_explicit(&entry->position, memory_order_acquire),
                                  .progress = atomic_load_explicit(&entry->progress, memory_order_relaxed),
-                                 .has_work = has_work,
+                                 .has_work = has_work && !waits_for_others(run, child->slot),
                                  .paused = paused,
                              },
                              now);

@@ -37,6 +37,8 @@ const char *sv_state_name(const struct sv_super *s)
 
     if (s->resetting)
         return "resetting";
+    if (!sv_nodes_allow(s) && !s->finished && s->ending.stage == SV_GOING_ON)
+        return "waiting for nodes";
     if (sv_is_paused(s) && im_run_state(&s->run) == IM_RUN_RUNNING)
         return "paused";
     switch (im_run_state(&s->run)) {
@@ -97,6 +99,7 @@ void sv_reset(struct sv_super *s, const char *why)
 {
     struct im_json *fields = im_json_object();
 
+    sv_nodes_on_reset(s, why);
     im_json_set_str(fields, "why", why);
     sv_journal_event(&s->journal, "run.reset", fields);
     sv_screen_warn(&s->screen, SV_WARN, "going back to the last snapshot or checkpoint: %s", why);
@@ -382,7 +385,7 @@ static void on_signal(struct sv_super *s, int signo)
         sv_request_save(s, signal_name(signo));
     else if (s->finished)
         s->hurry = s->hurry || signo == SIGINT;
-    else if (signo == SIGINT && s->ending.stage != SV_GOING_ON)
+    else if (signo == SIGINT && (s->ending.stage != SV_GOING_ON || s->nodes.stop_asked))
         sv_stop_at_once(s, "Ctrl-C");
     else
         sv_request_stop(s, signal_name(signo));
@@ -572,7 +575,8 @@ void sv_advance(struct sv_super *s)
         s->resetting = false;
         if (furthest_batch(s) > s->reached)
             s->reached = furthest_batch(s);
-        sv_children_want(&s->children, IM_ROLE_TRAINER, true);
+        if (sv_nodes_allow(s)) /* else when the nodes begin again */
+            sv_children_want(&s->children, IM_ROLE_TRAINER, true);
     }
     if (s->finished)
         return;

@@ -2,7 +2,7 @@
  * shared memory, in the warden's list of children and in files.
  *
  * In this folder: the supervisor's loop (supervise), its reactions to events (react, guard, answer), the end of
- * a run (ending), the process table (children), who stands still (progress, stalls, reads), which image is to blame
+ * a run (ending), the machines of a run (nodes), the process table (children), who stands still (progress, stalls, reads), which image is to blame
  * (blame), how many processes a stage has (scaler, scale), the seek index (seek), and the rules of restarts and
  * deadlines as pure functions (policy, pace). warden/ starts processes, report/ writes what the user sees, top/ is the
  * full screen, serving/ answers images over HTTP, cluster/ reads what launchers say, cli/ has the verbs. The supervisor
@@ -17,6 +17,7 @@
 #include "ipc/ctl.h"
 #include "supervisor/children.h"
 #include "supervisor/ending.h"
+#include "supervisor/nodes.h"
 #include "supervisor/progress.h"
 #include "supervisor/report/journal.h"
 #include "supervisor/report/observe.h"
@@ -47,6 +48,7 @@ struct sv_super {
     struct sv_view view;
     struct sv_progress_watch watch;
     struct sv_ending ending;
+    struct sv_nodes nodes;
     struct im_ctl *ctl;
     im_ns trace_asked; /* when `imsuper trace` asked last; 0: never */
     bool trace_off;    /* no process keeps spans */

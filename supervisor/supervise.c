@@ -26,8 +26,9 @@
 #include "supervisor/tracing.h"
 
 #define TICK_MS 50
-#define QUIET_TICK_MS                                                                                        \
-    100 /* while nobody starts, ends or is waited for: deaths, requests and lines wake the loop at once */
+/* While nobody starts, ends or is waited for: deaths, requests and lines wake the loop at once. */
+#define QUIET_TICK_MS 100
+#define FIRST_CHILD 4 /* of the descriptors that are polled */
 #define END_WAIT_NS (10 * IM_SECOND)
 #define DONE_WAIT_NS (15 * IM_SECOND) /* for the numbers of the last line */
 #define DONE_LOOK_NS (IM_SECOND / 2)
@@ -73,7 +74,7 @@ static int open_all(struct sv_super *s, struct im_text *text)
         err = im_conf_duration(s->conf.time_limit, &s->time_limit);
     sv_children_init(&s->children, &s->run, &s->plan, IM_FD_CHANNEL);
     sv_seek_open(&s->seek, &s->run, &s->conf);
-    return err;
+    return err < 0 ? err : sv_nodes_open(s, text);
 }
 
 static void read_channel(struct sv_super *s)
@@ -125,7 +126,7 @@ static void resume_state(struct sv_super *s)
     case IM_RUN_STARTING:
         if (anyone)
             sv_reset(s, "the supervisor was replaced while the run was starting");
-        else
+        else if (sv_nodes_allow(s))
             sv_children_want(&s->children, IM_ROLE_TRAINER, true);
         break;
     case IM_RUN_ENDED:
@@ -161,6 +162,7 @@ static nfds_t fill_poll(struct sv_super *s, struct pollfd *p)
     p[n++] = (struct pollfd){.fd = s->warden_gone ? -1 : IM_FD_CHANNEL, .events = POLLIN};
     p[n++] = (struct pollfd){.fd = IM_FD_LOG, .events = POLLIN};
     p[n++] = (struct pollfd){.fd = im_ctl_fd(s->ctl), .events = POLLIN};
+    p[n++] = (struct pollfd){.fd = sv_nodes_fd(s), .events = POLLIN};
     for (uint32_t i = 0; i < s->children.count; i++)
         p[n++] = (struct pollfd){.fd = s->children.child[i].pidfd, .events = POLLIN};
     return n;
@@ -209,11 +211,12 @@ static void one_turn(struct sv_super *s, struct pollfd *p)
     /* The warden ends a supervisor that does not come here. */
     atomic_fetch_add_explicit(&s->run.control->turns, 1, memory_order_relaxed);
     for (uint32_t i = 0; i < s->children.count; i++)
-        if (p[3 + i].fd >= 0 && (p[3 + i].revents & POLLIN))
+        if (p[FIRST_CHILD + i].fd >= 0 && (p[FIRST_CHILD + i].revents & POLLIN))
             sv_on_death_seen(s, &s->children.child[i]);
     sv_journal_drain(&s->journal);
     read_channel(s);
     sv_observe(&s->observer, &s->run, &s->plan, &s->view);
+    sv_nodes_turn(s);
     sv_guard(s);
     sv_watch_trainers(s);
     sv_advance(s);
@@ -383,6 +386,10 @@ static void say_goodbye(struct sv_super *s)
     if (s->socket.was_missing) /* epochs were not told */
         sv_journal_draw(&s->journal);
     sv_journal_tidy(&s->journal);
+    if (sv_nodes_is_member(s)) {
+        sv_nodes_say_end(s);
+        return;
+    }
     if (s->exit_status == IM_EXIT_OK && !im_conf_is_probe(&s->conf))
         say_done(s);
     sv_ending_say(s);
@@ -443,7 +450,7 @@ int sv_supervise(void)
         sv_screen_close(&s.screen, SCREEN_WAIT_NS);
         return IM_EXIT_USAGE;
     }
-    p = calloc(s.children.count + 3, sizeof *p);
+    p = calloc(s.children.count + FIRST_CHILD, sizeof *p);
     if (!p)
         return IM_EXIT_FAILED;
     adopt(&s);
@@ -452,6 +459,7 @@ int sv_supervise(void)
         one_turn(&s, p);
     end_children(&s, p);
     say_goodbye(&s);
+    sv_nodes_close(&s);
     leave(&s);
     free(p);
     seek_ended = sv_seek_close(&s.seek, SEEK_WAIT_NS);

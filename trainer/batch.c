@@ -60,7 +60,7 @@ int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g
     const struct im_plan *plan = t->child->plan;
     const struct im_order order = im_plan_order(plan, phase, g, t->child->index);
     uint32_t place = 0;
-    const uint32_t in_window = t->at.window_batches * plan->ranks + t->child->index;
+    const uint32_t in_window = t->at.window_batches * plan->world + plan->first_rank + t->child->index;
 
     *ret = (struct tr_ring_batch){.g = g, .count = count, .phase = phase};
     im_run_batch_view(t->child->run, t->child->index, g, &ret->view);
@@ -94,7 +94,7 @@ int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g
 /* Images of a full optimiser step. */
 static uint64_t full_step(const struct tr_trainer *t, const struct im_phase *phase)
 {
-    return (uint64_t)phase->batch_size * t->child->plan->ranks * (uint64_t)t->child->conf->accumulate;
+    return (uint64_t)phase->batch_size * t->child->plan->world * (uint64_t)t->child->conf->accumulate;
 }
 
 /* While the device is busy: starts to copy the next batch of the pass, if it is complete. */

@@ -8,6 +8,7 @@
 #include "ipc/shuffle.h"
 #include "trainer/backends/cuda/module.h"
 #include "trainer/backends/cuda/telemetry.h"
+#include "trainer/checkpoint/resume.h"
 #include "trainer/checkpoint/snapshot.h"
 #include "trainer/checkpoint/state.h"
 #include "trainer/multi_label.h"
@@ -95,6 +96,12 @@ struct tr_ring_batch {
 
 static inline bool tr_trainer_leads(const struct tr_trainer *t)
 {
+    return tr_rank(t->child) == 0;
+}
+
+/* The first of the trainers on this node: what is counted is counted in its shared memory. */
+static inline bool tr_trainer_leads_node(const struct tr_trainer *t)
+{
     return t->child->index == 0;
 }
 
@@ -118,6 +125,10 @@ static inline void tr_trainer_end_stage(const struct tr_trainer *t)
  * tr_has_abandoned_gpu(). */
 int tr_trainer_open(struct tr_trainer *t, struct im_text *text);
 void tr_trainer_close(struct tr_trainer *t, bool abandon);
+
+/* trainer/shared_state.c. Where ranks are on several machines, once they are connected: rank 0, which has found a
+ * state or none, sends it to all others, who tell their position then. */
+int tr_trainer_share_state(struct tr_trainer *t, struct tr_resume *from, struct im_text *text);
 
 /* trainer/batch.c */
 

@@ -40,7 +40,7 @@ static int open_network(struct tr_trainer *t, struct im_text *text)
 
     if (err < 0)
         return err;
-    if (t->child->conf->sync_bn && t->child->conf->ranks > 1)
+    if (t->child->conf->sync_bn && t->child->plan->world > 1)
         config.bn_sync = &t->ranks.bn_sync;
     if (im_conf_gpu(t->child->conf, t->child->index) >= 0)
         config.device.index = im_conf_gpu(t->child->conf, t->child->index);
@@ -90,7 +90,7 @@ static int open_schedule(struct tr_trainer *t, struct im_text *text)
         if (plan->phase[i].split == IM_TRAIN)
             epochs[count++] =
                 (struct tr_schedule_epoch){.steps = (plan->phase[i].steps + window - 1) / window,
-                                           .images = plan->phase[i].batch_size * plan->ranks * window};
+                                           .images = plan->phase[i].batch_size * plan->world * window};
     err = tr_schedule_init(&t->schedule, t->child->conf, epochs, count, text);
     free(epochs);
     return err;
@@ -404,13 +404,22 @@ static int open_copies(struct tr_trainer *t)
     return open_places(&t->places, n) < 0 || open_places(&t->next, n) < 0 || !t->valid ? -ENOMEM : 0;
 }
 
-int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
+/* Where the run continues, and the connections of the ranks. On several machines rank 0 alone has the run's files. */
+static int open_ranks(struct tr_trainer *t, struct tr_resume *ret_from, struct im_text *text)
 {
-    struct tr_resume from = {0};
-    int err = find_position(t, &from, text);
+    const bool remote = tr_ranks_are_remote(t->child);
+    int err = remote && !tr_trainer_leads(t) ? 0 : find_position(t, ret_from, text);
 
     if (err == 0)
         err = tr_ranks_open(&t->ranks, t->child, text);
+    return err == 0 && remote ? tr_trainer_share_state(t, ret_from, text) : err;
+}
+
+int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
+{
+    struct tr_resume from = {0};
+    int err = open_ranks(t, &from, text);
+
     if (err == 0)
         err = open_network(t, text);
     if (err == 0)

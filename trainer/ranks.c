@@ -22,30 +22,28 @@
 #include "trainer/backends/cuda/module.h"
 
 #define RECOVERY_WAIT_NS (10 * IM_SECOND) /* limit for the supervisor to notice a death */
+#define REMOTE_WAIT_NS (60 * IM_SECOND)   /* the same where it may be on another machine */
 
-static int publish(void *context, const void *card, size_t bytes)
+uint32_t tr_rank(const struct im_child *child)
 {
-    return im_peers_publish(context, card, bytes);
+    return child->plan->first_rank + child->index;
 }
 
-static int fetch_card(void *context, int rank, void *ret_card, size_t *ret_bytes)
+uint32_t tr_world(const struct im_child *child)
 {
-    struct im_child *child = context;
-
-    return im_peers_look(child, (uint32_t)rank, (im_ns)child->conf->rank_timeout_ms * IM_MS, ret_card,
-                         ret_bytes);
+    return child->plan->world;
 }
 
-static int ask_leave(void *context)
+bool tr_ranks_are_remote(const struct im_child *child)
 {
-    return im_child_should_leave(context);
+    return child->plan->world > child->plan->ranks;
 }
 
 /* Turns the error of a collective into a result. */
 static int peer_lost(struct tr_ranks *t, int err, struct im_text *text)
 {
     struct im_event *event = &t->child->run->control->event_done[t->child->index];
-    im_ns until = im_now() + RECOVERY_WAIT_NS;
+    im_ns until = im_now() + (t->exchange.is_remote ? REMOTE_WAIT_NS : RECOVERY_WAIT_NS);
 
     if (err != -ECONNRESET && err != -ETIMEDOUT)
         return err;
@@ -69,7 +67,7 @@ int tr_ranks_await_leader(struct im_child *child)
 /* Space for [count] floats of this rank, to be filled in and gathered; grows to the widest layer. */
 static float *room_for(struct tr_ranks *t, size_t count)
 {
-    size_t others = count * t->child->plan->ranks;
+    size_t others = count * tr_world(t->child);
 
     if (others + count > t->gathered_floats) {
         free(t->gathered);
@@ -90,7 +88,7 @@ static int gather(struct tr_ranks *t, const float *mine, size_t count)
 static void combine_moments(const struct tr_ranks *t, int channels, double *count, float *mean, float *var)
 {
     const size_t stride = 2 * (size_t)channels + 1;
-    const uint32_t ranks = t->child->plan->ranks;
+    const uint32_t ranks = tr_world(t->child);
     const float *all = t->gathered;
     double m = 0;
 
@@ -135,7 +133,7 @@ static void combine_sums(const struct tr_ranks *t, size_t stride, size_t at, siz
     for (size_t c = 0; c < count; c++) {
         double sum = 0;
 
-        for (uint32_t r = 0; r < t->child->plan->ranks; r++)
+        for (uint32_t r = 0; r < tr_world(t->child); r++)
             sum += (double)t->gathered[r * stride + at + c];
         ret[c] = (float)sum;
     }
@@ -160,18 +158,26 @@ static int sync_sums(void *context, int channels, float *a, float *b)
     return err;
 }
 
+/* 0, or a status to leave with: what it failed of is the loss of a peer. */
+static int exchange(struct tr_ranks *t, const double *mine, uint32_t count, double (*all)[IM_PEER_VALUES])
+{
+    int err = tr_exchange_numbers(&t->exchange, mine, count, all, &t->why);
+
+    return err < 0 ? peer_lost(t, -ECONNRESET, &t->why) : err;
+}
+
 /* x[i] <- the sum of all ranks' x[i], in their order. */
 static int exchange_sums(struct tr_ranks *t, double *x, size_t count)
 {
     double all[IM_RANKS_MAX][IM_PEER_VALUES];
     int leave;
 
-    if (t->child->plan->ranks == 1)
+    if (tr_world(t->child) == 1)
         return 0;
-    leave = im_peers_exchange(&t->peers, x, (uint32_t)count, all);
+    leave = exchange(t, x, (uint32_t)count, all);
     for (size_t i = 0; i < count && leave == 0; i++) {
         x[i] = 0;
-        for (uint32_t r = 0; r < t->child->plan->ranks; r++)
+        for (uint32_t r = 0; r < tr_world(t->child); r++)
             x[i] += all[r][i];
     }
     return leave;
@@ -224,7 +230,7 @@ static int device_watch(void *context)
 
 const struct tr_rank_sum *tr_ranks_rank_sum(struct tr_ranks *t)
 {
-    return t->child->plan->ranks > 1 ? &t->rank_sum : NULL;
+    return tr_world(t->child) > 1 ? &t->rank_sum : NULL;
 }
 
 int tr_ranks_resolve_error(struct tr_ranks *t, int err, struct im_text *text)
@@ -238,7 +244,7 @@ int tr_ranks_resolve_error(struct tr_ranks *t, int err, struct im_text *text)
 static int find_transport(const struct im_child *child, const struct tr_comm_ops **ret_ops,
                           struct im_text *text)
 {
-    const int ranks = (int)child->plan->ranks;
+    const int ranks = (int)tr_world(child);
     const struct tr_cuda_table *module;
     int err;
 
@@ -256,20 +262,18 @@ static int find_transport(const struct im_child *child, const struct tr_comm_ops
 
 int tr_ranks_open(struct tr_ranks *t, struct im_child *child, struct im_text *text)
 {
-    const struct tr_comm_config config = {
-        .rank = (int)child->index,
-        .ranks = (int)child->plan->ranks,
+    struct tr_comm_config config = {
+        .rank = (int)tr_rank(child),
+        .ranks = (int)tr_world(child),
         .timeout_ms = child->conf->rank_timeout_ms,
         .device = im_conf_gpu(child->conf, child->index),
         .deterministic = child->conf->deterministic,
-        .rendezvous = {.context = child, .publish = publish, .fetch = fetch_card, .leave = ask_leave},
+        .address = child->conf->node_address,
     };
     int err;
 
     *t = (struct tr_ranks){.child = child,
-                           .peers = {.child = child},
                            .bn_sync = {.context = t, .moments = sync_moments, .sums = sync_sums}};
-    static_assert(IM_CARD_BYTES >= TR_CARD_BYTES_MAX, "a card fits its place");
     err = find_transport(child, &t->ops, text);
     if (err == 0 && t->ops->reduce_on) {
         t->rank_sum = (struct tr_rank_sum){.context = t, .sum = device_sum, .watch = device_watch};
@@ -279,7 +283,11 @@ int tr_ranks_open(struct tr_ranks *t, struct im_child *child, struct im_text *te
         t->rank_sum = (struct tr_rank_sum){.context = t, .sum = host_sum};
     }
     if (err == 0)
+        err = tr_exchange_open(&t->exchange, child, &config.rendezvous, text);
+    if (err == 0)
         err = t->ops->open(&config, &t->comm, text);
+    if (err == 0)
+        err = tr_exchange_join(&t->exchange, text);
     return err < 0 ? peer_lost(t, err, text) : err;
 }
 
@@ -287,6 +295,7 @@ void tr_ranks_close(struct tr_ranks *t)
 {
     if (t->ops)
         t->ops->close(t->comm);
+    tr_exchange_close(&t->exchange);
     free(t->gathered);
     *t = (struct tr_ranks){0};
 }
@@ -297,20 +306,47 @@ int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a)
     double all[IM_RANKS_MAX][IM_PEER_VALUES];
     int leave;
 
-    if (t->child->plan->ranks == 1)
+    if (tr_world(t->child) == 1)
         return 0;
     tr_poll_begin(&t->wait);
-    leave = im_peers_exchange(&t->peers, mine, 4, all);
+    leave = exchange(t, mine, 4, all);
     if (leave)
         return leave;
     *a = (struct tr_agreement){0};
-    for (uint32_t r = 0; r < t->child->plan->ranks; r++) {
+    for (uint32_t r = 0; r < tr_world(t->child); r++) {
         a->stop |= all[r][0] != 0;
         a->saves = (uint32_t)fmax(a->saves, all[r][1]);
         a->weight += all[r][2];
         a->paused |= all[r][3] != 0;
     }
     return 0;
+}
+
+int tr_ranks_share_bytes(struct tr_ranks *t, const void *bytes, size_t n, char **ret, size_t *ret_n,
+                         struct im_text *text)
+{
+    const double mine = (double)n; /* < 2^53 */
+    double all[IM_RANKS_MAX][IM_PEER_VALUES];
+    const bool leads = tr_rank(t->child) == 0;
+    int err = exchange(t, &mine, 1, all);
+
+    *ret = NULL;
+    if (err)
+        return err;
+    *ret_n = (size_t)all[0][0];
+    if (*ret_n == 0)
+        return 0;
+    if (!leads) {
+        *ret = malloc(*ret_n);
+        if (!*ret)
+            return im_fail(text, -ENOMEM, "no memory for the %zu bytes of the state of rank 0", *ret_n);
+    }
+    err = t->ops->broadcast(t->comm, leads ? (void *)(uintptr_t)bytes : *ret, *ret_n, 0, text);
+    if (err < 0) {
+        free(*ret);
+        *ret = NULL;
+    }
+    return err < 0 ? peer_lost(t, err, text) : 0;
 }
 
 int tr_ranks_sum_tally(struct tr_ranks *t, struct tr_tally *tally)
@@ -379,7 +415,7 @@ int tr_ranks_compare(struct tr_ranks *t, struct tr_state *state, uint64_t step, 
                                         [TR_STATE_OPTIMIZER] = "optimiser's state",
                                         [TR_STATE_AVERAGES] = "averages",
                                         [TR_STATE_STATISTICS] = "statistics"};
-    const int ranks = (int)t->child->plan->ranks;
+    const int ranks = (int)tr_world(t->child);
     double mine[IM_PEER_VALUES] = {0}, all[IM_RANKS_MAX][IM_PEER_VALUES];
     uint64_t hashes[TR_STATE_KINDS];
     int err;
@@ -393,7 +429,7 @@ int tr_ranks_compare(struct tr_ranks *t, struct tr_state *state, uint64_t step, 
     if (!t->shared)
         hashes[TR_STATE_STATISTICS] = 0;
     split_hashes(hashes, mine);
-    err = im_peers_exchange(&t->peers, mine, 2 * TR_STATE_COMPARED, all);
+    err = exchange(t, mine, 2 * TR_STATE_COMPARED, all);
     for (int kind = 0; kind < TR_STATE_COMPARED && err == 0; kind++) {
         int odd = odd_one(all, ranks, kind);
 

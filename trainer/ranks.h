@@ -7,22 +7,22 @@
  * batch norm are each rank's own, and rank 0's are saved and used by all for validation. Before each
  * checkpoint tr_ranks_compare() verifies this.
  *
- * Agreement goes through shared memory (ipc/peers.h), arrays through a communicator (comm.h). Functions
+ * Agreement goes through an exchange of numbers (exchange.h), arrays through a communicator (comm.h). Functions
  * return 0, a negative errno with a sentence, or a positive exit status to leave with: IM_EXIT_PEER after the
  * loss of a peer, which is not an error of this process. */
 #ifndef TRAINER_RANKS_H
 #define TRAINER_RANKS_H
 
-#include "ipc/peers.h"
 #include "trainer/backends/step.h"
 #include "trainer/checkpoint/state.h"
 #include "trainer/comm/comm.h"
 #include "trainer/comm/poll.h"
+#include "trainer/exchange.h"
 #include "trainer/network/network.h"
 
 struct tr_ranks {
     struct im_child *child; /* borrowed */
-    struct im_peers peers;
+    struct tr_exchange exchange;
     const struct tr_comm_ops *ops;
     struct tr_comm *comm;
     struct tr_rank_sum rank_sum; /* see tr_ranks_rank_sum() */
@@ -35,8 +35,13 @@ struct tr_ranks {
     struct im_text why;
 };
 
-/* Rank 0 may load the checkpoint at once, and repair damaged exports; other ranks wait until it has published
- * its position, and then read the same files. */
+/* The rank of this process among all of the run, and their number; on several machines more than this one's. */
+uint32_t tr_rank(const struct im_child *child);
+uint32_t tr_world(const struct im_child *child);
+bool tr_ranks_are_remote(const struct im_child *child); /* some */
+
+/* On one machine: rank 0 may load the checkpoint at once, and repair damaged exports; other ranks wait until it has
+ * published its position, and then read the same files. */
 int tr_ranks_await_leader(struct im_child *child);
 
 /* Connects the ranks. All call it, once per process. */
@@ -59,6 +64,10 @@ int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a);
 
 /* Resolves an error of a network step: if a collective caused it, the result of that. */
 int tr_ranks_resolve_error(struct tr_ranks *t, int err, struct im_text *text);
+
+/* Rank 0's bytes to all ranks; others get them malloc'ed, theirs; NULL: rank 0 has none. */
+int tr_ranks_share_bytes(struct tr_ranks *t, const void *bytes, size_t n, char **ret, size_t *ret_n,
+                         struct im_text *text);
 
 /* Sums an evaluation's tally over the ranks. */
 int tr_ranks_sum_tally(struct tr_ranks *t, struct tr_tally *tally);

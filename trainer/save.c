@@ -388,6 +388,8 @@ int tr_trainer_save_last(struct tr_trainer *t, bool at_the_end, struct im_text *
 
 uint32_t tr_trainer_save_requests(struct tr_trainer *t)
 {
+    if (tr_ranks_are_remote(t->child) && !tr_trainer_leads(t)) /* those of rank 0's node count */
+        return t->saves_seen;
     look_at_saving(t);
     if (t->save.failures > 0 && im_now() >= t->save.retry_at) {
         t->save.retries++;

@@ -55,8 +55,8 @@ static int begin_pass(struct tr_trainer *t, const struct im_phase *phase, uint64
     if (err < 0)
         return err;
     t->pass_from = im_plan_first_ticket(t->child->plan, batch) - phase->first_ticket;
-    /* Other ranks enter samples after the first agreement, which rank 0 reaches after this. */
-    if (tr_trainer_leads(t))
+    /* Other ranks of the node enter samples after the first agreement, which this one reaches after this. */
+    if (tr_trainer_leads_node(t))
         im_ledger_begin(t->child->run, (enum im_split)phase->split);
     if (batch == phase->first_batch)
         begin_sums(t, phase);
@@ -126,7 +126,7 @@ static uint64_t start_in_pass(const struct tr_trainer *t, const struct im_phase 
     if (position - 1 <= phase->first_batch)
         return 0;
     if (position - 1 >= phase->first_batch + phase->steps)
-        return phase->samples;
+        return phase->tickets;
     return im_plan_first_ticket(plan, position - 1) - phase->first_ticket;
 }
 
@@ -136,7 +136,7 @@ static bool end_ledger(struct tr_trainer *t, const struct im_phase *phase)
     const struct im_ledger_pass pass = {.phase = (uint32_t)(phase - t->child->plan->phase),
                                         .start = start_in_pass(t, phase),
                                         .from = t->pass_from,
-                                        .total = phase->samples};
+                                        .total = phase->tickets};
 
     return im_ledger_end(t->child->run, (enum im_split)phase->split, &pass);
 }
@@ -148,7 +148,7 @@ static int end_pass(struct tr_trainer *t, const struct im_phase *phase, struct i
     bool epoch_goes_on = next && next->epoch == phase->epoch;
 
     tr_trainer_count_time(t, phase->split == IM_TRAIN);
-    if (tr_trainer_leads(t) && !end_ledger(t, phase))
+    if (tr_trainer_leads_node(t) && !end_ledger(t, phase))
         im_log(IM_LOG_ERROR, "the ledger does not balance: a sample was lost or delivered twice",
                "epoch=%u split=%u", phase->epoch, phase->split);
     if (phase->split == IM_TRAIN && t->at.sums[IM_TRAIN].valid == 0 && t->at.bad_steps == 0)
@@ -254,6 +254,16 @@ static bool stops_early(const struct tr_trainer *t)
            tr_early_stop_is_due(t->child->conf, &t->at);
 }
 
+/* Requests for checkpoints are those of rank 0's node. */
+static int agree_on_requests(struct tr_trainer *t)
+{
+    struct tr_agreement agreed = {.saves = tr_trainer_leads(t) ? t->saves_seen : 0};
+    int err = tr_ranks_agree(&t->ranks, &agreed);
+
+    t->saves_seen = agreed.saves;
+    return err;
+}
+
 static int train_to_end(struct tr_trainer *t, struct im_text *text)
 {
     const struct im_plan *plan = t->child->plan;
@@ -263,7 +273,9 @@ static int train_to_end(struct tr_trainer *t, struct im_text *text)
     t->epoch_mark = im_now();
     /* What a trainer before this one did not come to is asked of this one. */
     t->saves_seen = atomic_load_explicit(&t->child->run->control->save_answers, memory_order_acquire);
-    if (t->at.next_batch < plan->batches) /* all have restored the same, or none goes on */
+    if (tr_ranks_are_remote(t->child))
+        err = agree_on_requests(t);
+    if (err == 0 && t->at.next_batch < plan->batches) /* all have restored the same, or none goes on */
         err = tr_ranks_compare(&t->ranks, &t->state, t->at.steps, text);
     t->snapshots_seen = atomic_load_explicit(&t->child->run->control->snapshot_answers, memory_order_acquire);
     while (t->at.next_batch < plan->batches && err == 0 && !t->lr_range_done && !stops_early(t)) {
@@ -331,7 +343,7 @@ static bool is_failure(int err)
 
 bool tr_has_abandoned_gpu(const struct im_child *child, int err)
 {
-    return is_failure(err) && child->conf->ranks > 1 && child->conf->backend == IM_BACKEND_CUDA;
+    return is_failure(err) && child->plan->world > 1 && child->conf->backend == IM_BACKEND_CUDA;
 }
 
 int tr_run(struct im_child *child, struct im_text *text)

@@ -447,14 +447,24 @@ void im_conf_value(const struct im_conf *conf, enum im_conf_key_id key, char *s)
     }
 }
 
+int64_t im_conf_world(const struct im_conf *conf)
+{
+    return conf->ranks * conf->node_count;
+}
+
+int64_t im_conf_first_rank(const struct im_conf *conf)
+{
+    return conf->ranks * conf->node_index;
+}
+
 int64_t im_conf_order_ranks(const struct im_conf *conf)
 {
-    return conf->order_ranks > 0 ? conf->order_ranks : conf->ranks;
+    return conf->order_ranks > 0 ? conf->order_ranks : im_conf_world(conf);
 }
 
 int64_t im_conf_order_accumulate(const struct im_conf *conf)
 {
-    return conf->accumulate * conf->ranks / im_conf_order_ranks(conf);
+    return conf->accumulate * im_conf_world(conf) / im_conf_order_ranks(conf);
 }
 
 bool im_conf_is_probe(const struct im_conf *conf)

@@ -274,6 +274,10 @@ struct im_conf_sizes im_conf_resize_at(const struct im_conf_resize *r, uint32_t 
 struct im_conf_sizes im_conf_last_sizes(const struct im_conf *conf);
 uint32_t im_conf_smallest_image_size(const struct im_conf *conf);
 
+/* Trainers of the run, on all machines; `ranks` counts those of one machine. The first of this one. */
+int64_t im_conf_world(const struct im_conf *conf);
+int64_t im_conf_first_rank(const struct im_conf *conf);
+
 /* The ranks, and the batches per optimiser step, that the run's order of samples was made for: other than those
  * that it runs with where it was continued with another number of ranks (ipc/plan.h). */
 int64_t im_conf_order_ranks(const struct im_conf *conf);

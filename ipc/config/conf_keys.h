@@ -357,6 +357,10 @@ typedef uint64_t im_conf_commands;
     ENUM(backend, "backend", IM_BACKEND_AUTO, IM_BACKENDS, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "NAME", "compute backend of the trainers") \
     TEXT(gpus, "gpus", "auto", IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "WHICH", "GPUs to train on, one trainer each: auto (all; the CPU if there is none), 0 (none), a number of GPUs, or a list such as 0,2 (`imsuper gpus` lists them)") \
     INT(ranks, "ranks", 1, 1, 64, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE, "N", "data-parallel trainer processes; batch-size is per trainer; on GPUs one per GPU (see gpus)") \
+    TEXT(nodes, "nodes", "", IM_GROUP_PIPELINE, IM_FOR_START, "HOST,...", "train on several machines: names or addresses of all, the first (HOST or HOST:PORT) holds the run; each runs the same command with its own --node; Slurm, MPI, torchrun and Kubernetes say it by themselves") \
+    INT(node, "node", -1, -1, 63, IM_GROUP_PIPELINE, IM_FOR_START, "N", "which of `nodes` this machine is, from 0") \
+    TEXT(cluster_key, "cluster-key", "", IM_GROUP_PIPELINE, IM_FOR_START, "FILE", "key of the machines of a run, the same file on all; `imsuper cluster key FILE` makes one") \
+    REAL(cluster_timeout, "cluster-timeout", 300, 1, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START, "SECONDS", "how long to wait for machines that are missing, at the start and after a death; then the run ends, saved") \
     BOOL(sync_bn, "sync-bn", false, IM_GROUP_PIPELINE, IM_FOR_START, "", "synchronise batch norm statistics across ranks") \
     BOOL(tf32, "tf32", true, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "", "GPUs, fp32: allow TF32 (10-bit mantissa) in convolutions and matrix products, which is several times faster; the default") \
     BOOL(deterministic, "deterministic", false, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "", "GPUs: use deterministic kernels only (slower), so that runs on the same GPUs give the same weights; the CPU is always deterministic") \
@@ -388,6 +392,9 @@ typedef uint64_t im_conf_commands;
     TEXT(run_dir, "run-dir", "", IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "DIR", "the run's directory") \
     TEXT(index_hash, "index-hash", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "HASH", "identifies the images and their labels") \
     INT(order_ranks, "order-ranks", 0, 0, 64, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "N", "ranks that the order of samples was made for; 0: ranks") \
+    INT(node_count, "node-count", 1, 1, 64, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "N", "machines of the run; each has `ranks` trainers") \
+    INT(node_index, "node-index", 0, 0, 63, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "N", "which of them this is") \
+    TEXT(node_address, "node-address", "", IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "ADDRESS", "of this machine, where trainers of others reach its trainers") \
     TEXT(index_file, "index-file", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "FILE", "the index of the images") \
     TEXT(seek_file, "seek-file", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "FILE", "the seek index of the images; empty: none") \
     BOOL(has_avif, "has-avif", false, IM_GROUP_DATA, IM_FOR_CHILDREN, "", "names in the index end in .avif: augmenters load the library at once") \
@@ -522,8 +529,7 @@ typedef uint64_t im_conf_commands;
     X("model-ema", "use --ema DECAY") \
     X("opt-betas", "use --beta1 and --beta2") \
     X("log-dir", "logs are in the run directory: use --workspace and --run-name") \
-    X("nnodes", "a run uses one machine; --gpus or --ranks sets the number of trainers") \
-    X("nodes", "a run uses one machine; --gpus or --ranks sets the number of trainers") \
+    X("nnodes", "use --nodes HOST,HOST,... and --node N, or start it by Slurm, MPI, torchrun or Kubernetes, which say it by themselves") \
     X("sync-batchnorm", "use --sync-bn") \
     X("compile", "leave it out: graphs are built and fused automatically") \
     X("project", "use --workspace DIR, and --run-name NAME for the name of the run") \

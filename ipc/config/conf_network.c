@@ -57,7 +57,7 @@ static int check_batch(const struct im_conf *c, const struct im_conf_resize_entr
         return im_fail(text, -EINVAL,
                        "%s: %s mixes each image with another one of its batch; use a batch of 2 or more", key,
                        c->mixup > 0 ? "mixup" : "cutmix");
-    if (e->from <= im_conf_stride(c) && !(c->sync_bn && c->ranks > 1))
+    if (e->from <= im_conf_stride(c) && !(c->sync_bn && im_conf_world(c) > 1))
         return im_fail(
             text, -EINVAL,
             "%s: with 1 image of %u pixels batch norm has one value a channel in the last layers of "

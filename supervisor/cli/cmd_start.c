@@ -25,10 +25,12 @@
 #include "supervisor/cli/gpus.h"
 #include "supervisor/cli/header.h"
 #include "supervisor/cli/launcher.h"
+#include "supervisor/cli/nodes.h"
 #include "supervisor/cli/precision.h"
 #include "supervisor/cli/program.h"
 #include "supervisor/cli/sizes.h"
 #include "supervisor/cli/start.h"
+#include "supervisor/cluster/pass.h"
 #include "supervisor/limits.h"
 #include "supervisor/report/history.h"
 #include "supervisor/report/rundir.h"
@@ -49,6 +51,7 @@ struct start {
     struct im_text batch;            /* of --batch-size auto; "": it was a number */
     struct im_text left_out;         /* images that fill no last step; "": none */
     struct sv_rundir_lock lock;
+    struct sv_meeting meeting; /* on several machines */
 };
 
 static int fail(const struct im_text *text, int status)
@@ -73,7 +76,7 @@ static int choose_devices(struct start *s)
     if (err < 0)
         return fail(&text, err == -ENODEV ? IM_EXIT_UNAVAILABLE : IM_EXIT_USAGE);
 #ifndef IMSUPER_GLOO
-    if (s->conf.ranks > 1 && !sv_gpus_are_used(&s->conf)) {
+    if (im_conf_world(&s->conf) > 1 && !sv_gpus_are_used(&s->conf)) {
         fprintf(
             stderr,
             "imsuper: --ranks %" PRId64
@@ -119,7 +122,7 @@ static int status_of(int err)
 /* As many epochs as the steps of a range test take. */
 static void fit_to_lr_range_test(struct start *s)
 {
-    uint64_t images = (uint64_t)(s->conf.batch_size * s->conf.ranks * s->conf.accumulate);
+    uint64_t images = (uint64_t)(s->conf.batch_size * im_conf_world(&s->conf) * s->conf.accumulate);
     uint64_t train = s->data.samples[IM_TRAIN];
     uint64_t steps = train / images > 0 ? train / images : 1;
 
@@ -159,10 +162,14 @@ static int measure(struct start *s)
 {
     struct im_text text = {0};
     struct im_plan plan;
-    int err = choose_devices(s);
+    char own[PATH_MAX];
+    int err;
 
+    sv_nodes_enter_run(&s->conf, own);
+    err = choose_devices(s);
     if (err == 0)
         err = sv_continue_shape(&s->conf, &s->shared_otherwise, &text);
+    sv_nodes_leave_run(&s->conf, own);
     if (err < 0)
         return fail(&text, status_of(err));
     if (err == 0)
@@ -263,6 +270,29 @@ static int check_files(const struct im_conf *conf, struct im_text *text)
     return err < 0 ? err : refuse_torch(conf->resume, text);
 }
 
+static bool is_asked_to_stop(void *context)
+{
+    (void)context;
+    return sv_stop_signal() != 0;
+}
+
+/* On several machines: finds the others. 0, or an exit status. */
+static int meet(struct start *s)
+{
+    struct im_text text = {""};
+    struct sv_launch launch;
+    int err = s->conf.node_count > 1 ? sv_launch_find(getenv, &launch, &text) : 0;
+
+    if (err < 0 || s->conf.node_count == 1 || s->conf.dry_run)
+        return err < 0 ? fail(&text, IM_EXIT_USAGE) : 0;
+    err = sv_nodes_meet(&s->conf, &launch, is_asked_to_stop, &s->meeting, &text);
+    if (err == -EINTR)
+        return IM_EXIT_RESUMABLE; /* sv_start_run() says it */
+    if (err < 0)
+        return fail(&text, err == -EINVAL || err == -EACCES ? IM_EXIT_USAGE : IM_EXIT_UNAVAILABLE);
+    return 0;
+}
+
 static int check_limits(const struct start *s)
 {
     const struct sv_limits_need need = sv_limits_need(&s->conf, &s->geometry);
@@ -276,8 +306,11 @@ static int check_limits(const struct start *s)
 static int prepare(struct start *s, bool *ret_done)
 {
     struct im_text text = {0}, note = {0};
-    int status, err = check_files(&s->conf, &text);
+    char own[PATH_MAX];
+    int status, err = sv_nodes_part(&s->conf, &text);
 
+    if (err == 0)
+        err = check_files(&s->conf, &text);
     if (err == 0)
         err = sv_rundir_open(&s->conf, &s->lock, &text);
     if (err < 0)
@@ -286,12 +319,16 @@ static int prepare(struct start *s, bool *ret_done)
     if (err < 0)
         return fail(&text, status_of(err));
     im_ctl_remove(s->conf.run_dir); /* that a run left which was killed as a whole; we hold its lock now */
+    sv_nodes_enter_run(&s->conf, own);
     err = sv_rundir_check_done(s->conf.run_dir, s->conf.epochs, ret_done, &note, &text);
+    sv_nodes_leave_run(&s->conf, own);
     if (note.s[0])
         im_say(stderr, "imsuper: %s", note.s);
     if (*ret_done && err == 0)
         return 0;
-    status = err < 0 ? fail(&text, status_of(err)) : measure(s);
+    status = err < 0 ? fail(&text, status_of(err)) : meet(s);
+    if (status == 0)
+        status = measure(s);
     if (status == 0)
         status = check_limits(s);
     if (status == 0 && sv_rundir_describe(&s->conf, &text) < 0)
@@ -336,7 +373,7 @@ static int create(struct start *s)
 /* "lr 0.1 cosine", "lr 0.1 x 4 (linear: 1024 images a step) = 0.4 onecycle". */
 static void format_rate(const struct im_conf *c, char *buffer, size_t n)
 {
-    double images = (double)(c->batch_size * c->ranks * c->accumulate), times = images / 256;
+    double images = (double)(c->batch_size * im_conf_world(c) * c->accumulate), times = images / 256;
     const char *schedule = im_conf_choice(IM_KEY_schedule, c->schedule);
 
     if (c->lr_scale == IM_LR_SCALE_SQRT)
@@ -437,6 +474,21 @@ static void print_classes(const struct im_conf *c)
                       c->class_weights, c->class_weights[0] ? " (class_weights.txt)" : "");
 }
 
+static void print_nodes(const struct start *s)
+{
+    const struct im_conf *c = &s->conf;
+    struct im_text how = {"a dry run does not look for the others"};
+
+    if (c->node_count == 1)
+        return;
+    if (!c->dry_run)
+        sv_meeting_describe(&s->meeting, &how);
+    sv_say_header(c->plain,
+                  "nodes   %" PRId64 " machines with %" PRId64 " trainer%s each; this is node %" PRId64
+                  "; %s",
+                  c->node_count, c->ranks, ending(c->ranks), c->node_index, how.s);
+}
+
 static void print_header(const struct start *s)
 {
     const struct im_conf *c = &s->conf;
@@ -461,7 +513,7 @@ static void print_header(const struct start *s)
                       "lr-find %s, %" PRId64 " steps of %" PRId64 " images of %" PRId64
                       " px, lr %g to %g, seed %" PRIu64 "",
                       im_conf_choice(IM_KEY_model, c->model), c->num_iter,
-                      c->batch_size * c->ranks * c->accumulate, c->image_size, c->start_lr, c->end_lr,
+                      c->batch_size * im_conf_world(c) * c->accumulate, c->image_size, c->start_lr, c->end_lr,
                       c->seed);
         return;
     }
@@ -497,6 +549,7 @@ static void print_header(const struct start *s)
                   c->decode_memory_mib);
     if (s->shared_otherwise.s[0])
         sv_say_header(c->plain, "%s", s->shared_otherwise.s);
+    print_nodes(s);
     print_devices(s);
     if (c->time_limit[0])
         sv_say_header(c->plain, "limit   %s from now; the run stops before it, saved, with exit status %d",
@@ -518,13 +571,15 @@ static void keep_requests_waiting(void)
 bool sv_start_is_ours(struct im_conf *conf, int *ret_status)
 {
     struct im_text note = {""}, text = {""};
+    struct sv_launch launch;
     bool is_other;
 
     *ret_status = IM_EXIT_OK;
-    if (sv_launcher_ranks(conf, getenv, &is_other, &note, &text) < 0) {
+    if (sv_launch_find(getenv, &launch, &text) < 0 || sv_nodes_choose(conf, &launch, &text) < 0) {
         *ret_status = fail(&text, IM_EXIT_USAGE);
         return false;
     }
+    sv_launcher_ranks(conf, &launch, &is_other, &note);
     if (note.s[0] && !conf->quiet)
         im_say(stderr, "imsuper: %s", note.s);
     return !is_other;
@@ -552,13 +607,13 @@ static int look_at_end(const struct start *s, int status)
 
 int sv_start_run(struct im_conf *conf)
 {
-    struct start s = {.conf = *conf, .lock = {-1, -1}};
+    struct start s = {.conf = *conf, .lock = {-1, -1}, .meeting = {.listener = -1}};
     struct sv_warden_fds fds;
     struct sv_kept kept = {.count = 0};
     struct sv_programs programs;
     struct im_text text = {0};
     bool done = false;
-    int status;
+    int status, meeting = -1;
 
     if (sv_limits_first(&text) < 0 || sv_programs_open(&programs, &text) < 0)
         return fail(&text, IM_EXIT_UNAVAILABLE);
@@ -591,6 +646,8 @@ int sv_start_run(struct im_conf *conf)
         return IM_EXIT_OK;
     }
     status = create(&s);
+    if (status == 0 && s.conf.node_count > 1 && sv_meeting_pass(&s.meeting, &meeting, &text) < 0)
+        status = fail(&text, IM_EXIT_FAILED);
     if (status == 0 && sv_warden_open(&fds, &text) < 0) {
         status = fail(&text, IM_EXIT_FAILED);
     }
@@ -598,6 +655,8 @@ int sv_start_run(struct im_conf *conf)
         fds.programs = programs;
         fds.lock = s.lock.second >= 0 ? s.lock.second : s.lock.file; /* we hold both */
         fds.index = open(s.conf.index_file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        fds.meeting = meeting;
+        fds.listener = s.meeting.listener;
         sv_kept_read(s.conf.run_dir, &kept);
         fds.kept = &kept;
         status = sv_warden_run(&s.run, &fds, &s.placement);

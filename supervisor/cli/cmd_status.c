@@ -53,6 +53,22 @@ static void print_throttles(const struct im_json *throttled)
     printf("\n");
 }
 
+static void print_nodes(const struct im_json *nodes)
+{
+    if (im_json_count(nodes) > 0)
+        printf("NODE  NAME              STATE    RANKS     IMG/S  TRAIN IMAGES  SILENT  DEATHS\n");
+    for (size_t i = 0; i < im_json_count(nodes); i++) {
+        const struct im_json *j = im_json_at(nodes, i);
+        struct im_shown shown;
+
+        printf("%4lld  %-16.16s  %-7s  %5lld  %8.1f  %12lld  %4.0f s  %6lld\n",
+               (long long)im_json_int_or(j, "node", 0), im_shown(&shown, im_json_str_or(j, "name", "?")),
+               im_json_str_or(j, "state", "?"), (long long)im_json_int_or(j, "ranks", 0),
+               im_json_real_or(j, "images_per_second", 0), (long long)im_json_int_or(j, "train_images", 0),
+               im_json_real_or(j, "silent_seconds", 0), (long long)im_json_int_or(j, "deaths", 0));
+    }
+}
+
 static void print_gpus(const struct im_json *status)
 {
     const struct im_json *gpus = im_json_get(status, "gpus");
@@ -198,6 +214,7 @@ static void print_status(const struct im_json *j)
     print_place(j);
     print_stages(im_json_get(j, "stages"));
     print_gpus(j);
+    print_nodes(im_json_get(j, "nodes"));
     print_processes(j);
     print_cache(im_json_get(j, "cache"));
     printf("rings     %lld of %lld files and %lld of %lld batches are ready\n",

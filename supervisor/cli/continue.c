@@ -49,23 +49,24 @@ static int read_shape(const struct im_conf *conf, struct shape *ret, struct im_t
 static int does_not_divide(const struct im_conf *conf, const struct shape *then, int64_t images,
                            struct im_text *text)
 {
-    int64_t each = images / conf->ranks;
+    int64_t each = images / im_conf_world(conf);
 
-    if (images % conf->ranks != 0 || *conf->resize_schedule)
-        return im_fail(
-            text, -EINVAL,
-            "each step of this run has %" PRId64 " images (--batch-size %" PRId64 " x --ranks %" PRId64
-            " x --accumulate %" PRId64 "), which %" PRId64 " trainers with batches of %" PRId64
-            " cannot share evenly; use another --ranks or --gpus",
-            images, then->batch_size, then->ranks_now, then->accumulate_now, conf->ranks, conf->batch_size);
-    while (each > conf->batch_size && images % (each / 2 * conf->ranks) == 0 && each % 2 == 0)
+    if (images % im_conf_world(conf) != 0 || *conf->resize_schedule)
+        return im_fail(text, -EINVAL,
+                       "each step of this run has %" PRId64 " images (--batch-size %" PRId64
+                       " x --ranks %" PRId64 " x --accumulate %" PRId64 "), which %" PRId64
+                       " trainers with batches of %" PRId64
+                       " cannot share evenly; use another --ranks or --gpus",
+                       images, then->batch_size, then->ranks_now, then->accumulate_now, im_conf_world(conf),
+                       conf->batch_size);
+    while (each > conf->batch_size && images % (each / 2 * im_conf_world(conf)) == 0 && each % 2 == 0)
         each /= 2;
     return im_fail(text, -EINVAL,
                    "each step of this run has %" PRId64 " images (--batch-size %" PRId64 " x --ranks %" PRId64
                    " x --accumulate %" PRId64 "), which is no multiple of --batch-size %" PRId64
                    " x --ranks %" PRId64 "; use --batch-size %" PRId64,
                    images, then->batch_size, then->ranks_now, then->accumulate_now, conf->batch_size,
-                   conf->ranks, each);
+                   im_conf_world(conf), each);
 }
 
 /* The batches of a trainer per step: what was asked for, where somebody did. */
@@ -81,8 +82,8 @@ static int set_accumulate(struct im_conf *conf, const struct shape *then, int64_
                        "--accumulate %" PRId64 " gives steps of %" PRId64
                        " images, but this run's have %" PRId64 "; use --accumulate %" PRId64
                        ", or choose another --run-name",
-                       conf->accumulate, conf->batch_size * conf->ranks * conf->accumulate,
-                       conf->batch_size * conf->ranks * accumulate, accumulate);
+                       conf->accumulate, conf->batch_size * im_conf_world(conf) * conf->accumulate,
+                       conf->batch_size * im_conf_world(conf) * accumulate, accumulate);
     conf->accumulate = accumulate;
     return 0;
 }
@@ -94,8 +95,8 @@ static void say_change(const struct im_conf *conf, const struct shape *then, str
     im_fail(note, 0,
             "ranks   %" PRId64 " x batch %" PRId64 " x accumulate %" PRId64 ", before %" PRId64 " x %" PRId64
             " x %" PRId64 ": the same %" PRId64 " images a step in the same order%s",
-            conf->ranks, conf->batch_size, conf->accumulate, then->ranks_now, then->batch_size,
-            then->accumulate_now, conf->ranks * conf->batch_size * conf->accumulate,
+            im_conf_world(conf), conf->batch_size, conf->accumulate, then->ranks_now, then->batch_size,
+            then->accumulate_now, im_conf_world(conf) * conf->batch_size * conf->accumulate,
             regrouped ? "; batch norm takes its statistics over other groups of them" : "");
 }
 
@@ -114,18 +115,18 @@ int sv_continue_shape(struct im_conf *conf, struct im_text *note, struct im_text
         conf->batch_size = then.batch_size;
     batches = then.ranks * then.accumulate;
     images = then.batch_size * batches;
-    if (conf->batch_size == then.batch_size && batches % conf->ranks == 0)
-        accumulate = batches / conf->ranks;
-    else if (!*conf->resize_schedule && images % (conf->batch_size * conf->ranks) == 0)
-        accumulate = images / (conf->batch_size * conf->ranks);
+    if (conf->batch_size == then.batch_size && batches % im_conf_world(conf) == 0)
+        accumulate = batches / im_conf_world(conf);
+    else if (!*conf->resize_schedule && images % (conf->batch_size * im_conf_world(conf)) == 0)
+        accumulate = images / (conf->batch_size * im_conf_world(conf));
     else
         return does_not_divide(conf, &then, images, text);
     err = set_accumulate(conf, &then, accumulate, text);
     if (err < 0)
         return err;
-    if (conf->batch_size == then.batch_size && conf->ranks != then.ranks)
+    if (conf->batch_size == then.batch_size && im_conf_world(conf) != then.ranks)
         conf->order_ranks = then.ranks;
-    if (conf->batch_size != then.batch_size || conf->ranks != then.ranks_now)
+    if (conf->batch_size != then.batch_size || im_conf_world(conf) != then.ranks_now)
         say_change(conf, &then, note);
     return 0;
 }

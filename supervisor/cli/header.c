@@ -167,14 +167,14 @@ const char *sv_header_batch(const struct im_conf *conf, char *s, size_t n)
     format_sizes(conf, batch, size, sizeof batch);
     s[0] = 0;
     add(s, n, "batch %s%s%s px", batch, sv_locale_is_utf8() && !conf->plain ? " · " : ", ", size);
-    if (conf->ranks == 1 && conf->accumulate == 1)
+    if (im_conf_world(conf) == 1 && conf->accumulate == 1)
         return s;
     if (*conf->resize_schedule)
         add(s, n, ", a step is");
     else
-        add(s, n, ", %" PRId64 " images a step:", conf->batch_size * conf->ranks * conf->accumulate);
-    if (conf->ranks > 1)
-        add(s, n, " %" PRId64 " trainers x %s", conf->ranks, batch);
+        add(s, n, ", %" PRId64 " images a step:", conf->batch_size * im_conf_world(conf) * conf->accumulate);
+    if (im_conf_world(conf) > 1)
+        add(s, n, " %" PRId64 " trainers x %s", im_conf_world(conf), batch);
     else
         add(s, n, " %s", batch);
     if (conf->accumulate > 1)

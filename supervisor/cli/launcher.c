@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "ipc/base/count.h"
-#include "supervisor/cluster/env.h"
 
 static const char *last_part(const char *path)
 {
@@ -115,30 +114,30 @@ char **sv_launcher_rewrite(int argc, char **argv, int *ret_argc, struct im_text 
     return words;
 }
 
-int sv_launcher_ranks(struct im_conf *conf, char *(*get)(const char *name), bool *ret_other,
-                      struct im_text *note, struct im_text *text)
+/* The first process of a machine starts its trainers. */
+static int say_nothing_to_do(const struct sv_launch *at, struct im_text *note)
 {
-    struct sv_launch at;
-    int err = sv_launch_find(get, &at, text);
+    if (at->nodes > 1)
+        return im_fail(note, 0,
+                       "process %" PRIu32
+                       " of %s has nothing to do: another of this machine starts all its trainers",
+                       at->task, at->launcher);
+    return im_fail(note, 0, "process %" PRIu32 " of %s has nothing to do: process 0 starts all trainers",
+                   at->task, at->launcher);
+}
 
-    *ret_other = false;
+int sv_launcher_ranks(struct im_conf *conf, const struct sv_launch *at, bool *ret_other, struct im_text *note)
+{
+    *ret_other = at->launcher && at->task_here > 0;
     note->s[0] = '\0';
-    if (err < 0 || !at.launcher)
-        return err;
-    if (at.nodes > 1)
-        return im_fail(text, -EINVAL,
-                       "%s runs %" PRIu32 " processes on %" PRIu32 " machines (%" PRIu32
-                       " on this one); a run of imsuper uses one machine",
-                       at.launcher, at.tasks, at.nodes, at.tasks_here);
-    if (at.task > 0) {
-        *ret_other = true;
-        return im_fail(note, 0, "process %" PRIu32 " of %s has nothing to do: process 0 starts all trainers",
-                       at.task, at.launcher);
-    }
-    if (conf->origin[IM_KEY_ranks].source != IM_CONF_DEFAULT || at.tasks == 1)
+    if (!at->launcher)
         return 0;
-    conf->ranks = at.tasks;
+    if (*ret_other)
+        return say_nothing_to_do(at, note);
+    if (conf->origin[IM_KEY_ranks].source != IM_CONF_DEFAULT || at->tasks_here == 1)
+        return 0;
+    conf->ranks = at->tasks_here;
     conf->origin[IM_KEY_ranks].source = IM_CONF_ENVIRONMENT;
-    return im_fail(note, 0, "%s runs %" PRIu32 " processes: %" PRIu32 " trainers", at.launcher, at.tasks,
-                   at.tasks);
+    return im_fail(note, 0, "%s runs %" PRIu32 " processes%s: %" PRIu32 " trainers", at->launcher,
+                   at->tasks_here, at->nodes > 1 ? " on this machine" : "", at->tasks_here);
 }

@@ -11,15 +11,16 @@
 #include <stdbool.h>
 
 #include "ipc/config/conf.h"
+#include "supervisor/cluster/env.h"
 
 /* Replaces argv of such a command by one of imsuper's, malloc'ed with *ret_argc words, and says which in `note`. NULL:
  * it is none, or memory is short. */
 char **sv_launcher_rewrite(int argc, char **argv, int *ret_argc, struct im_text *note);
 
-/* What a launcher's variables ask for, as getenv() gives them: as many trainers as processes, unless the flags say another
- * number. *ret_other: this process is not the first, and has nothing to do. `note` is a line for the user, or empty.
- * -EINVAL with a sentence: the processes are on several machines, or a variable is wrong. */
-int sv_launcher_ranks(struct im_conf *conf, char *(*get)(const char *name), bool *ret_other,
-                      struct im_text *note, struct im_text *text);
+/* What a launcher says: as many trainers as it runs processes on this machine, unless the flags say another number.
+ * *ret_other: this process is not the first of its machine, and has nothing to do. `note` is a line for the user, or
+ * empty. Returns 0. */
+int sv_launcher_ranks(struct im_conf *conf, const struct sv_launch *at, bool *ret_other,
+                      struct im_text *note);
 
 #endif

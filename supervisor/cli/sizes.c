@@ -147,8 +147,9 @@ int sv_sizes_choose(struct im_conf *conf, const struct sv_machine *m, const uint
     measure_batches(conf, &resize, &g);
     conf->cell_bytes = (conf->cell_bytes + IM_PAGE - 1) / IM_PAGE * IM_PAGE;
     choose_cells(conf, m, g.batch_size_max);
-    if (conf->ranks > IM_RANKS_MAX)
-        return im_fail(text, -EINVAL, "--ranks %" PRId64 ": at most %d", conf->ranks, IM_RANKS_MAX);
+    if (im_conf_world(conf) > IM_RANKS_MAX)
+        return im_fail(text, -EINVAL, "--ranks %" PRId64 ": at most %d on all machines", conf->ranks,
+                       IM_RANKS_MAX);
     if (1 + conf->readers + conf->augmenters + conf->ranks + 1 > IM_SLOTS_MAX)
         return im_fail(text, -EINVAL, "--readers, --augmenters and --ranks together must stay below %d",
                        IM_SLOTS_MAX);
@@ -167,6 +168,8 @@ int sv_sizes_choose(struct im_conf *conf, const struct sv_machine *m, const uint
         .augmenters_max = (uint32_t)conf->augmenters,
         .classes = classes,
         .fetchers = im_conf_is_remote(conf->data_dir),
+        .remote_ranks = (uint32_t)(im_conf_world(conf) - conf->ranks),
+        .first_rank = (uint32_t)im_conf_first_rank(conf),
     };
     reserve_room(m, &g);
     g.slots = 1 + g.readers_max + g.augmenters_max + g.ranks + g.fetchers;

@@ -9,7 +9,7 @@
  *   Open MPI        mpirun imsuper ...                  OMPI_COMM_WORLD_RANK, ...
  *
  * In this folder: which process and machine of a launcher this is; how the supervisors of several machines meet (meet.h), and
- * the channel between them (link.h). Runs use one machine so far. */
+ * the channel between them (link.h). */
 #ifndef SUPERVISOR_CLUSTER_ENV_H
 #define SUPERVISOR_CLUSTER_ENV_H
 

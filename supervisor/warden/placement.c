@@ -77,10 +77,10 @@ void sv_place_enter(const struct sv_place *place)
         any |= place->cpus.bits[i];
     if (any)
         syscall(SYS_sched_setaffinity, 0, sizeof place->cpus.bits, place->cpus.bits);
-    if (place->node >= 0 && place->node < SV_NODES_MAX) {
-        unsigned long mask[SV_NODES_MAX / (8 * sizeof(unsigned long))] = {0};
+    if (place->node >= 0 && place->node < SV_NUMA_NODES_MAX) {
+        unsigned long mask[SV_NUMA_NODES_MAX / (8 * sizeof(unsigned long))] = {0};
 
         mask[0] = 1UL << place->node;
-        syscall(SYS_set_mempolicy, MPOL_PREFERRED, mask, (unsigned long)SV_NODES_MAX + 1);
+        syscall(SYS_set_mempolicy, MPOL_PREFERRED, mask, (unsigned long)SV_NUMA_NODES_MAX + 1);
     }
 }

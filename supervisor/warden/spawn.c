@@ -73,11 +73,14 @@ int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, 
     f.snapshot = copy_high(fds->snapshot, f.ranks);
     f.lock = copy_high(fds->lock, f.ranks);
     f.index = fds->index < 0 ? -1 : copy_high(fds->index, f.ranks);
+    f.meeting = fds->meeting < 0 ? -1 : copy_high(fds->meeting, f.ranks);
+    f.listener = fds->listener < 0 ? -1 : copy_high(fds->listener, f.ranks);
     f.null = copy_high(null, f.ranks);
     f.kept = fds->kept;
     bad = null < 0 || f.control < 0 || f.encoded < 0 || f.lease_read < 0 || f.lease_write < 0 ||
           f.log_read < 0 || f.log_write < 0 || f.snapshot < 0 || f.lock < 0 || f.null < 0 ||
-          (fds->index >= 0 && f.index < 0);
+          (fds->index >= 0 && f.index < 0) || (fds->meeting >= 0 && f.meeting < 0) ||
+          (fds->listener >= 0 && f.listener < 0);
     for (uint32_t r = 0; r < f.ranks; r++) {
         f.batch[r] = copy_high(run->batch_segment[r].fd, f.ranks);
         bad |= f.batch[r] < 0;
@@ -92,6 +95,10 @@ int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, 
     sv_programs_close(&low);
     if (fds->index >= 0)
         close(fds->index);
+    if (fds->meeting >= 0)
+        close(fds->meeting);
+    if (fds->listener >= 0)
+        close(fds->listener);
     *ret = f;
     return bad ? -EMFILE : 0;
 }
@@ -265,19 +272,22 @@ pid_t sv_spawn_saver(const struct sv_spawn_fds *f)
 pid_t sv_spawn_supervisor(const struct sv_spawn_fds *f, int channel)
 {
     int high = copy_high(channel, f->ranks);
-    const struct mapping map[] = {
+    struct mapping map[7] = {
         {high, IM_FD_CHANNEL},    {f->control, IM_FD_CONTROL}, {f->lease_write, IM_FD_LEASE},
         {f->log_read, IM_FD_LOG}, {f->lock, IM_FD_LOCK},
     };
+    size_t n = 5;
     char path[PATH_MAX], verb[] = "supervise";
     char *argv[] = {path, verb, NULL};
-    const struct start s = {.program = program_of(f, SV_PROGRAM_SUPERVISOR, path),
-                            .path = path,
-                            .argv = argv,
-                            .map = map,
-                            .n = IM_COUNT(map)};
+    struct start s = {
+        .program = program_of(f, SV_PROGRAM_SUPERVISOR, path), .path = path, .argv = argv, .map = map};
     pid_t pid;
 
+    if (f->meeting >= 0)
+        map[n++] = (struct mapping){f->meeting, IM_FD_MEETING};
+    if (f->listener >= 0)
+        map[n++] = (struct mapping){f->listener, IM_FD_LISTENER};
+    s.n = n;
     if (high < 0)
         return -errno;
     pid = start_child(&s);

@@ -175,7 +175,7 @@ static int make_shares(const struct machine *m, struct share *shares)
         if (!cpus)
             return -ENOMEM;
         hwloc_bitmap_and(cpus, cpus, m->usable);
-        if (hwloc_bitmap_iszero(cpus) || count == SV_NODES_MAX) {
+        if (hwloc_bitmap_iszero(cpus) || count == SV_NUMA_NODES_MAX) {
             hwloc_bitmap_free(cpus); /* memory without processors */
             continue;
         }
@@ -245,7 +245,7 @@ static int place_all(const struct machine *m, struct share *shares, int count, s
 int sv_topology_place(const struct sv_topology_source *source, const char (*pci)[16], uint32_t ranks,
                       struct sv_placement *ret, struct im_text *text)
 {
-    struct share shares[SV_NODES_MAX] = {0}, *home[IM_RANKS_MAX] = {0};
+    struct share shares[SV_NUMA_NODES_MAX] = {0}, *home[IM_RANKS_MAX] = {0};
     struct sv_placement p = {.ranks = ranks};
     struct machine m;
     int err = machine_open(source, &m, text), count = 0;

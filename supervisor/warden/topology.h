@@ -16,7 +16,7 @@
 struct im_text;
 
 #define SV_CPUS_MAX 4096
-#define SV_NODES_MAX 64
+#define SV_NUMA_NODES_MAX 64
 
 /* Processors by the numbers of the operating system. All zero: no restriction. */
 struct sv_cpus {
@@ -33,9 +33,9 @@ struct sv_placement {
     bool applies;          /* false: of another machine's description, only to be shown */
     uint32_t ranks, nodes; /* nodes: that readers and augmenters are spread over */
     struct sv_place trainer[IM_RANKS_MAX];
-    struct sv_place worker[SV_NODES_MAX];
-    uint32_t weight[SV_NODES_MAX]; /* cores of each worker place */
-    uint32_t far;                  /* trainers for which nothing near their GPU may be used */
+    struct sv_place worker[SV_NUMA_NODES_MAX];
+    uint32_t weight[SV_NUMA_NODES_MAX]; /* cores of each worker place */
+    uint32_t far;                       /* trainers for which nothing near their GPU may be used */
 };
 
 struct sv_topology_source {

@@ -20,7 +20,8 @@ struct sv_warden_fds {
     int log_read, log_write;
     int snapshot; /* empty: its size is the trainer's to give (ipc/snapshot.h) */
     int lock;
-    int index; /* that of the images, for readers that start when its file is gone; -1: none */
+    int index;             /* that of the images, for readers that start when its file is gone; -1: none */
+    int meeting, listener; /* for supervisors: IM_FD_MEETING, IM_FD_LISTENER; -1: none */
     struct sv_programs programs;
     const struct sv_kept *kept; /* borrowed; NULL: none */
 };

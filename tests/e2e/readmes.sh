@@ -148,7 +148,7 @@ case_torchrun() {
   must_say "process 1 of torchrun has nothing to do"
   if says "dry run"; then fail "the second process did something"; fi
   if LOCAL_WORLD_SIZE=1 "$BIN/imsuper" start "${TRAIN[@]}" >out 2>&1; then fail "two machines are no run"; fi
-  must_say "on 2 machines"
+  must_say "a run on several machines needs a name"
 }
 
 run_case

@@ -218,7 +218,7 @@ void tr_position_write(const struct tr_position *p, const struct im_conf *conf, 
     ret->count = 0;
     add_conditions(ret, conf, samples);
     add_images(ret, conf);
-    add_u64(ret, RANKS_NOW, (uint64_t)conf->ranks);
+    add_u64(ret, RANKS_NOW, (uint64_t)im_conf_world(conf));
     add_place(ret, p, plan);
     add_u64(ret, "step", p->steps);
     add_u64(ret, "updates", p->updates);
@@ -342,7 +342,7 @@ static int read_shapes(const struct tr_safetensors *state, const struct im_conf 
     const struct shape now = {.batch_size = (uint64_t)conf->batch_size,
                               .ranks = (uint64_t)im_conf_order_ranks(conf),
                               .accumulate = (uint64_t)im_conf_order_accumulate(conf),
-                              .ranks_now = (uint64_t)conf->ranks};
+                              .ranks_now = (uint64_t)im_conf_world(conf)};
 
     if (get_u64(state, BATCH_SIZE, &then.batch_size) | get_u64(state, RANKS, &then.ranks) |
         get_u64(state, ACCUMULATE, &then.accumulate))

@@ -85,6 +85,9 @@ int tr_safetensors_take(const char *path, char *bytes, size_t n, struct tr_safet
                         struct im_text *text);
 void tr_safetensors_close(struct tr_safetensors **file); /* nulls */
 
+/* The whole file as it was read; lives as long as it is open. */
+const void *tr_safetensors_bytes(const struct tr_safetensors *file, size_t *ret_n);
+
 /* Tensors in the order of their bytes in the file. They live as long as the file is open. */
 size_t tr_safetensors_count(const struct tr_safetensors *file);
 const struct tr_tensor *tr_safetensors_at(const struct tr_safetensors *file,

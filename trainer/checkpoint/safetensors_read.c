@@ -30,6 +30,8 @@ struct tr_safetensors {
     size_t count;
     struct tr_pair *metadata;
     size_t metadata_count;
+    const void *whole; /* as it was read */
+    size_t whole_bytes;
 };
 
 static int bad(struct im_text *text, const char *path, const char *name, const char *what)
@@ -192,6 +194,8 @@ int tr_safetensors_parse(const char *path, const void *bytes, size_t n, struct t
     f = calloc(1, sizeof *f);
     if (!f)
         return im_fail(text, -ENOMEM, "cannot read %s: out of memory", path);
+    f->whole = bytes;
+    f->whole_bytes = n;
     err = im_json_parse(start, header_bytes, &f->header, &why);
     if (err == -EBADMSG)
         err = bad(text, path, NULL, why.s);
@@ -244,6 +248,12 @@ void tr_safetensors_close(struct tr_safetensors **file)
     free(f->bytes);
     free(f);
     *file = NULL;
+}
+
+const void *tr_safetensors_bytes(const struct tr_safetensors *file, size_t *ret_n)
+{
+    *ret_n = file->whole_bytes;
+    return file->whole;
 }
 
 size_t tr_safetensors_count(const struct tr_safetensors *file)

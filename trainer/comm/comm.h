@@ -1,8 +1,10 @@
 /* Collectives of the trainers' ranks: one contract, one implementation for each transport.
  *
  *     self   one rank: nothing to do
- *     gloo   CPU, over TCP on the loopback interface (gloo.cc, the only C++ of the product)
- *     nccl   GPUs of this machine (backends/cuda/nccl.c, in imsuper-cuda.so)
+ *     gloo   CPU, over TCP; on one machine on the loopback interface (gloo.cc, the only C++ of the product)
+ *     nccl   GPUs (backends/cuda/nccl.c, in imsuper-cuda.so)
+ *
+ * Beside it the exchange of a few numbers where ranks are on several machines (hub.h).
  *
  * All ranks make the same calls in the same order with the same sizes. Sums have one fixed order of additions
  * for a number of ranks and a length, and every rank gets the same bits: that keeps the weights of all ranks
@@ -48,6 +50,8 @@ struct tr_comm_config {
     int64_t timeout_ms; /* of one call, and of open() */
     int device;         /* a transport on devices: index of this rank's */
     bool deterministic; /* also for devices: fixes the order of sums, see the transport */
+    const char *
+        address; /* numeric, of this machine, where ranks of others reach it; "" or NULL: all are on this one */
     struct tr_rendezvous rendezvous;
 };
 

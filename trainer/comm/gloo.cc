@@ -3,8 +3,9 @@
  *
  * Gloo's own rendezvous needs a key-value store; the ranks have something simpler, one card each (comm.h), so
  * the mesh is built here from Gloo's pairs. A card lists, for each other rank, the address to connect to and
- * a secret that the connecting rank has to present. Pairs listen on the loopback interface on ephemeral
- * ports, and only until they are connected; but any process of the machine may connect to such a port first.
+ * a secret that the connecting rank has to present. Pairs listen on ephemeral ports, on the loopback interface or, where
+ * ranks are on several machines, at this one's address, and only until they are connected; but any process of the machine,
+ * or of the network, may connect to such a port first.
  * A peer that cannot present the secret of its rank is detected before any data is exchanged.
  *
  * Why ring all-reduce: each chunk of the array is reduced along the ring, from a rank that follows from the
@@ -64,10 +65,10 @@ class mesh : public gloo::Context
 mesh::mesh(const tr_comm_config &config, std::vector<char> &ret_secrets)
     : gloo::Context(config.rank, config.ranks)
 {
-    gloo::transport::tcp::attr loopback("127.0.0.1");
+    gloo::transport::tcp::attr here(config.address && *config.address ? config.address : "127.0.0.1");
 
     setTimeout(std::chrono::milliseconds(config.timeout_ms));
-    device_ = gloo::transport::tcp::CreateDevice(loopback);
+    device_ = gloo::transport::tcp::CreateDevice(here);
     transportContext_ = device_->createContext(rank, size);
     transportContext_->setTimeout(getTimeout());
     for (int i = 0; i < size; i++) {

@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
-enum { FIRST_FD = 100 };
+enum { FIRST_FD = 100, PLACES = IM_FD_BATCH - IM_FD_CONTROL + SMALL_RANKS };
 
 /* The run's descriptors at the places where a child finds them. */
 static int setup(void **state)
@@ -27,7 +27,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    for (int fd = FIRST_FD; fd < FIRST_FD + 12; fd++)
+    for (int fd = FIRST_FD; fd < FIRST_FD + PLACES; fd++)
         close(fd);
     return small_teardown(state);
 }
@@ -77,12 +77,12 @@ static void check_sound(void)
     struct im_run run;
 
     how.first_fd = FIRST_FD + 20;
-    for (int i = 0; i < 12; i++)
+    for (int i = 0; i < PLACES; i++)
         if (fcntl(FIRST_FD + i, F_GETFD) >= 0)
             assert_true(dup2(FIRST_FD + i, how.first_fd + i) >= 0);
     assert_int_equal(im_run_attach(&how, &run, NULL), 0);
     im_run_close(&run);
-    for (int i = 0; i < 12; i++)
+    for (int i = 0; i < PLACES; i++)
         close(how.first_fd + i);
 }
 
@@ -97,7 +97,7 @@ static void refuse_copy(struct small_run *s)
     for (int r = 0; r < SMALL_RANKS; r++)
         assert_true(dup2(s->run.batch_segment[r].fd, how.first_fd + IM_FD_BATCH - IM_FD_CONTROL + r) >= 0);
     refuse(&how);
-    for (int i = 0; i < 12; i++)
+    for (int i = 0; i < PLACES; i++)
         close(how.first_fd + i);
 }
 
@@ -212,7 +212,7 @@ static void test_a_plan_that_does_not_fit_is_refused(void **state)
     assert_int_equal(im_run_check_plan(&s->run, &s->plan, NULL), 0);
     plan.ranks = SMALL_RANKS + 1;
     assert_int_equal(im_run_check_plan(&s->run, &plan, NULL), -EBADMSG);
-    plan = (struct im_plan){.phase = &phase, .phases = 1, .ranks = SMALL_RANKS};
+    plan = (struct im_plan){.phase = &phase, .phases = 1, .ranks = SMALL_RANKS, .world = SMALL_RANKS};
     assert_int_equal(im_run_check_plan(&s->run, &plan, NULL), 0);
     phase.batch_size = SMALL_BATCH_SIZE + 1;
     assert_int_equal(im_run_check_plan(&s->run, &plan, NULL), -EBADMSG);

@@ -242,6 +242,90 @@ static int refuse(const struct im_plan_params *p, struct im_text *text)
     return err;
 }
 
+/* What a run on one node delivers at each place, the nodes deliver there: in all, and once. */
+static void check_nodes(const struct im_plan_params *p, const uint32_t *ranks, uint32_t nodes)
+{
+    struct im_plan one = make(p);
+    unsigned char *seen = calloc(one.tickets, 1);
+    uint64_t tickets = 0;
+    uint32_t first = 0;
+
+    assert_non_null(seen);
+    for (uint32_t n = 0; n < nodes; first += ranks[n++]) {
+        struct im_plan_params slice = *p;
+        struct im_plan node;
+
+        slice.ranks = ranks[n];
+        slice.first_rank = first;
+        slice.world = p->ranks;
+        node = make(&slice);
+        assert_true(node.batches == one.batches && node.phases == one.phases);
+        for (uint64_t t = 0; t < node.tickets; t++) {
+            struct im_place at, whole;
+            uint64_t ticket;
+
+            assert_int_equal(im_plan_place(&node, t, &at), 0);
+            assert_true(at.rank < ranks[n] && at.place < im_plan_batch_count(&node, at.batch, at.rank));
+            assert_true(t >= im_plan_first_ticket(&node, at.batch) &&
+                        t < im_plan_first_ticket(&node, at.batch + 1));
+            assert_int_equal(im_plan_position(&node, at.phase, at.batch, at.rank, at.place), at.position);
+            assert_int_equal(im_plan_step_count(&node, at.batch), im_plan_step_count(&one, at.batch));
+            for (ticket = im_plan_first_ticket(&one, at.batch);; ticket++) {
+                assert_int_equal(im_plan_place(&one, ticket, &whole), 0);
+                if (whole.batch != at.batch || (whole.rank == first + at.rank && whole.place == at.place))
+                    break;
+            }
+            assert_true(whole.batch == at.batch && whole.position == at.position && !seen[ticket]);
+            seen[ticket] = 1;
+        }
+        tickets += node.tickets;
+        im_plan_fini(&node);
+    }
+    assert_int_equal(first, p->ranks);
+    assert_int_equal(tickets, one.tickets);
+    free(seen);
+    im_plan_fini(&one);
+}
+
+static void test_nodes_share_the_samples_of_a_run(void **state)
+{
+    static const uint32_t even[] = {2, 2, 2}, uneven[] = {1, 4, 1}, two[] = {1, 5};
+
+    (void)state;
+    for (uint32_t order = 0; order <= 8; order += 4)
+        for (uint32_t train = 40; train <= 61; train += 3)
+            for (uint32_t val = 0; val <= 14; val++) {
+                const struct im_plan_params p = {.samples = {train, val},
+                                                 .epochs = 2,
+                                                 .ranks = 6,
+                                                 .order_ranks = order,
+                                                 .batch_size = {4, 2},
+                                                 .image_size = {8, 8},
+                                                 .validate_every = 1,
+                                                 .drop_last = val % 2};
+
+                check_nodes(&p, even, 3);
+                check_nodes(&p, uneven, 3);
+                check_nodes(&p, two, 2);
+            }
+}
+
+static void test_a_node_has_ranks_of_the_world(void **state)
+{
+    struct im_plan_params p = usual;
+    struct im_text text = {""};
+    struct im_plan plan;
+
+    (void)state;
+    p.world = 4;
+    p.first_rank = 3;
+    assert_int_equal(im_plan_init(&plan, &p, &text), -EINVAL);
+    assert_string_equal(text.s, "ranks 3 to 4 of a node, of 4 in all");
+    p.world = 1;
+    p.first_rank = 0;
+    assert_int_equal(im_plan_init(&plan, &p, &text), -EINVAL);
+}
+
 static void test_nothing_to_train_is_refused_with_a_sentence(void **state)
 {
     struct im_plan_params p;
@@ -451,6 +535,8 @@ int main(void)
         cmocka_unit_test(test_too_large_a_batch_names_its_epoch),
         cmocka_unit_test(test_tickets_past_the_end_are_refused),
         cmocka_unit_test(test_batches_past_the_end_are_empty),
+        cmocka_unit_test(test_nodes_share_the_samples_of_a_run),
+        cmocka_unit_test(test_a_node_has_ranks_of_the_world),
         cmocka_unit_test(test_nothing_to_train_is_refused_with_a_sentence),
         cmocka_unit_test(test_too_large_a_batch_names_the_largest_that_fits),
         cmocka_unit_test(test_fewer_images_than_ranks_does_not_ask_for_batch_size_0),

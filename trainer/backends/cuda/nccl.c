@@ -18,16 +18,21 @@
  * index determines. Other GPUs, another number of them or another NCCL may use another order. Within one call
  * all ranks get the same bits in any case: each sum is computed once and sent to all.
  *
- * NCCL's bootstrap opens a socket. All ranks are processes of this machine, so it uses the loopback interface
- * unless the user sets NCCL_SOCKET_IFNAME.
+ * NCCL opens sockets: on one machine on the loopback interface, on several on that of the address where others reach this
+ * one, unless the user sets NCCL_SOCKET_IFNAME.
  *
  * allreduce_sum, allgather and broadcast take any memory and go through a buffer on the device: they are for
  * the few small arrays outside of the captured step. Device memory must be complete when they are called:
  * they are not ordered with the streams that wrote it. */
 #include <dlfcn.h>
 #include <errno.h>
+#include <ifaddrs.h>
 #include <inttypes.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -165,10 +170,41 @@ static int comm_complete(struct tr_comm *c, const char *what, struct im_text *te
     return is_done < 0 ? is_done : err;
 }
 
+static bool has_address(const struct ifaddrs *i, const char *address)
+{
+    char host[NI_MAXHOST];
+    const int family = i->ifa_addr ? i->ifa_addr->sa_family : AF_UNSPEC;
+    const socklen_t size = family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+
+    return (family == AF_INET || family == AF_INET6) &&
+           getnameinfo(i->ifa_addr, size, host, sizeof host, NULL, 0, NI_NUMERICHOST) == 0 &&
+           strcmp(host, address) == 0;
+}
+
+/* The interface with an address of this machine, as "=name", which NCCL takes literally. Without one NCCL chooses. */
+static void choose_interface(const char *address)
+{
+    char name[IF_NAMESIZE + 1] = "=";
+    struct ifaddrs *all;
+
+    if (getifaddrs(&all) < 0)
+        return;
+    for (const struct ifaddrs *i = all; i; i = i->ifa_next)
+        if (has_address(i, address)) {
+            snprintf(name + 1, sizeof name - 1, "%s", i->ifa_name);
+            setenv("NCCL_SOCKET_IFNAME", name, 0);
+            break;
+        }
+    freeifaddrs(all);
+}
+
 /* NCCL reads these once, at first use. Variables that the user has set are kept. */
 static void prepare_environment(const struct tr_comm_config *config)
 {
-    setenv("NCCL_SOCKET_IFNAME", "lo", 0);
+    if (config->address && *config->address)
+        choose_interface(config->address);
+    else
+        setenv("NCCL_SOCKET_IFNAME", "lo", 0);
     setenv("NCCL_RUNTIME_CONNECT", "0", 0); /* connect at once: the first sum may be captured, and must not
                                                include a handshake */
     if (config->deterministic) {

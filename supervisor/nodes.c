@@ -1,0 +1,479 @@
+/* One turn: the link receives and decides; its news are carried out here; then what this node has for the others is
+ * given to it: that no process is left (ready), the cards of its trainers, its numbers. */
+#include "supervisor/nodes.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/exit.h"
+#include "ipc/base/sysinfo.h"
+#include "ipc/peers.h"
+#include "supervisor/cluster/link.h"
+#include "supervisor/cluster/pass.h"
+#include "supervisor/super.h"
+
+#define REPORT_NS (IM_SECOND / 2)
+#define END_WAIT_NS (10 * IM_SECOND)  /* for trainers here, once the head has ended with success */
+#define LEAVE_WAIT_NS (5 * IM_SECOND) /* for the others to hear that this node has ended */
+#define DONE_WAIT_NS (60 * IM_SECOND) /* of a member that is done, for the head to be */
+#define LINGER_NS IM_SECOND
+#define LOOK_MS 20
+
+/* What a report's numbers are. */
+enum { PASSES_TRAIN, EXACT_TRAIN, IMAGES_TRAIN, PASSES_VAL, EXACT_VAL, IMAGES_VAL, MILLI_RATE, DEATHS };
+
+static_assert(sizeof(struct sv_generation) <= sizeof((struct im_control *)0)->nodes_note,
+              "it fits its place");
+static_assert(IM_CARD_BYTES <= SV_LINK_VALUE_MAX, "a card is a value");
+
+bool sv_nodes_are_used(const struct sv_super *s)
+{
+    return s->nodes.link != NULL;
+}
+
+bool sv_nodes_is_member(const struct sv_super *s)
+{
+    return s->nodes.link && s->conf.node_index > 0;
+}
+
+bool sv_nodes_allow(const struct sv_super *s)
+{
+    return !s->nodes.link || s->nodes.runs;
+}
+
+int sv_nodes_fd(const struct sv_super *s)
+{
+    return s->nodes.link ? sv_link_fd(s->nodes.link) : -1;
+}
+
+static int open_link(struct sv_super *s, const char *agree, struct im_text *text)
+{
+    struct sv_nodes *n = &s->nodes;
+    struct sv_link_config config = {.meeting = &n->meeting,
+                                    .ranks = s->run.geometry.ranks,
+                                    .build = im_build_id(),
+                                    .agree = agree,
+                                    .patience = (im_ns)(s->conf.cluster_timeout * 1e9)};
+    int err;
+
+    memcpy(&config.running, s->run.control->nodes_note, sizeof config.running);
+    err = sv_link_open(&config, &n->link, text);
+    if (err < 0)
+        return err;
+    n->number = config.running.number;
+    n->runs = n->number > 0;
+    return 0;
+}
+
+int sv_nodes_open(struct sv_super *s, struct im_text *text)
+{
+    char *agree;
+    int err;
+
+    if (s->conf.node_count == 1)
+        return 0;
+    err = sv_meeting_take(IM_FD_MEETING, s->conf.node_index == 0 ? IM_FD_LISTENER : -1, &s->nodes.meeting,
+                          text);
+    if (err < 0)
+        return err;
+    agree = sv_nodes_agree(&s->conf, s->run.geometry.samples, s->run.geometry.classes);
+    err = agree ? open_link(s, agree, text) : -ENOMEM;
+    free(agree);
+    return err;
+}
+
+/* ---- generations ---- */
+
+static uint32_t alive(const struct sv_super *s)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < s->children.count; i++)
+        count += s->children.child[i].incarnation != 0;
+    return count;
+}
+
+void sv_nodes_on_reset(struct sv_super *s, const char *why)
+{
+    struct sv_nodes *n = &s->nodes;
+
+    if (!n->link || !n->runs)
+        return;
+    n->runs = false;
+    sv_link_ask_generation(n->link, n->number, why);
+}
+
+static void on_over(struct sv_super *s, const struct sv_link_news *news)
+{
+    struct sv_nodes *n = &s->nodes;
+
+    n->over = news->number;
+    n->runs = false;
+    if (s->finished || s->resetting || s->ending.stage != SV_GOING_ON)
+        return;
+    if (alive(s) > 0 || im_run_state(&s->run) != IM_RUN_STARTING)
+        sv_reset(s, news->text);
+}
+
+/* Once nothing of the last generation runs here. */
+static void say_ready(struct sv_super *s)
+{
+    struct sv_nodes *n = &s->nodes;
+
+    if (n->over == 0 || s->resetting || s->finished || s->ending.stage != SV_GOING_ON || alive(s) > 0)
+        return;
+    sv_link_ready(n->link, n->over, NULL, 0, SV_LINK_NOWHERE);
+    n->over = 0;
+}
+
+static void on_begin(struct sv_super *s, const struct sv_generation *g)
+{
+    struct sv_nodes *n = &s->nodes;
+
+    memset(n->shown, 0, sizeof n->shown);
+    memset(n->asked, 0, sizeof n->asked);
+    n->number = g->number;
+    n->runs = true;
+    memcpy(s->run.control->nodes_note, g, sizeof *g);
+    atomic_store_explicit(&s->run.control->node_generation, g->number, memory_order_release);
+    if (!s->finished && s->ending.stage == SV_GOING_ON)
+        sv_children_want(&s->children, IM_ROLE_TRAINER, true);
+}
+
+/* ---- cards of ranks ---- */
+
+static void name_card(uint32_t rank, char ret[SV_LINK_KEY_MAX])
+{
+    snprintf(ret, SV_LINK_KEY_MAX, "card.%" PRIu32, rank);
+}
+
+static void show_card(struct sv_super *s, uint32_t index)
+{
+    struct sv_nodes *n = &s->nodes;
+    char name[SV_LINK_KEY_MAX];
+    const void *card;
+    size_t bytes;
+
+    if (n->shown[index] || !im_peers_card(&s->run, index, &card, &bytes))
+        return;
+    name_card(s->run.geometry.first_rank + index, name);
+    n->shown[index] = sv_link_publish(n->link, n->number, name, card, bytes) == 0;
+}
+
+static void ask_card(struct sv_super *s, uint32_t rank)
+{
+    char name[SV_LINK_KEY_MAX];
+
+    if (s->nodes.asked[rank])
+        return;
+    name_card(rank, name);
+    s->nodes.asked[rank] = sv_link_fetch(s->nodes.link, s->nodes.number, name) == 0;
+}
+
+static void carry_cards(struct sv_super *s)
+{
+    const struct im_geometry *g = &s->run.geometry;
+
+    if (!s->nodes.runs || s->resetting)
+        return;
+    for (uint32_t rank = 0; rank < g->ranks + g->remote_ranks; rank++)
+        if (rank - g->first_rank < g->ranks)
+            show_card(s, rank - g->first_rank);
+        else
+            ask_card(s, rank);
+}
+
+static void on_value(struct sv_super *s, const struct sv_link_news *news)
+{
+    char name[SV_LINK_KEY_MAX];
+
+    for (uint32_t rank = 0; s->nodes.runs && rank < s->run.geometry.ranks + s->run.geometry.remote_ranks;
+         rank++) {
+        name_card(rank, name);
+        if (strcmp(news->key, name) == 0)
+            im_peers_show(&s->run, rank, news->bytes, news->n);
+    }
+}
+
+/* ---- the end ---- */
+
+bool sv_nodes_ask_stop(struct sv_super *s, int status, const char *why)
+{
+    struct sv_nodes *n = &s->nodes;
+
+    if (!n->link || n->stopping || n->finish_told)
+        return false;
+    if (status != IM_EXIT_RESUMABLE && n->own_status == 0)
+        n->own_status = status;
+    if (!n->stop_asked)
+        sv_link_ask_stop(n->link, false, why);
+    n->stop_asked = true;
+    return true;
+}
+
+void sv_nodes_stop_at_once(struct sv_super *s, const char *why)
+{
+    if (s->nodes.link && !s->nodes.finish_told)
+        sv_link_ask_stop(s->nodes.link, true, why);
+}
+
+static void on_stop(struct sv_super *s, const struct sv_link_news *news)
+{
+    struct sv_nodes *n = &s->nodes;
+    const bool ours = n->stop_asked;
+
+    n->stopping = true;
+    if (s->finished || s->ending.stage != SV_GOING_ON) {
+        if (news->now)
+            sv_finish(s, IM_EXIT_FORCED);
+        return;
+    }
+    if (news->now)
+        sv_screen_say(&s->screen, "node %" PRIu32 ": %s: stopping at once", news->node, news->text);
+    else if (!ours || news->gave_up)
+        sv_screen_say(&s->screen, "%s%s: %s", news->gave_up ? "" : "another node asks to stop: ", news->text,
+                      sv_nodes_is_member(s) ? "node 0 saves the run" : "saving");
+    if (news->now)
+        sv_finish(s, IM_EXIT_FORCED);
+    else
+        sv_end(s, n->own_status ? n->own_status : IM_EXIT_RESUMABLE, news->text);
+}
+
+/* The trainers of a run that is done leave by themselves. */
+static void on_end(struct sv_super *s, const struct sv_link_news *news)
+{
+    s->nodes.ended_at = im_now();
+    s->nodes.end_status = news->status;
+    if (s->finished)
+        return;
+    if (news->status != IM_EXIT_OK)
+        sv_finish(s, s->nodes.own_status ? s->nodes.own_status : news->status);
+}
+
+static void finish_after_head(struct sv_super *s)
+{
+    if (s->nodes.ended_at != 0 && !s->finished && im_now() - s->nodes.ended_at > END_WAIT_NS)
+        sv_finish(s, s->nodes.end_status);
+}
+
+static void on_lost(struct sv_super *s, const struct sv_link_news *news)
+{
+    if (s->nodes.ended_at == 0)
+        s->nodes.ended_at = im_now(); /* nothing more will be heard */
+    if (s->finished)
+        return;
+    sv_screen_warn(
+        &s->screen, SV_ERROR,
+        "%s; this node cannot go on without node 0, which holds the run: its folder there has the last "
+        "checkpoint, and the same commands on all nodes continue from it",
+        news->text);
+    s->nodes.stopping = true;
+    sv_finish(s, IM_EXIT_RESUMABLE);
+}
+
+/* The head. A node that has left with an error does not come back by itself. */
+static void on_node(struct sv_super *s, uint32_t node)
+{
+    struct sv_node state;
+    char why[128];
+
+    if (!sv_link_node(s->nodes.link, node, &state) || node == 0 || s->finished)
+        return;
+    if (s->ending.stage == SV_SAVING && (state.state == SV_NODE_DEAD)) {
+        snprintf(why, sizeof why, "node %" PRIu32 " is gone before the run was saved", node);
+        sv_ending_without_trainers(s, why);
+    }
+    if (state.state != SV_NODE_LEFT || state.status == IM_EXIT_OK || s->ending.stage != SV_GOING_ON)
+        return;
+    snprintf(why, sizeof why, "node %" PRIu32 " (%.60s) has ended with exit status %d", node, state.name,
+             state.status);
+    sv_screen_warn(&s->screen, SV_ERROR, "%s", why);
+    if (!sv_progress_made(&s->run))
+        s->nodes.own_status = state.status;
+    sv_end(s, IM_EXIT_RESUMABLE, why);
+}
+
+void sv_nodes_say_end(struct sv_super *s)
+{
+    if (s->exit_status == IM_EXIT_OK)
+        sv_screen_say(&s->screen, "done      node %" PRId64 "; the run is in its folder on node 0",
+                      s->conf.node_index);
+    else if (s->exit_status == IM_EXIT_RESUMABLE)
+        sv_screen_say(
+            &s->screen,
+            "stopped   node %" PRId64
+            "; what was trained is in the run's folder on node 0; the same commands on all nodes continue it",
+            s->conf.node_index);
+}
+
+/* ---- turns ---- */
+
+static void on_news(struct sv_super *s, const struct sv_link_news *news)
+{
+    switch (news->kind) {
+    case SV_LINK_TELL:
+        if (news->warning)
+            sv_screen_warn(&s->screen, SV_WARN, "%s", news->text);
+        else
+            sv_screen_say(&s->screen, "%s", news->text);
+        break;
+    case SV_LINK_REFUSED:
+        sv_screen_warn(&s->screen, SV_ERROR, "node 0 refuses this node: %s", news->text);
+        s->nodes.stopping = true;
+        sv_finish(s, IM_EXIT_USAGE);
+        break;
+    case SV_LINK_OVER:
+        on_over(s, news);
+        break;
+    case SV_LINK_BEGIN:
+        on_begin(s, &news->generation);
+        break;
+    case SV_LINK_VALUE:
+        on_value(s, news);
+        break;
+    case SV_LINK_STOP:
+        on_stop(s, news);
+        break;
+    case SV_LINK_END:
+        on_end(s, news);
+        break;
+    case SV_LINK_NODE:
+        on_node(s, news->node);
+        break;
+    case SV_LINK_LOST:
+        on_lost(s, news);
+        break;
+    case SV_LINK_JOINED:
+        break;
+    }
+}
+
+static uint64_t sum_of(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static void report(struct sv_super *s)
+{
+    const struct im_ledger *l = s->run.control->ledger;
+    const uint64_t number[SV_LINK_NUMBERS] = {
+        [PASSES_TRAIN] = sum_of(&l[IM_TRAIN].phases),
+        [EXACT_TRAIN] = sum_of(&l[IM_TRAIN].phases_exact),
+        [IMAGES_TRAIN] = sum_of(&l[IM_TRAIN].total_delivered),
+        [PASSES_VAL] = sum_of(&l[IM_VAL].phases),
+        [EXACT_VAL] = sum_of(&l[IM_VAL].phases_exact),
+        [IMAGES_VAL] = sum_of(&l[IM_VAL].total_delivered),
+        [MILLI_RATE] = (uint64_t)(s->view.samples_per_second * 1e3),
+        [DEATHS] = atomic_load_explicit(&s->run.control->deaths, memory_order_relaxed)};
+
+    if (im_now() - s->nodes.reported_at < REPORT_NS)
+        return;
+    s->nodes.reported_at = im_now();
+    sv_link_report(s->nodes.link, s->view.next_batch, NULL, 0, SV_LINK_NOWHERE, number);
+}
+
+/* A member whose trainers are done is not one that left: the head's are about to be done, and then it says so. */
+static bool waits_for_head(struct sv_super *s)
+{
+    struct sv_nodes *n = &s->nodes;
+
+    if (!sv_nodes_is_member(s) || s->exit_status != IM_EXIT_OK || n->ended_at != 0)
+        return false;
+    if (n->done_at == 0)
+        n->done_at = im_now();
+    return im_now() - n->done_at < DONE_WAIT_NS;
+}
+
+static void tell_finish(struct sv_super *s)
+{
+    if (!s->finished || s->nodes.finish_told || waits_for_head(s))
+        return;
+    s->nodes.finish_told = true;
+    sv_link_finish(s->nodes.link, s->exit_status, "");
+}
+
+void sv_nodes_turn(struct sv_super *s)
+{
+    struct sv_nodes *n = &s->nodes;
+    struct sv_link_news news;
+
+    if (!n->link)
+        return;
+    sv_link_turn(n->link);
+    while (sv_link_news(n->link, &news))
+        on_news(s, &news);
+    if (!s->finished) {
+        say_ready(s);
+        carry_cards(s);
+        report(s);
+        finish_after_head(s);
+    }
+    tell_finish(s);
+}
+
+void sv_nodes_close(struct sv_super *s)
+{
+    struct sv_nodes *n = &s->nodes;
+    im_ns until;
+
+    if (!n->link)
+        return;
+    sv_nodes_turn(s);
+    until = im_now() + (s->exit_status == IM_EXIT_FORCED ? LINGER_NS : LEAVE_WAIT_NS);
+    while (!sv_link_is_over(n->link) && im_now() < until) {
+        if (!n->finish_told) /* bounded, too */
+            until = im_now() + LEAVE_WAIT_NS;
+        poll(&(struct pollfd){.fd = sv_link_fd(n->link), .events = POLLIN}, 1, LOOK_MS);
+        atomic_fetch_add_explicit(&s->run.control->turns, 1, memory_order_relaxed);
+        sv_nodes_turn(s);
+    }
+    sv_link_close(&n->link, LINGER_NS);
+    sv_meeting_fini(&n->meeting);
+}
+
+/* ---- status ---- */
+
+static struct im_json *node_json(uint32_t index, const struct sv_node *node)
+{
+    struct im_json *j = im_json_object();
+
+    im_json_set_int(j, "node", index);
+    im_json_set_str(j, "name", node->name);
+    im_json_set_str(j, "address", node->address);
+    im_json_set_str(j, "state", sv_node_state_name(node->state));
+    im_json_set_int(j, "ranks", node->ranks);
+    im_json_set_real(j, "silent_seconds", node->silent_s);
+    im_json_set_real(j, "images_per_second", (double)node->number[MILLI_RATE] / 1e3);
+    im_json_set_int(j, "train_images", (int64_t)node->number[IMAGES_TRAIN]);
+    im_json_set_int(j, "train_passes", (int64_t)node->number[PASSES_TRAIN]);
+    im_json_set_int(j, "train_passes_exactly_once", (int64_t)node->number[EXACT_TRAIN]);
+    im_json_set_int(j, "val_images", (int64_t)node->number[IMAGES_VAL]);
+    im_json_set_int(j, "val_passes", (int64_t)node->number[PASSES_VAL]);
+    im_json_set_int(j, "val_passes_exactly_once", (int64_t)node->number[EXACT_VAL]);
+    im_json_set_int(j, "deaths", (int64_t)node->number[DEATHS]);
+    return j;
+}
+
+void sv_nodes_status(struct sv_super *s, struct im_json *ret)
+{
+    struct im_json *list;
+
+    if (!s->nodes.link)
+        return;
+    sv_link_want_table(s->nodes.link, true);
+    list = im_json_array();
+    for (uint32_t i = 0; i < (uint32_t)s->conf.node_count; i++) {
+        struct sv_node node;
+
+        if (sv_link_node(s->nodes.link, i, &node))
+            im_json_append(list, node_json(i, &node));
+    }
+    im_json_set(ret, "nodes", list);
+    im_json_set_int(ret, "node", s->conf.node_index);
+    im_json_set_int(ret, "node_generation", s->nodes.number);
+}

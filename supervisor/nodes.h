@@ -1,0 +1,72 @@
+/* The machines ("nodes") of a run, as the supervisor of one of them sees them: the link to the other supervisors
+ * (cluster/link.h) and what its news mean here. A run on one machine has none of this.
+ *
+ * A generation of the link is one life of all trainers. It is over when a trainer anywhere has died: each supervisor ends
+ * all of its processes, says so, and starts trainers when the next one begins. The supervisor of node 0, the head, has the
+ * run's folder, its snapshots and its end: it saves, and what it ends with, all end with. */
+#ifndef SUPERVISOR_NODES_H
+#define SUPERVISOR_NODES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ipc/abi.h"
+#include "ipc/base/clock.h"
+#include "ipc/base/err.h"
+#include "supervisor/cluster/meet.h"
+
+struct im_conf;
+struct im_json;
+struct sv_link;
+struct sv_super;
+
+struct sv_nodes {
+    struct sv_link *link; /* NULL: the run uses one machine */
+    struct sv_meeting meeting;
+    uint32_t number;  /* the generation that has begun last; 0: none has */
+    bool runs;        /* it is not over */
+    uint32_t over;    /* to begin next, once no process is left; 0: it has been said, or none is */
+    bool stop_asked;  /* the head has been asked to stop all */
+    bool stopping;    /* it has told all */
+    bool finish_told; /* the link knows that this node leaves */
+    int own_status;   /* with which this node wanted to end; 0: as the run does */
+    im_ns ended_at;   /* when the head told its end, or was lost; 0: it has not */
+    im_ns done_at;    /* when a member that is done began to wait for that; 0: it has not */
+    int end_status;   /* what it told */
+    im_ns reported_at;
+    bool shown[IM_RANKS_MAX],
+        asked[IM_RANKS_MAX]; /* cards of this generation: of ranks here, of ranks elsewhere */
+};
+
+/* Opens the link, where conf.node_count says that there are several. Negative errno with a sentence. */
+int sv_nodes_open(struct sv_super *s, struct im_text *text);
+/* The end: tells the others, waits for them for some seconds, closes. */
+void sv_nodes_close(struct sv_super *s);
+
+int sv_nodes_fd(const struct sv_super *s); /* -1: none */
+void sv_nodes_turn(struct sv_super *s);
+
+bool sv_nodes_are_used(const struct sv_super *s);
+bool sv_nodes_is_member(const struct sv_super *s); /* another node has the run's folder */
+
+/* May trainers be started? Without nodes always. */
+bool sv_nodes_allow(const struct sv_super *s);
+
+/* This node goes back to the last snapshot: so must all. */
+void sv_nodes_on_reset(struct sv_super *s, const char *why);
+
+/* The run is to end. True: the head has been asked, and tells all when to stop; nothing is to be done before. */
+bool sv_nodes_ask_stop(struct sv_super *s, int status, const char *why);
+void sv_nodes_stop_at_once(struct sv_super *s, const char *why); /* the others, too */
+
+/* What a member says at its end. */
+void sv_nodes_say_end(struct sv_super *s);
+
+/* "nodes" of a status; nothing without. */
+void sv_nodes_status(struct sv_super *s, struct im_json *ret);
+
+/* What must be the same on all nodes, as lines "name=value\n": the options on which results depend and what identifies
+ * the data. malloc'ed; NULL: no memory. */
+char *sv_nodes_agree(const struct im_conf *conf, const uint64_t samples[IM_SPLITS], uint32_t classes);
+
+#endif

@@ -1,0 +1,150 @@
+#!/usr/bin/env bash
+# A run on several machines, which are processes on this one at loopback addresses of their own: the weights are those of one
+# machine with as many trainers, to the bit, whoever dies and wherever somebody asks to stop.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=ranks_lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/ranks_lib.sh"
+
+# An address that no other test has: they run at the same time.
+HEAD_AT=127.$((1 + $$ / 65536 % 250)).$(($$ / 256 % 256)).$(($$ % 256))
+ONE=(--ranks 1 --batch-size 8 --nodes "$HEAD_AT,$HEAD_AT" --readers 1 --augmenters 1)
+
+# launch_nodes FLAG...: node 0 is the WARDEN of lib.sh, node 1 the MEMBER with its output in $T/out1.
+launch_nodes() {
+  launch "${ONE[@]}" --node 0 "$@"
+  launch_member "$@"
+}
+launch_member() {
+  set -m
+  IMSUPER_FAULT=${MEMBER_FAULTS-$FAULTS} "$BIN/imsuper" start "${TRAIN[@]}" --plain --workspace "$T/w" --run-name run \
+    "${ONE[@]}" --node 1 "$@" >"$T/out1" 2>&1 </dev/null &
+  MEMBER=$!
+  set +m
+}
+member_is_over() { ! kill -0 "$MEMBER" 2>/dev/null || [ "$(cut -d ' ' -f 3 "/proc/$MEMBER/stat" 2>/dev/null)" = Z ]; }
+# finish_nodes STATUS [STATUS OF NODE 1]
+finish_nodes() {
+  local status=0
+  until_true "$LIMIT_SECONDS" is_over || fail_nodes "node 0 has not ended within $LIMIT_SECONDS s"
+  until_true "$LIMIT_SECONDS" member_is_over || fail_nodes "node 1 has not ended within $LIMIT_SECONDS s"
+  wait "$MEMBER" || status=$?
+  [ "$status" = "${2-$1}" ] || fail_nodes "node 1 has exit status $status, not ${2-$1}"
+  status=0
+  wait "$WARDEN" || status=$?
+  [ "$status" = "$1" ] || fail_nodes "node 0 has exit status $status, not $1"
+}
+fail_nodes() {
+  echo "--- node 1:" >&2 && tail -n 25 "$T/out1" >&2
+  fail "$@"
+}
+member_says() { grep -qF -- "$1" "$T/out1"; }
+# of WARDEN ROLE: the pid of a process of that node.
+of() {
+  local pid
+  for pid in $(pids "$2"); do
+    if [ "$(cut -d ' ' -f 4 "/proc/$pid/stat" 2>/dev/null)" = "$1" ]; then echo "$pid" && return; fi
+  done
+}
+# kill_of WARDEN ROLE: kills it, once it is there.
+kill_of() {
+  local pid
+  until_true 20 eval "[ -n \"\$(of $1 $2)\" ]" || fail_nodes "there is no $2 of $1"
+  pid=$(of "$1" "$2")
+  kill -KILL "$pid" 2>/dev/null || true
+}
+# kill_node WARDEN: all of its processes at once, as a machine that loses its power.
+kill_node() {
+  local pid all="$1"
+  for pid in $(ours); do
+    if [ "$(cut -d ' ' -f 4 "/proc/$pid/stat" 2>/dev/null)" = "$1" ]; then all="$all $pid"; fi
+  done
+  # shellcheck disable=SC2086 # a list
+  kill -KILL $all 2>/dev/null || true
+}
+
+case_same_bits() {
+  two_undisturbed
+  launch_nodes
+  finish_nodes 0
+  check_two
+  [ "$(ledger train_samples)" = "$(count_images train)" ] || fail "node 0 had $(ledger train_samples) images in 2 epochs"
+  if [ -e "$T/w/run/nodes/node1/metrics.jsonl" ]; then fail "node 1 has written the run's files"; fi
+  # A node whose options differ is told the first difference, and no other node minds.
+  launch "${ONE[@]}" --node 0 --epochs 3
+  launch_member --lr 0.2 --epochs 3
+  until_true "$LIMIT_SECONDS" member_is_over || fail_nodes "node 1 was not refused"
+  member_says "lr" || fail_nodes "node 1 was not told that lr differs"
+  launch_member --epochs 3
+  finish_nodes 0
+}
+
+# Each process of each node once; every time all trainers begin again at the last snapshot.
+case_deaths() {
+  two_undisturbed
+  FAULTS=$PACE
+  launch_nodes --snapshot-steps 2
+  wait_step 3
+  kill_of "$MEMBER" trainer
+  wait_step 7
+  kill_of "$WARDEN" trainer
+  wait_step 9
+  kill_of "$MEMBER" supervisor
+  kill_of "$WARDEN" augmenter
+  wait_step 13
+  kill_of "$WARDEN" supervisor
+  wait_step 16
+  kill_of "$MEMBER" reader
+  kill_of "$MEMBER" trainer
+  finish_nodes 0
+  check_two
+  [ "$(deaths_of trainer)" -ge 1 ] || fail "no trainer died on node 0"
+  grep -q '"process.died","role":"trainer"' "$T/w/run/nodes/node1/events.jsonl" || fail "no trainer died on node 1"
+}
+
+# Asked on either node, all save and end; the same commands continue.
+case_stops() {
+  two_undisturbed
+  FAULTS=$PACE
+  launch_nodes
+  wait_step 4
+  kill -TERM "$MEMBER"
+  finish_nodes 75
+  must_say "saved "
+  launch_nodes
+  wait_step 13
+  send INT
+  finish_nodes 75
+  FAULTS=""
+  launch_nodes
+  finish_nodes 0
+  check_two
+}
+
+# A machine that is gone is waited for, and then the run ends, saved; without node 0 the others cannot go on.
+case_lost_nodes() {
+  two_undisturbed
+  FAULTS=$PACE
+  launch_nodes --snapshot-steps 1 --cluster-timeout 3
+  wait_step 4
+  kill_node "$MEMBER"
+  finish_nodes 75 137
+  must_say "node 1"
+  launch_nodes --snapshot-steps 1
+  wait_step 9
+  kill_node "$MEMBER"
+  until_true 60 eval 'grep -qi "node 1.*closed its connection\|missing 1" "$T/out"' || fail_nodes "the death of node 1 was not seen"
+  launch_member --snapshot-steps 1 # it comes back, and the run goes on
+  wait_step 14
+  kill -USR2 "$WARDEN"
+  wait_step 16
+  kill_node "$WARDEN"
+  finish_nodes 137 75
+  member_says "node 0" || fail_nodes "node 1 does not say that node 0 is gone"
+  FAULTS=""
+  launch_nodes
+  finish_nodes 0
+  check_two
+}
+
+run_case
