@@ -61,7 +61,7 @@ example_commands() {
 }
 
 # The verbs of the help, of one word or two; and the flags of one, by their long names.
-verbs() { "$program" help | sed -nE 's/^([A-Z][a-z]+)? +((data|bench|profile) [a-z]+|[a-z-]+)(  .*|, .*)$/\2/p'; }
+verbs() { "$program" help | sed -nE 's/^([A-Z][a-z]+)? +((data|bench|profile|cluster) [a-z]+|[a-z-]+)(  .*|, .*)$/\2/p'; }
 flags_of() {
   local help="$work/help-$*"
   [ -e "$help" ] ||

@@ -133,7 +133,7 @@ case_lost_nodes() {
   launch_nodes --snapshot-steps 1
   wait_step 9
   kill_node "$MEMBER"
-  until_true 60 eval 'grep -qi "node 1.*closed its connection\|missing 1" "$T/out"' || fail_nodes "the death of node 1 was not seen"
+  until_true 60 grep -qi 'node 1.*closed its connection\|missing 1' "$T/out" || fail_nodes "the death of node 1 was not seen"
   launch_member --snapshot-steps 1 # it comes back, and the run goes on
   wait_step 14
   kill -USR2 "$WARDEN"
