@@ -17,7 +17,7 @@ const struct sv_overview_line sv_overview[] = {
     {"Train", "restart", "start a stage of a run again: restart augmenter#1"},
     {"Train", "scale", "more or fewer processes for a run: scale augmenters=4"},
     {"Train", "lr-find", "learning-rate range test: suggests --lr"},
-    {"Train", "recipes", "files of options for start --recipe NAME; recipes NAME: one"},
+    {"Train", "recipes", "files of options for start --recipe NAME"},
     {"Train", "cluster key", "a key file for runs on several machines"},
     {"Use", "eval", "accuracy and confusion matrix of weights: eval RUN"},
     {"Use", "predict", "the likeliest classes of images: predict RUN FILE...|DIR|-"},
