@@ -86,7 +86,7 @@ static void *read_all(void *arg)
         ssize_t n;
         int fd;
 
-        while (i - atomic_load(&b.freed) >= CELLS)
+        while (i - atomic_load_explicit(&b.freed, memory_order_acquire) >= CELLS)
             nap();
         t0 = cpu_us();
         fd = open(b.path[i % (uint64_t)b.files], O_RDONLY | O_CLOEXEC);
@@ -97,7 +97,7 @@ static void *read_all(void *arg)
         b.hash[at] = hash(kind, b.cell[at], b.bytes[at]);
         b.hash_read_us[kind] += cpu_us() - t1;
         b.read_us[kind] += t1 - t0;
-        atomic_store(&b.filled, i + 1);
+        atomic_store_explicit(&b.filled, i + 1, memory_order_release);
     }
     return NULL;
 }
@@ -116,7 +116,8 @@ static void render_all(struct au_renderer *renderer, unsigned char *out)
         job.epoch = (uint32_t)(i / warm);
         job.size = SIZE;
         /* A full ring, as where augmenters limit: its bytes were written some time ago. */
-        while (atomic_load(&b.filled) < (i + CELLS - 1 < all ? i + CELLS - 1 : all))
+        while (atomic_load_explicit(&b.filled, memory_order_acquire) <
+               (i + CELLS - 1 < all ? i + CELLS - 1 : all))
             nap();
         if (i == warm) /* files and code are in memory by now */
             for (int k = 0; k < KINDS; k++)
@@ -128,7 +129,7 @@ static void render_all(struct au_renderer *renderer, unsigned char *out)
         b.render_us[kind] += cpu_us() - t1;
         b.hash_render_us[kind] += t1 - t0;
         b.images[kind]++;
-        atomic_store(&b.freed, i + 1);
+        atomic_store_explicit(&b.freed, i + 1, memory_order_release);
     }
 }
 
@@ -157,6 +158,17 @@ static double ledger_ns(void)
     return t0 * 1e3 / IMAGES;
 }
 
+/* 0: it is no number from 1 to 10,000. */
+static unsigned passes_of(const char *word)
+{
+    char *end;
+    unsigned long n;
+
+    errno = 0;
+    n = strtoul(word, &end, 10);
+    return errno || end == word || *end || n > 10000 ? 0 : (unsigned)n;
+}
+
 int main(int argc, char **argv)
 {
     static const char *const names[KINDS] = {"no hash", "SSE2", "im_hash64"};
@@ -172,7 +184,7 @@ int main(int argc, char **argv)
     }
     if (b.files % KINDS == 0) /* else an image would be of one kind in each pass */
         b.files--;
-    b.passes = ((argc > 2 ? (unsigned)atoi(argv[2]) : 12) + KINDS - 1) / KINDS * KINDS + KINDS;
+    b.passes = ((argc > 2 ? passes_of(argv[2]) : 12) + KINDS - 1) / KINDS * KINDS + KINDS;
     for (int i = 0; i < CELLS; i++)
         if (!(b.cell[i] = aligned_alloc(4096, CELL_BYTES)))
             return 1;
