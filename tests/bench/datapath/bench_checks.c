@@ -158,6 +158,17 @@ static double ledger_ns(void)
     return t0 * 1e3 / IMAGES;
 }
 
+/* 0: it is no number from 1 to 10,000. */
+static unsigned passes_of(const char *word)
+{
+    char *end;
+    unsigned long n;
+
+    errno = 0;
+    n = strtoul(word, &end, 10);
+    return errno || end == word || *end || n > 10000 ? 0 : (unsigned)n;
+}
+
 int main(int argc, char **argv)
 {
     static const char *const names[KINDS] = {"no hash", "SSE2", "im_hash64"};
@@ -173,7 +184,7 @@ int main(int argc, char **argv)
     }
     if (b.files % KINDS == 0) /* else an image would be of one kind in each pass */
         b.files--;
-    b.passes = ((argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 12) + KINDS - 1) / KINDS * KINDS + KINDS;
+    b.passes = ((argc > 2 ? passes_of(argv[2]) : 12) + KINDS - 1) / KINDS * KINDS + KINDS;
     for (int i = 0; i < CELLS; i++)
         if (!(b.cell[i] = aligned_alloc(4096, CELL_BYTES)))
             return 1;
