@@ -23,7 +23,8 @@ static const struct verb {
     {"data", "preview", "imsuper-augmenter", {"preview"}},
     {"data", "verify", "imsuper-augmenter", {"verify"}},
     {"data", "stats", "imsuper-augmenter", {"stats"}},
-    {"bench", "all", NULL, {"bench", "all"}}, /* verbs of imsuper itself */
+    {"cluster", "key", NULL, {"cluster", "key"}}, /* verbs of imsuper itself */
+    {"bench", "all", NULL, {"bench", "all"}},
     {"bench", "ring", NULL, {"bench", "ring"}},
     {"profile", "ring", NULL, {"profile", "ring"}},
     {"bench", "data", NULL, {"bench", "data"}},

@@ -59,6 +59,7 @@ static const struct im_command verbs[] = {
              "needs a\n"
              "copy; whoever has one can join the run.",
      .words = sv_cmd_cluster_key},
+    {.name = "cluster", .words = sv_cmd_role},
     {.name = "status",
      .typed = "imsuper status",
      .usual = "[RUN] [flags]",
