@@ -8,6 +8,7 @@
 #include "fetcher/listing.h"
 #include "ipc/base/log.h"
 #include "ipc/base/printable.h"
+#include "ipc/base/sysinfo.h"
 
 static int fetch_for_run(int argc, char **argv)
 {
@@ -46,6 +47,10 @@ int main(int argc, char **argv)
         return fetch_for_run(argc, argv);
     if (argc == 4 && strcmp(argv[1], "list") == 0)
         return list(argv[2], argv[3]);
+    if (argc == 2 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)) {
+        printf("imsuper-fetcher %s (%s)\n", IMSUPER_VERSION, im_build_id());
+        return IM_EXIT_OK;
+    }
     im_say(stderr, "imsuper-fetcher: this program is started by imsuper; see `imsuper help`");
     return IM_EXIT_USAGE;
 }

@@ -5,6 +5,7 @@
 #ifndef IPC_CTL_H
 #define IPC_CTL_H
 
+#include <limits.h>
 #include <stddef.h>
 
 #include "ipc/base/err.h"
@@ -43,6 +44,13 @@ int im_ctl_serve_run(const char *run_dir, struct im_ctl **ret, char ret_path[IM_
  * places that this process would take itself. -ENOTCONN: the run has none; ret->pid may be known even so.
  * -EACCES: record or socket belong to another user. */
 int im_ctl_find(const char *run_dir, struct im_ctl_record *ret);
+
+/* The first of the places above that is a directory of this user alone, or can be made one. -EACCES with a sentence. */
+int im_ctl_directory(char ret[PATH_MAX], struct im_text *text);
+
+/* libzmq makes two threads for a context, and aborts the process that gets none. 0, or negative errno where
+ * there are no two to be had now. */
+int im_ctl_try_threads(void);
 
 /* Removes socket and record of a run that is over. Only with the run's lock held. */
 void im_ctl_remove(const char *run_dir);

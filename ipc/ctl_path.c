@@ -301,6 +301,22 @@ int im_ctl_serve_run(const char *run_dir, struct im_ctl **ret, char ret_path[IM_
     return im_fail(text, -EACCES, "%s", why.s);
 }
 
+int im_ctl_directory(char ret[PATH_MAX], struct im_text *text)
+{
+    const char *roots[2];
+    struct im_text why = {""};
+
+    format_runtime_directory(ret);
+    if (take_directory(ret, &why))
+        return 0;
+    for (int i = 0, n = list_roots(roots); i < n; i++) {
+        format_temporary_directory(roots[i], ret);
+        if (take_directory(ret, &why))
+            return 0;
+    }
+    return im_fail(text, -EACCES, "no private folder for this user: %s", why.s);
+}
+
 static bool find_in(const char *directory, uint64_t name, char ret_path[IM_CTL_PATH_BYTES])
 {
     for (int serial = 0; is_private(directory, geteuid()) && serial < NAMES_MAX; serial++)

@@ -37,9 +37,7 @@ static void *await_lock(void *lock)
     return NULL;
 }
 
-/* libzmq makes two threads for a socket, and aborts the process that gets none. 0, or negative errno where
- * there are no two to be had now. */
-static int try_threads(void)
+int im_ctl_try_threads(void)
 {
     pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     pthread_t thread[2];
@@ -66,7 +64,7 @@ static int open_socket(const char *path, int type, struct im_ctl **ret, struct i
     struct im_ctl *ctl = calloc(1, sizeof *ctl);
     char address[256];
     int64_t message_max = IM_CTL_MESSAGE_MAX;
-    int err = try_threads();
+    int err = im_ctl_try_threads();
 
     if (err < 0) {
         free(ctl);

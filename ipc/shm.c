@@ -103,11 +103,8 @@ int im_segment_create(const char *what, uint64_t bytes, struct im_segment *ret, 
     if (fd < 0 && fd != -ENOMEM)
         fd = open_memfd(what, bytes);
     if (fd == -EFBIG)
-        return im_fail(
-            text, fd,
-            "cannot reserve %" PRIu64
-            " bytes of shared memory for %s: the limit of a file's size is smaller; raise `ulimit -f`",
-            bytes, what);
+        return im_fail(text, fd, "cannot reserve %" PRIu64 " bytes of shared memory for %s: %s", bytes, what,
+                       strerror(-fd));
     if (fd < 0)
         return im_fail(
             text, fd,

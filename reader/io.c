@@ -193,9 +193,10 @@ static int64_t read_part(int fd, uint64_t offset, uint32_t bytes, char *buffer)
     return have;
 }
 
-void rd_io_read_part(int root_fd, const char *path, uint64_t offset, uint64_t bytes, bool has_header,
-                     void *buffer, uint32_t capacity, struct rd_io_result *result)
+void rd_io_read_part(int root_fd, const char *path, const struct rd_io_part *part, void *buffer,
+                     uint32_t capacity, struct rd_io_result *result)
 {
+    const uint64_t offset = part->offset, bytes = part->bytes;
     unsigned char header[RD_TAR_BLOCK];
     struct stat st;
     int fd = open_file(root_fd, path, &st, result);
@@ -204,11 +205,11 @@ void rd_io_read_part(int root_fd, const char *path, uint64_t offset, uint64_t by
         return;
     if ((uint64_t)st.st_size < offset + bytes)
         result->bytes = -ENODATA;
-    else if (has_header && offset < sizeof header)
+    else if (part->has_header && offset < sizeof header)
         result->bytes = -EBADMSG;
-    else if (has_header)
+    else if (part->has_header)
         result->bytes = read_part(fd, offset - sizeof header, sizeof header, (char *)header);
-    if (result->bytes >= 0 && has_header && !rd_tar_is_header_of(header, bytes))
+    if (result->bytes >= 0 && part->has_header && !rd_tar_is_header_of(header, bytes, part->mark))
         result->bytes = -EBADMSG;
     if (result->bytes >= 0)
         result->bytes = read_part(fd, offset, (uint32_t)(bytes < capacity ? bytes : capacity), buffer);

@@ -34,7 +34,8 @@ struct rd_io_request {
     /* A part of a container (a shard): `bytes` at `offset`. container: 0, the whole file is read; else a number that
      * stands for this path for as long as the engine lives, 1 to a few thousands: the file may stay open for it. */
     uint32_t container;
-    bool has_header; /* of a tar archive, before the part: it must be there (-EBADMSG) */
+    bool has_header; /* of a tar archive, before the part: it must be there (-EBADMSG) ... */
+    uint32_t mark;   /* ... with this mark (rd_tar_mark()); 0: any */
     uint64_t offset, bytes;
 };
 

@@ -26,8 +26,15 @@ extern const struct rd_io_engine rd_io_pread;
 void rd_io_read_file(int root_fd, const char *path, void *buffer, uint32_t capacity,
                      struct rd_io_result *result);
 
+/* A part of a container, as an engine keeps it. */
+struct rd_io_part {
+    uint64_t offset, bytes;
+    uint32_t mark;
+    bool has_header;
+};
+
 /* The same of a part of a file. */
-void rd_io_read_part(int root_fd, const char *path, uint64_t offset, uint64_t bytes, bool has_header,
-                     void *buffer, uint32_t capacity, struct rd_io_result *result);
+void rd_io_read_part(int root_fd, const char *path, const struct rd_io_part *part, void *buffer,
+                     uint32_t capacity, struct rd_io_result *result);
 
 #endif

@@ -23,8 +23,7 @@ struct place {
     uint32_t capacity;
     struct rd_io_result result;
     uint32_t container; /* 0: the whole file */
-    bool has_header;
-    uint64_t offset, bytes;
+    struct rd_io_part part;
     char path[PATH_MAX];
 };
 
@@ -81,8 +80,8 @@ static void *pread_thread(void *arg)
             break;
         pthread_mutex_unlock(&pool->lock);
         if (place->container)
-            rd_io_read_part(pool->root_fd, place->path, place->offset, place->bytes, place->has_header,
-                            place->buffer, place->capacity, &place->result);
+            rd_io_read_part(pool->root_fd, place->path, &place->part, place->buffer, place->capacity,
+                            &place->result);
         else
             rd_io_read_file(pool->root_fd, place->path, place->buffer, place->capacity, &place->result);
         pthread_mutex_lock(&pool->lock);
@@ -209,9 +208,8 @@ static int pool_submit(void *state, const struct rd_io_request *request)
         place->buffer = request->buffer;
         place->capacity = request->capacity;
         place->container = request->container;
-        place->has_header = request->has_header;
-        place->offset = request->offset;
-        place->bytes = request->bytes;
+        place->part =
+            (struct rd_io_part){request->offset, request->bytes, request->mark, request->has_header};
         place->result = (struct rd_io_result){.tag = request->tag};
         memcpy(place->path, request->path, strlen(request->path) + 1);
         list_add(&pool->waiting, place);

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +13,7 @@
 #include <linux/magic.h>
 
 #include "ipc/base/count.h"
+#include "ipc/base/thread.h"
 #include "reader/io_engine.h"
 
 #define PROBE_BYTES 4096
@@ -86,24 +86,6 @@ static void *probe_thread(void *arg)
     return NULL;
 }
 
-/* With all signals blocked: they belong to the program's main thread. */
-static int start_thread(struct rd_probe_job *job)
-{
-    pthread_attr_t attributes;
-    sigset_t all, before;
-    pthread_t thread;
-    int err;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    pthread_attr_init(&attributes);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    err = pthread_create(&thread, &attributes, probe_thread, job);
-    pthread_attr_destroy(&attributes);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return -err;
-}
-
 int rd_probe_start(struct rd_probe *p, const char *root, const char *path)
 {
     struct rd_probe_job *job;
@@ -120,7 +102,7 @@ int rd_probe_start(struct rd_probe *p, const char *root, const char *path)
         free(job);
         return -ENAMETOOLONG;
     }
-    err = start_thread(job);
+    err = im_thread_begin(probe_thread, job, NULL);
     if (err < 0)
         free(job);
     else

@@ -30,6 +30,7 @@
 #include "reader/order.h"
 #include "reader/probe.h"
 #include "reader/retry.h"
+#include "reader/shards.h"
 
 #define REAP_MAX 64
 #define CLOSE_TIMEOUT_NS (2 * IM_SECOND)
@@ -76,7 +77,8 @@ struct reader {
     bool is_remote;               /* objects come one by one (dataset/mirror.h) */
     int64_t since;                /* CLOCK_REALTIME of the run's start */
     uint32_t awaiting;            /* flights whose object is not here yet */
-    bool told_changed;            /* of a shard */
+    bool told_changed;            /* of a shard, that a member is not in its place */
+    struct rd_shards shards;      /* which of them are others than when they were indexed */
     im_ns next_look;              /* whether the folder is still the one of that name */
     uint64_t tries, newest_ended; /* tries begun; the newest of those that ended */
 
@@ -170,6 +172,8 @@ static int begin_try(struct reader *r, struct flight *flight)
     if (flight->tries.failures == 0)
         set_name(flight->cell.meta,
                  rd_index_relative(&r->index, flight->split, sample, name, sizeof name) < 0 ? path : name);
+    if (flight->is_part && !r->is_remote && !r->careful)
+        rd_shards_look(&r->shards, &r->index, r->root_fd, source.container, path);
     if (object == RD_OBJECT_FAILED) /* the fetcher has said why */
         return publish_verdict(r, flight, IM_VERDICT_READ_ERROR);
     if (object == RD_OBJECT_AWAY)
@@ -184,6 +188,7 @@ static int begin_try(struct reader *r, struct flight *flight)
                                                 .tag = tag_of(r, flight),
                                                 .container = source.container,
                                                 .has_header = source.container != 0,
+                                                .mark = source.mark,
                                                 .offset = source.offset,
                                                 .bytes = source.bytes});
 }
@@ -393,6 +398,7 @@ static void take_root(struct reader *r, const struct rd_probe_result *result)
     close(result->root_fd);
     if (r->io)
         rd_io_forget(r->io);
+    rd_shards_forget(&r->shards);
 }
 
 /* Objects are waited for in a folder on a local disk, which somebody may have moved away; the fetcher then makes
@@ -699,6 +705,7 @@ int rd_run(struct im_child *child, struct im_text *text)
         close(r.root_fd);
     free(r.flight);
     rd_order_close(&r.order);
+    rd_shards_forget(&r.shards);
     rd_index_close(&r.index);
     return err;
 }

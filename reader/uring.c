@@ -52,14 +52,13 @@ struct place {
     uint32_t capacity;
     uint64_t tag;
     uint32_t container; /* 0: a whole file */
-    bool has_header;
-    uint64_t offset, bytes;
+    struct rd_io_part part;
     bool opens;                /* this is the chain that opens the container */
     unsigned completions, ops; /* of ops: OPS for a file, 3 or 1 for a part */
     int results[OPS];
     int is_async;         /* this chain went to the workers */
     char more;            /* what the second read writes */
-    struct iovec part[2]; /* header and bytes of a part */
+    struct iovec span[2]; /* header and bytes of a part */
     unsigned char header[RD_TAR_BLOCK];
     char path[PATH_MAX];
 };
@@ -121,7 +120,7 @@ static int add_chain(struct engine *engine, unsigned i)
 
 static size_t header_bytes(const struct place *place)
 {
-    return place->has_header ? sizeof place->header : 0;
+    return place->part.has_header ? sizeof place->header : 0;
 }
 
 static struct container *container_of(struct engine *engine, uint32_t number)
@@ -135,11 +134,11 @@ static int add_part(struct engine *engine, unsigned i)
     struct place *place = &engine->places[i];
     struct container *c = engine->container_count ? container_of(engine, place->container) : NULL;
     const unsigned async = engine->is_async ? IOSQE_ASYNC : 0;
-    const uint64_t bytes = place->bytes < place->capacity ? place->bytes : place->capacity;
+    const uint64_t bytes = place->part.bytes < place->capacity ? place->part.bytes : place->capacity;
     struct io_uring_sqe *sqe;
     unsigned slot;
 
-    if (!c || bytes == 0 || place->offset < header_bytes(place) ||
+    if (!c || bytes == 0 || place->part.offset < header_bytes(place) ||
         ((c->number != place->container || !c->is_open) && c->readers > 0))
         return 1;
     if (io_uring_sq_space_left(&engine->ring) < OPS)
@@ -162,9 +161,9 @@ static int add_part(struct engine *engine, unsigned i)
         add(sqe, engine, i, OP_ADVISE, IOSQE_FIXED_FILE | IOSQE_IO_LINK);
     }
     sqe = io_uring_get_sqe(&engine->ring);
-    place->part[0] = (struct iovec){place->header, header_bytes(place)};
-    place->part[1] = (struct iovec){place->buffer, bytes};
-    io_uring_prep_readv(sqe, (int)slot, place->part, 2, place->offset - header_bytes(place));
+    place->span[0] = (struct iovec){place->header, header_bytes(place)};
+    place->span[1] = (struct iovec){place->buffer, bytes};
+    io_uring_prep_readv(sqe, (int)slot, place->span, 2, place->part.offset - header_bytes(place));
     add(sqe, engine, i, OP_READ, IOSQE_FIXED_FILE | async);
     return 0;
 }
@@ -186,9 +185,7 @@ static int uring_submit(void *state, const struct rd_io_request *request)
     place->capacity = request->capacity;
     place->tag = request->tag;
     place->container = request->container;
-    place->has_header = request->has_header;
-    place->offset = request->offset;
-    place->bytes = request->bytes;
+    place->part = (struct rd_io_part){request->offset, request->bytes, request->mark, request->has_header};
     memcpy(place->path, request->path, strlen(request->path) + 1);
     err = place->container ? add_part(engine, i) : add_chain(engine, i);
     if (err == 1)
@@ -213,9 +210,10 @@ static int read_in_thread(struct engine *engine, unsigned i)
                                                                  .capacity = place->capacity,
                                                                  .tag = i,
                                                                  .container = place->container,
-                                                                 .has_header = place->has_header,
-                                                                 .offset = place->offset,
-                                                                 .bytes = place->bytes}) < 0)
+                                                                 .has_header = place->part.has_header,
+                                                                 .mark = place->part.mark,
+                                                                 .offset = place->part.offset,
+                                                                 .bytes = place->part.bytes}) < 0)
         return 0;
     engine->rare_in_flight++;
     return 1;
@@ -226,7 +224,7 @@ static int judge_part(struct engine *engine, unsigned i, struct rd_io_result *re
 {
     struct place *place = &engine->places[i];
     struct container *c = container_of(engine, place->container);
-    const uint64_t wanted = place->bytes < place->capacity ? place->bytes : place->capacity;
+    const uint64_t wanted = place->part.bytes < place->capacity ? place->part.bytes : place->capacity;
     const int *got = place->results;
     const bool was_opened = !place->opens || (got[OP_OPEN] >= 0 && got[OP_ADVISE] >= 0);
 
@@ -236,10 +234,11 @@ static int judge_part(struct engine *engine, unsigned i, struct rd_io_result *re
         c->is_open = was_opened;
     *result = (struct rd_io_result){.tag = place->tag};
     if (was_opened && got[OP_READ] > 0 && (uint64_t)got[OP_READ] == wanted + header_bytes(place) &&
-        (!place->has_header || rd_tar_is_header_of(place->header, place->bytes))) {
+        (!place->part.has_header ||
+         rd_tar_is_header_of(place->header, place->part.bytes, place->part.mark))) {
         result->bytes = (int64_t)wanted;
-        result->file_bytes = place->bytes;
-        result->too_large = place->bytes > place->capacity;
+        result->file_bytes = place->part.bytes;
+        result->too_large = place->part.bytes > place->capacity;
     } else {
         if (got[OP_READ] == -EAGAIN && !place->is_async)
             engine->is_async = 1;
@@ -247,8 +246,7 @@ static int judge_part(struct engine *engine, unsigned i, struct rd_io_result *re
             c->is_open = false; /* whoever reads it next opens it again */
         if (read_in_thread(engine, i))
             return 0;
-        rd_io_read_part(engine->root_fd, place->path, place->offset, place->bytes, place->has_header,
-                        place->buffer, place->capacity, result);
+        rd_io_read_part(engine->root_fd, place->path, &place->part, place->buffer, place->capacity, result);
     }
     engine->free[engine->free_count++] = i;
     return 1;

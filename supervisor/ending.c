@@ -1,5 +1,6 @@
 #include "supervisor/ending.h"
 
+#include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -225,6 +226,7 @@ bool sv_ending_on_message(struct sv_super *s, const struct sv_message *m, int pi
     s->ending.saver_lives = m->type == SV_SPAWNED;
     if (s->ending.saver_lives) {
         s->ending.saver_fd = pidfd + 1;
+        s->ending.saver_pid = m->pid;
         s->ending.saver_since = s->watch.clock.now;
     } else if (pidfd >= 0) {
         close(pidfd);
@@ -242,8 +244,40 @@ bool sv_ending_on_message(struct sv_super *s, const struct sv_message *m, int pi
     return true;
 }
 
+/* Somebody has stopped it, and somebody wants the run to be saved: it is let go on, as a shell does with a stopped job
+ * that it ends. */
+static void wake(struct sv_super *s, const char *name, pid_t pid, int pidfd)
+{
+    if (pid <= 0 || pidfd < 0 || im_process_letter(pid) != 'T')
+        return;
+    if (s->ending.woken != pid)
+        sv_screen_warn(&s->screen, SV_WARN,
+                       "%s (pid %d) is stopped (SIGSTOP): letting it go on, for it has to save", name,
+                       (int)pid);
+    s->ending.woken = pid;
+    syscall(SYS_pidfd_send_signal, pidfd, SIGCONT, NULL, 0);
+}
+
+static void wake_stopped(struct sv_super *s)
+{
+    char name[32];
+
+    for (uint32_t i = 0; s->ending.stage == SV_SAVING && i < s->children.count; i++) {
+        const struct sv_child *child = &s->children.child[i];
+
+        if (child->role != IM_ROLE_TRAINER || child->incarnation == 0)
+            continue;
+        snprintf(name, sizeof name, "trainer#%" PRIu32, child->index);
+        wake(s, name, child->pid, child->pidfd);
+    }
+    if (s->ending.saver_lives && s->ending.saver_fd > 0)
+        wake(s, "imsuper-trainer, started to save the snapshot,", s->ending.saver_pid,
+             s->ending.saver_fd - 1);
+}
+
 void sv_ending_advance(struct sv_super *s)
 {
+    wake_stopped(s);
     uint32_t alive = sv_children_alive(&s->children, IM_ROLE_TRAINER);
 
     switch (s->ending.stage) {

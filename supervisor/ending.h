@@ -34,7 +34,9 @@ struct sv_ending {
     int64_t asked_at; /* CLOCK_REALTIME, seconds */
     enum sv_saved saved;
     bool saver_lives;
-    int saver_fd;      /* its pidfd + 1; 0: none */
+    int saver_fd; /* its pidfd + 1; 0: none */
+    int32_t saver_pid;
+    int32_t woken;     /* who was stopped and was let go on last */
     im_ns saver_since; /* when it was seen first, by the clock of the watch */
     uint32_t saver_deaths;
 };

@@ -19,13 +19,16 @@
 #define STACK_USUAL (8 * MIB)  /* what libraries expect */
 #define DATA_LEAST (128 * MIB) /* a trainer with its libraries and the smallest network */
 #define ADDRESS_SPACE_LEAST (512 * MIB)
-#define FILES_OF_ANY 32  /* segments, pipes, logs, the control socket, what a library opens */
-#define FILES_OF_GPU 256 /* a driver's */
-#define FILES_OF_PEER 8  /* connections to another trainer */
+#define FILE_SIZE_LEAST (16 * MIB) /* rings, snapshots and checkpoints of the smallest network */
+#define FILES_OF_ANY 32            /* segments, pipes, logs, the control socket, what a library opens */
+#define FILES_USUAL 64             /* a small run takes less */
+#define FILES_OF_GPU 256           /* a driver's */
+#define FILES_OF_PEER 8            /* connections to another trainer */
 #define THREADS_OF_SUPERVISOR 8
 #define THREADS_OF_WORKER 4
 #define THREADS_OF_TRAINER 8    /* beside those that compute */
 #define LARGE (64 * 1024 * MIB) /* a limit of memory above this is nobody's suspect */
+#define CPU_TIME_LARGE 100000   /* seconds */
 #define PROCESSES_LARGE 1024    /* then those that run already are not counted */
 
 static const struct limit {
@@ -38,8 +41,10 @@ static const struct limit {
     {RLIMIT_DATA, "-d", "memory of a process (data segment)", "LimitDATA", 1024},
     {RLIMIT_AS, "-v", "address space of a process", "LimitAS", 1024},
     {RLIMIT_STACK, "-s", "stack of a process", "LimitSTACK", 1024},
+    {RLIMIT_FSIZE, "-f", "size of a file, of shared memory too", "LimitFSIZE", 1024},
+    {RLIMIT_CPU, "-t", "processor time of a process", "LimitCPU", 1},
 };
-enum { FILES, PROCESSES, DATA, ADDRESS_SPACE, STACK };
+enum { FILES, PROCESSES, DATA, ADDRESS_SPACE, STACK, FILE_SIZE, CPU_TIME };
 
 static int limit_error(const struct limit *l, uint64_t is, uint64_t need, const char *more,
                        struct im_text *text)
@@ -48,6 +53,12 @@ static int limit_error(const struct limit *l, uint64_t is, uint64_t need, const 
 
     is /= l->unit;
     need = (need + l->unit - 1) / l->unit;
+    if (l->resource == RLIMIT_FSIZE) /* shells count it in different units */
+        return im_fail(text, -EAGAIN,
+                       "the limit of %s is %" PRIu64 "%s, and at least %" PRIu64
+                       "%s are needed%s: `ulimit -f unlimited` in this shell before the start (%s= in a "
+                       "service, limits.conf(5) for a login)",
+                       l->what, is, unit, need, unit, more, l->service);
     return im_fail(
         text, -EAGAIN,
         "the limit of %s is %" PRIu64 "%s, and at least %" PRIu64 "%s are needed%s: `ulimit %s %" PRIu64
@@ -87,6 +98,11 @@ bool sv_limits_stack(void)
     return write(STDERR_FILENO, sentence, sizeof sentence - 1) < 0 && false;
 }
 
+static uint64_t most(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 struct sv_limits_need sv_limits_need(const struct im_conf *conf, const struct im_geometry *g)
 {
     const uint64_t children = g->readers_max + g->augmenters_max + g->ranks;
@@ -96,8 +112,10 @@ struct sv_limits_need sv_limits_need(const struct im_conf *conf, const struct im
                    of_trainer = FILES_OF_ANY + FILES_OF_PEER * (uint64_t)g->ranks + (gpus ? FILES_OF_GPU : 0);
     const uint64_t of_reader = FILES_OF_ANY + (uint64_t)conf->queue_depth;
     struct im_offsets o;
-    struct sv_limits_need need = {
-        .stack = STACK_LEAST, .data = DATA_LEAST, .address_space = ADDRESS_SPACE_LEAST};
+    struct sv_limits_need need = {.stack = STACK_LEAST,
+                                  .data = DATA_LEAST,
+                                  .address_space = ADDRESS_SPACE_LEAST,
+                                  .file_size = FILE_SIZE_LEAST};
 
     need.files = of_warden > of_trainer ? of_warden : of_trainer;
     need.files_wanted = need.files > of_reader ? need.files : of_reader;
@@ -105,8 +123,10 @@ struct sv_limits_need sv_limits_need(const struct im_conf *conf, const struct im
                      THREADS_OF_WORKER * (uint64_t)(conf->readers + conf->augmenters) +
                      (THREADS_OF_TRAINER + (uint64_t)conf->trainer_threads) * (uint64_t)g->ranks;
     /* An augmenter maps all batch rings, and a worker the encoded one. */
-    if (im_offsets_compute(g, &o) == 0)
+    if (im_offsets_compute(g, &o) == 0) {
         need.address_space += o.control_bytes + o.encoded_bytes + o.batch_bytes * g->ranks;
+        need.file_size = most(need.file_size, most(o.control_bytes, most(o.encoded_bytes, o.batch_bytes)));
+    }
     return need;
 }
 
@@ -157,6 +177,8 @@ int sv_limits_check(const struct sv_limits_need *need, struct im_text *text)
         {DATA, need->data, 0, " (more for larger networks and batches)"},
         {ADDRESS_SPACE, need->address_space, 0, " (more for larger networks and batches)"},
         {STACK, need->stack, STACK_USUAL, ""},
+        {FILE_SIZE, need->file_size, UINT64_MAX, " (more for larger networks)"},
+        {CPU_TIME, 0, UINT64_MAX, ""},
     };
 
     for (size_t i = 0; i < IM_COUNT(rows); i++) {
@@ -168,12 +190,31 @@ int sv_limits_check(const struct sv_limits_need *need, struct im_text *text)
     return check_processes(need->processes, text);
 }
 
+int sv_limits_first(struct im_text *text)
+{
+    const bool few = limit_of(&limits[FILES], FILES_USUAL) < FILES_OF_ANY;
+    const struct sv_limits_need need = {.files = few ? FILES_USUAL : 0, .file_size = FILE_SIZE_LEAST};
+
+    return sv_limits_check(&need, text);
+}
+
+uint64_t sv_limits_cpu_time(void)
+{
+    const uint64_t is = limit_of(&limits[CPU_TIME], 0);
+
+    return is == UINT64_MAX ? 0 : is;
+}
+
 const char *sv_limits_suspects(char *buffer, size_t n)
 {
     static const struct {
         int limit;
         uint64_t below;
-    } rows[] = {{DATA, LARGE}, {ADDRESS_SPACE, LARGE}, {STACK, STACK_USUAL}, {PROCESSES, PROCESSES_LARGE}};
+    } rows[] = {{DATA, LARGE},
+                {ADDRESS_SPACE, LARGE},
+                {STACK, STACK_USUAL},
+                {PROCESSES, PROCESSES_LARGE},
+                {CPU_TIME, CPU_TIME_LARGE}};
     size_t used = 0;
 
     buffer[0] = 0;

@@ -86,8 +86,9 @@ int sv_progress_look(struct sv_progress_watch *w, const struct im_run *run, cons
                                  .paused = paused,
                              },
                              now);
-        if (waited > (stopping && !saving ? sv_pace_stop_bound(pace, chosen)
-                                          : sv_pace_bound(pace, chosen, saving)) &&
+        /* Whoever saves gives signs of life, however slow the disk is. */
+        if (waited > (stopping ? sv_pace_stop_bound(pace, saving ? -1 : chosen)
+                               : sv_pace_bound(pace, chosen, saving)) &&
             (stuck < 0 || w->pace[stuck].since > pace->since))
             stuck = (int)child->index;
     }

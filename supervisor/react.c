@@ -114,12 +114,20 @@ void sv_reset(struct sv_super *s, const char *why)
     }
 }
 
+/* The kernel's SIGKILL at a limit of processor time looks like anybody's; the next process would come to it too. */
+static bool may_be_time_limit(int wait_status)
+{
+    return WIFSIGNALED(wait_status) &&
+           (WTERMSIG(wait_status) == SIGXCPU || WTERMSIG(wait_status) == SIGKILL) &&
+           sv_limits_cpu_time() != 0;
+}
+
 static void report_death(struct sv_super *s, const struct sv_child *child, int wait_status, bool goes_on)
 {
     struct im_json *fields = im_json_object();
     char end[64], limits[400] = "";
 
-    if (!child->last.was_ready || sv_is_own_crash(wait_status))
+    if (!child->last.was_ready || sv_is_own_crash(wait_status) || may_be_time_limit(wait_status))
         sv_limits_suspects(limits, sizeof limits);
     im_json_set_str(fields, "role", im_role_name(child->role));
     im_json_set_int(fields, "index", child->index);
@@ -231,7 +239,9 @@ static bool is_permanent(const struct sv_super *s, int wait_status)
 static enum sv_verdict judge(struct sv_super *s, struct sv_child *child, int wait_status)
 {
     const struct sv_death death = {
-        .by_somebody = sv_is_somebodys_kill(wait_status, child->last.oom_kills_before, child->last.oom_kills),
+        .by_somebody =
+            sv_is_somebodys_kill(wait_status, child->last.oom_kills_before, child->last.oom_kills) &&
+            !may_be_time_limit(wait_status),
         .by_supervisor =
             (child->last.killed_for != SV_KILL_NONE && child->last.killed_for != SV_KILL_FAILED) ||
             child->last.ended_by_reset,
@@ -370,6 +380,8 @@ static void on_signal(struct sv_super *s, int signo)
 {
     if (signo == SIGUSR2 || (signo == SIGUSR1 && s->conf.on_signal == IM_ON_SIGNAL_SAVE))
         sv_request_save(s, signal_name(signo));
+    else if (s->finished)
+        s->hurry = s->hurry || signo == SIGINT;
     else if (signo == SIGINT && s->ending.stage != SV_GOING_ON)
         sv_stop_at_once(s, "Ctrl-C");
     else

@@ -59,6 +59,7 @@ struct sv_super {
     im_ns reset_at;   /* by the clock of the watch; 0: whoever is still there was told */
     uint64_t reached; /* before the last reset: the batch that would have come next; 0: no reset was made */
     bool finished;
+    bool hurry; /* somebody does not want to wait for the last reports */
     int exit_status;
     bool left_resumable;    /* one of them has saved, but is not done */
     uint32_t trainers_done; /* that left with success or saved, in this generation */

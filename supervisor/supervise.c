@@ -307,7 +307,8 @@ static bool read_done(struct sv_super *s, struct sv_done *ret)
     do {
         known = sv_journal_done(&s->journal, DONE_LOOK_NS, ret);
         atomic_fetch_add_explicit(&s->run.control->turns, 1, memory_order_relaxed);
-    } while (!known && im_now() < until);
+        read_channel(s);
+    } while (!known && !s->hurry && im_now() < until);
     return known;
 }
 
@@ -334,6 +335,8 @@ static void say_done(struct sv_super *s)
     else if (done.top1 >= 0)
         sv_screen_say(&s->screen, "done      best validation %s %.2f%% after %s", measure, 100 * done.top1,
                       up);
+    else if (!known && s->hurry)
+        sv_screen_say(&s->screen, "done      after %s; its last reports were not waited for", up);
     else if (!known)
         sv_screen_say(&s->screen,
                       "done      after %s; %s does not answer, so its accuracy cannot be read now: `imsuper "
@@ -371,13 +374,18 @@ static void say_goodbye(struct sv_super *s)
 static void wait_for_hook(struct sv_super *s, im_ns timeout)
 {
     const im_ns began = im_now();
-    bool told = false;
+    im_ns until = began + timeout;
+    bool told = false, hurried = false;
 
-    while (s->journal.hook && sv_hook_pending(s->journal.hook) > 0 && im_now() - began < timeout) {
+    while (s->journal.hook && sv_hook_pending(s->journal.hook) > 0 && im_now() < until) {
         /* The warden ends a supervisor whose loop does not turn. */
         atomic_fetch_add_explicit(&s->run.control->turns, 1, memory_order_relaxed);
+        read_channel(s);
+        if (s->hurry && !hurried && until > im_now() + FORCED_WAIT_NS)
+            until = im_now() + FORCED_WAIT_NS;
+        hurried = s->hurry;
         if (!told && im_now() - began > HOOK_TELL_NS) {
-            sv_screen_say(&s->screen, "waiting   for the command of --on-event");
+            sv_screen_say(&s->screen, "waiting   for the command of --on-event; Ctrl-C ends the wait");
             told = true;
         }
         poll(NULL, 0, TICK_MS);

@@ -160,15 +160,29 @@ static int keep_logits(struct tr_trainer *t, const struct tr_ring_batch *b, enum
     return tr_is_multi_label(&t->multi) ? tr_multi_label_write(&t->multi, weights, &scored, text) : 0;
 }
 
+/* For the tables of each class. */
+static void keep_taken(struct tr_trainer *t, const struct tr_ring_batch *b)
+{
+    tr_per_class_write(&t->per_class, &(struct tr_taken){.places = t->places.positions,
+                                                         .labels = b->batch.labels,
+                                                         .valid = b->batch.valid,
+                                                         .n = b->batch.n,
+                                                         .pass = t->at.epochs});
+}
+
 /* Adds to the sums, with the current or the averaged weights. */
 static int evaluate_with(struct tr_trainer *t, const struct tr_ring_batch *b, bool averaged,
                          struct tr_sums *sums, struct im_text *text)
 {
+    const bool tables = t->per_class.is_on && !averaged;
     struct tr_tally tally = {0};
     int err = 0;
 
     if (b->count > 0)
-        err = tr_network_evaluate(t->net, &b->batch, averaged, t->multi.logits, &tally, text);
+        err = tr_network_evaluate(t->net, &b->batch, averaged, tables ? t->per_class.logits : t->multi.logits,
+                                  &tally, text);
+    if (err == 0 && b->count > 0 && tables)
+        keep_taken(t, b);
     if (err == 0 && b->count > 0)
         err = keep_logits(t, b, averaged ? TR_AVERAGED : TR_PLAIN, t->multi.logits, text);
     if (err == 0)
@@ -233,6 +247,7 @@ int tr_batch_run(struct tr_trainer *t, struct tr_ring_batch *b, double weight, s
 
     if (err < 0)
         return im_fail(text, err, "batch %" PRIu64 " holds a sample that does not exist", b->g);
+    tr_first_batch_keep(t, b);
     err = b->phase->split == IM_TRAIN ? train_batch(t, b, weight, &step, text) : evaluate_batch(t, b, text);
     if (err)
         return err;

@@ -14,6 +14,7 @@
 #include "trainer/network/network.h"
 #include "trainer/optim/schedule.h"
 #include "trainer/outcomes.h"
+#include "trainer/per_class.h"
 #include "trainer/ranks.h"
 #include "trainer/report.h"
 #include "trainer/saving.h"
@@ -63,6 +64,7 @@ struct tr_trainer {
     struct tr_outcomes outcomes; /* of an evaluation */
     float *class_weights;        /* NULL: none */
     struct tr_multi_label multi; /* zeroed: images have one label */
+    struct tr_per_class per_class;
     struct tr_position at;
     unsigned char *valid;          /* [batch_size_max] */
     struct tr_places places, next; /* of this batch, and of the prefetched one */
@@ -128,6 +130,8 @@ int tr_batch_wait(struct tr_trainer *t, uint64_t batch, uint32_t count);
  * on the step. IM_EXIT_CONTRADICTION with a sentence: it is not what its augmenters wrote. */
 int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
                   struct tr_ring_batch *ret, struct im_text *text);
+/* trainer/first_batch.c: the images of the first batch, for a picture. */
+void tr_first_batch_keep(const struct tr_trainer *t, const struct tr_ring_batch *b);
 /* Trains or validates on the batch and returns its slots. weight: over all ranks. */
 int tr_batch_run(struct tr_trainer *t, struct tr_ring_batch *b, double weight, struct im_text *text);
 

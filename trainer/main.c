@@ -41,7 +41,7 @@ int main(int argc, char **argv)
     if (tr_is_saver(argc, argv))
         return save_for_run();
     if (tr_is_torch_reader(argc, argv))
-        tr_torch_reader();
+        tr_torch_reader(argc == 3 ? argv[2] : NULL);
     if (im_child_is_started(argc, argv))
         return train_for_run(argc, argv);
     return tr_verb_main(argc, argv);

@@ -16,6 +16,7 @@
 #include "ipc/base/file.h"
 #include "ipc/base/log.h"
 #include "trainer/average_precision.h"
+#include "trainer/per_class.h"
 
 #define NAMES_BYTES_MAX ((size_t)1 << 30)
 
@@ -42,7 +43,10 @@ int tr_multi_label_open(struct tr_multi_label *m, const struct im_child *child, 
     char path[PATH_MAX];
     int err;
 
-    *m = (struct tr_multi_label){.file = -1, .images = g->samples[IM_VAL], .run_dir = child->conf->run_dir};
+    *m = (struct tr_multi_label){.file = -1,
+                                 .images = g->samples[IM_VAL],
+                                 .run_dir = child->conf->run_dir,
+                                 .keeps_tables = child->conf->per_class_log && !child->conf->evaluate};
     if (!child->conf->multi_label)
         return 0;
     err = im_label_sets_read(child->conf->run_dir, g->classes, &m->sets, text);
@@ -212,6 +216,29 @@ static int write_classes(const struct judging *j, struct im_text *text)
     return err;
 }
 
+/* The table of this epoch. That it cannot be written is no reason to end the run. */
+static void keep_table(const struct judging *j)
+{
+    struct im_class_counts *counts = calloc(j->m->sets.classes, sizeof *counts);
+    double *precision = calloc(j->m->sets.classes, sizeof *precision);
+    struct im_text text = {""};
+    int err = counts && precision ? 0 : -ENOMEM;
+
+    for (uint32_t c = 0; c < j->m->sets.classes && err == 0; c++) {
+        const struct tr_decided *d = &j->decided[c];
+
+        counts[c] = (struct im_class_counts){d->positive, d->predicted, d->hits};
+        precision[c] = d->positive > 0 ? j->precision[c] : (double)NAN;
+    }
+    if (err == 0)
+        err = tr_per_class_table(j->m->run_dir, j->pass + 1, counts, precision, j->m->sets.classes, &text);
+    if (err < 0)
+        im_log(IM_LOG_WARN, "no table of each class for this epoch; training goes on", "why=%s",
+               im_log_quote(&(struct im_quoted){0}, text.s[0] ? text.s : strerror(-err)));
+    free(counts);
+    free(precision);
+}
+
 static int judge(struct judging *j, bool writes_classes, struct tr_sums *sums, struct im_text *text)
 {
     const uint32_t classes = j->m->sets.classes;
@@ -232,6 +259,8 @@ static int judge(struct judging *j, bool writes_classes, struct tr_sums *sums, s
                "images=%" PRIu64 " of=%" PRIu64, j->count, sums->valid);
     if (err == 0 && writes_classes)
         err = write_classes(j, text);
+    if (err == 0 && writes_classes && j->m->keeps_tables)
+        keep_table(j);
     free(j->scored);
     free(j->precision);
     free(j->decided);

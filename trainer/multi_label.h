@@ -17,7 +17,8 @@ struct tr_multi_label {
     int file;
     uint64_t images; /* of a validation pass */
     const char *run_dir;
-    float *logits; /* [batch_size_max][classes]; of one batch */
+    bool keeps_tables; /* --per-class-log: one of each epoch */
+    float *logits;     /* [batch_size_max][classes]; of one batch */
     void *record;
 };
 

@@ -449,6 +449,8 @@ int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
         err = open_telemetry(t, text);
     if (err == 0 && t->child->conf->evaluate)
         err = tr_outcomes_open(&t->outcomes, t->child, text);
+    if (err == 0)
+        err = tr_per_class_open(&t->per_class, t->child);
     if (tr_is_multi_label(&t->multi))
         t->outcomes.sets = &t->multi.sets;
     return err == 0 ? open_copies(t) : err;
@@ -461,6 +463,7 @@ void tr_trainer_close(struct tr_trainer *t, bool abandon)
         return;
     tr_outcomes_close(&t->outcomes);
     tr_multi_label_close(&t->multi);
+    tr_per_class_close(&t->per_class);
     tr_telemetry_close(t->telemetry);
     tr_snapshot_close(&t->snapshot);
     tr_schedule_fini(&t->schedule);

@@ -43,6 +43,16 @@ static void find_tops(const float *x, uint32_t classes, uint32_t tops, struct im
     }
 }
 
+uint32_t tr_outcome_likeliest(const float *logits, uint32_t classes)
+{
+    uint32_t best = 0;
+
+    for (uint32_t k = 1; k < classes; k++)
+        if (is_before(logits, k, best))
+            best = k;
+    return best;
+}
+
 void tr_outcome_judge(const float *logits, uint32_t classes, int32_t label, uint32_t tops, double *shares,
                       struct im_outcome *record)
 {

@@ -44,6 +44,9 @@ int tr_outcomes_logits(struct tr_outcomes *o, struct tr_network *net, const stru
 int tr_outcomes_evaluate(struct tr_outcomes *o, struct tr_network *net, const struct tr_batch *batch,
                          const struct tr_outcome_places *at, struct tr_tally *ret, struct im_text *text);
 
+/* The class that an evaluation takes as predicted: top[0] of the functions below. */
+uint32_t tr_outcome_likeliest(const float *logits, uint32_t classes);
+
 /* Fills loss, rank, probability and the likeliest classes of `record` from a row of logits. shares: room for `classes`
  * numbers. A label outside them has no loss, rank or probability. */
 void tr_outcome_judge(const float *logits, uint32_t classes, int32_t label, uint32_t tops, double *shares,

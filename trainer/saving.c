@@ -2,12 +2,12 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "ipc/base/thread.h"
 #include "trainer/checkpoint/times.h"
 
 struct tr_saving_job {
@@ -66,24 +66,6 @@ static void job_free(struct tr_saving_job *job)
     free(job);
 }
 
-/* With all signals blocked: they belong to the program's main thread. */
-static int start_thread(struct tr_saving_job *job)
-{
-    pthread_attr_t attributes;
-    sigset_t all, before;
-    pthread_t thread;
-    int err;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    pthread_attr_init(&attributes);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    err = pthread_create(&thread, &attributes, work, job);
-    pthread_attr_destroy(&attributes);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return -err;
-}
-
 int tr_saving_begin(struct tr_saving *s, const struct tr_state *state,
                     const struct tr_checkpoint_store *store, const struct tr_saving_order *order)
 {
@@ -95,7 +77,7 @@ int tr_saving_begin(struct tr_saving *s, const struct tr_state *state,
     job->result.store = *store;
     job->result.order = *order;
     *s = (struct tr_saving){.job = job, .began = im_now()};
-    if (start_thread(job) < 0)
+    if (im_thread_begin(work, job, NULL) < 0)
         work(job);
     return 0;
 }

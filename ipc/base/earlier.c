@@ -1,6 +1,7 @@
 #include "ipc/base/earlier.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,6 +9,7 @@
 
 #define BYTES_MAX ((size_t)64 << 20)
 #define SIGNIFICANT 0.05
+#define LEAST 0.01 /* two runs of one program differ by so much: where its memory lies, how warm the CPU is */
 
 int im_earlier_open(const char *path, const char *schema, struct im_json **ret, struct im_text *text)
 {
@@ -37,7 +39,7 @@ int im_earlier_open(const char *path, const char *schema, struct im_json **ret, 
     return 0;
 }
 
-bool im_earlier_take(const struct im_json *list, struct im_earlier *ret)
+bool im_earlier_take(const struct im_json *list, int tests, struct im_earlier *ret)
 {
     const size_t count = im_json_count(list);
     double *value = calloc(count + 1, sizeof *value);
@@ -47,7 +49,7 @@ bool im_earlier_take(const struct im_json *list, struct im_earlier *ret)
     for (size_t i = 0; value && i < count; i++)
         n += im_json_as_real(im_json_at(list, i), &value[n]) == 0;
     if (n > 0)
-        *ret = (struct im_earlier){.given = true, .old = im_series_summary(value, n)};
+        *ret = (struct im_earlier){.given = true, .tests = tests, .old = im_series_summary(value, n)};
     free(value);
     return n > 0;
 }
@@ -59,7 +61,7 @@ int im_earlier_load(const char *path, const char *schema, const char *list, stru
     int err = im_earlier_open(path, schema, &j, text);
 
     *ret = (struct im_earlier){.given = false};
-    if (err == 0 && j && !im_earlier_take(im_json_get(j, list), ret))
+    if (err == 0 && j && !im_earlier_take(im_json_get(j, list), 1, ret))
         err =
             im_fail(text, -EBADMSG, "--compare %.300s: there is no list \"%s\" of numbers in it", path, list);
     im_json_free(&j);
@@ -73,7 +75,7 @@ static double ratio(const struct im_earlier *e, const struct im_summary *now)
 
 static const char *word(const struct im_earlier *e, const struct im_summary *now, bool more_is_better)
 {
-    if (im_series_welch(now, &e->old) >= SIGNIFICANT)
+    if (im_series_welch(now, &e->old) * e->tests >= SIGNIFICANT || fabs(ratio(e, now) - 1) < LEAST)
         return "no difference shown";
     return (now->mean > e->old.mean) == more_is_better ? "faster" : "slower";
 }

@@ -10,6 +10,7 @@
 
 struct im_earlier {
     bool given;
+    int tests; /* this one, and those beside it; each must be so much surer (Bonferroni) */
     struct im_summary old;
 };
 
@@ -20,7 +21,7 @@ int im_earlier_load(const char *path, const char *schema, const char *list, stru
 
 /* For measurements that hold several: the file (*ret is NULL where there is none), then the values of each. */
 int im_earlier_open(const char *path, const char *schema, struct im_json **ret, struct im_text *text);
-bool im_earlier_take(const struct im_json *list, struct im_earlier *ret);
+bool im_earlier_take(const struct im_json *list, int tests, struct im_earlier *ret);
 
 /* Adds "compare", if there is one. `more_is_better`: rates; else durations. */
 void im_earlier_add_json(const struct im_earlier *e, const struct im_summary *now, bool more_is_better,

@@ -19,7 +19,7 @@
 struct stat;
 int im_open_regular(const char *path, struct stat *ret_st, struct im_text *text);
 /* Opens /dev/null for each of descriptors 0, 1 and 2 that is closed: what is opened later must not get the number
- * that errors are written to. */
+ * that errors are written to. Reading and writing there fail, as they did: an answer that goes nowhere is a failure. */
 void im_standard_files(void);
 
 /* Reads the whole file into malloc'ed memory, the caller's to free(), with a NUL after the last byte.

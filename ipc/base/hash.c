@@ -1,10 +1,18 @@
 /* XXH3 behind our names: the one file that includes xxhash.h.
  *
+ * The plain functions of a distribution's library are built for the least CPU. Where the library has versions for
+ * AVX2 and AVX-512 too, xxh_x86dispatch.h puts them in the place of the plain ones: the same values, three times as
+ * fast, and the bytes of each image are hashed twice.
+ *
  * The streaming state is xxhash's own, allocated by it because it needs 64-byte alignment. Feeding bytes
  * cannot fail (xxhash reports only NULL arguments), so the functions return nothing. */
 #include "ipc/base/hash.h"
 
+#ifdef IMSUPER_XXHASH_DISPATCH
+#include <xxh_x86dispatch.h>
+#else
 #include <xxhash.h>
+#endif
 
 #include "ipc/base/err.h"
 

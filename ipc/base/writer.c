@@ -8,14 +8,15 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ipc/base/aside.h"
 #include "ipc/base/file.h"
+#include "ipc/base/thread.h"
 
 #define FIRST_DELAY_NS (100 * IM_MS) /* before what failed is tried again; doubled each time */
 #define LAST_DELAY_NS (5 * IM_SECOND)
@@ -50,6 +51,7 @@ struct file {
     void *context;
     struct line *taken;
     int fd;
+    bool by_name; /* a file that was renamed or removed is not written any more */
     im_ns try_at, delay;
 };
 
@@ -108,6 +110,25 @@ static int open_file(struct file *f, struct im_text *text)
     return f->fd < 0 ? f->fd : 0;
 }
 
+/* The file was renamed or removed, as rotation of logs does: a new one of its name takes the lines. Where none can be
+ * made (its folder is away) they go on into the one that is open. */
+static void follow_name(struct file *f)
+{
+    struct stat open, named;
+    int fd;
+
+    if (!f->by_name || fstat(f->fd, &open) < 0 || !S_ISREG(open.st_mode))
+        return;
+    if (stat(f->path, &named) == 0 ? named.st_ino == open.st_ino && named.st_dev == open.st_dev
+                                   : errno != ENOENT)
+        return;
+    fd = im_lines_open(f->path, NULL);
+    if (fd < 0)
+        return;
+    close(f->fd);
+    f->fd = fd;
+}
+
 /* The first of the taken lines is written. */
 static void drop_first(struct im_writer *w, struct file *f)
 {
@@ -128,6 +149,7 @@ static int write_lines(struct im_writer *w, struct file *f, bool sync, struct im
 
     while (err == 0 && f->taken) {
         set_busy(w, &f->health);
+        follow_name(f);
         err = im_append_line(f->fd, f->taken->s);
         if (err == 0)
             drop_first(w, f);
@@ -301,17 +323,11 @@ static void *writer_thread(void *context)
     return NULL;
 }
 
-/* Under the lock. Signals are for the threads that wait for them. */
+/* Under the lock. */
 static void start_thread(struct im_writer *w)
 {
-    sigset_t all, before;
-
-    if (w->started)
-        return;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    w->started = pthread_create(&w->thread, NULL, writer_thread, w) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!w->started)
+        w->started = im_thread_begin(writer_thread, w, &w->thread) == 0;
 }
 
 int im_writer_open(struct im_writer **ret)
@@ -342,6 +358,7 @@ int im_writer_file(struct im_writer *w, const char *path, const char *name, int 
         return -ENAMETOOLONG;
     pthread_mutex_lock(&w->lock);
     *f = (struct file){.name = name, .open = open, .context = context, .fd = fd};
+    f->by_name = fd < 0 && !open;
     memcpy(f->path, path, strlen(path) + 1);
     f->end = &f->first;
     w->files++;

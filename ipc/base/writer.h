@@ -24,8 +24,9 @@ int im_writer_open(struct im_writer **ret);
 typedef int im_writer_open_file(void *context, struct im_text *text);
 
 /* Adds a file; what is told of it names it by `name`. `open` is called until it succeeds once, then, after
- * errors, im_lines_open(), which cuts a torn line off; a folder in its way is moved aside. NULL: always that. `context` is malloc'ed and becomes
- * the writer's. `fd`: it is open already; -1: not yet. Returns its number, or -ENAMETOOLONG, -ENOSPC (too many). */
+ * errors, im_lines_open(), which cuts a torn line off; a folder in its way is moved aside. `context` is
+ * malloc'ed and becomes the writer's. `fd`: it is open already; -1: not yet. With neither `open` nor `fd`, im_lines_open() is
+ * used from the start, and again when the file was renamed or removed (rotation of logs). Returns its number, or -ENAMETOOLONG, -ENOSPC (too many). */
 int im_writer_file(struct im_writer *w, const char *path, const char *name, int fd, im_writer_open_file *open,
                    void *context);
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "ipc/base/suggest.h"
+#include "ipc/base/sysinfo.h"
 
 #define SUFFIX ".yaml"
 enum { RECIPES_MAX = 1000, PLACES = 2 };
@@ -19,23 +20,16 @@ enum { RECIPES_MAX = 1000, PLACES = 2 };
 static int find_folder(char *folder, size_t n, struct im_text *text)
 {
     static const char *const places[PLACES] = {"recipes", "../share/imsuper/recipes"};
-    char self[PATH_MAX];
-    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    char *slash;
+    char tried[PATH_MAX];
+    struct stat st;
 
-    self[length > 0 ? length : 0] = '\0';
-    slash = strrchr(self, '/');
-    if (slash)
-        *slash = '\0';
     for (int i = 0; i < PLACES; i++) {
-        int used = snprintf(folder, n, "%s/%s", self, places[i]);
-        struct stat st;
-
-        if (used > 0 && (size_t)used < n && stat(folder, &st) == 0 && S_ISDIR(st.st_mode))
+        im_beside(places[i], folder, n);
+        if (stat(folder, &st) == 0 && S_ISDIR(st.st_mode))
             return 0;
     }
-    return im_fail(text, -ENOENT, "no recipes found: there is neither %.200s/%s nor %.200s/%s", self,
-                   places[0], self, places[1]);
+    im_beside(places[0], tried, sizeof tried);
+    return im_fail(text, -ENOENT, "no recipes found: there is neither %.200s nor %.200s", tried, folder);
 }
 
 static bool is_recipe(const char *file)

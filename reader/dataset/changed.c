@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "ipc/base/clock.h"
+#include "reader/dataset/index_file.h"
 #include "reader/dataset/mirror.h"
 #include "reader/dataset/parallel.h"
 
@@ -24,38 +25,54 @@ struct check {
     struct rd_changed *ret;
 };
 
-static int64_t ns_of(const struct timespec *t)
+static int64_t ns_of(const struct statx_timestamp *t)
 {
     return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
 }
 
 /* A file that was moved to its name keeps the time of its bytes; then its folder has changed as well. */
-static bool folder_changed(const struct check *c, char *path)
+static bool folder_changed(int root_fd, const char *path, int64_t since_ns, int flags)
 {
-    char *slash = strrchr(path, '/');
-    struct stat st;
-    bool changed;
+    const char *slash = strrchr(path, '/');
+    char folder[PATH_MAX];
+    struct statx st;
 
-    if (slash)
-        *slash = 0;
-    changed = fstatat(c->root_fd, slash ? path : ".", &st, 0) == 0 && ns_of(&st.st_mtim) > c->since_ns;
-    if (slash)
-        *slash = '/';
-    return changed;
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    return statx(root_fd, folder, flags, STATX_MTIME, &st) == 0 && ns_of(&st.stx_mtime) > since_ns;
+}
+
+/* 1: it has changed; 0; -1: it cannot be asked. */
+static int has_changed(int root_fd, const char *path, int64_t since_ns, int flags)
+{
+    struct statx st;
+
+    if (statx(root_fd, path, flags, STATX_MTIME | STATX_CTIME, &st) < 0)
+        return -1;
+    return ns_of(&st.stx_mtime) > since_ns ||
+           (ns_of(&st.stx_ctime) > since_ns && folder_changed(root_fd, path, since_ns, flags));
+}
+
+bool rd_index_file_changed(const struct rd_index *index, int root_fd, const char *path)
+{
+    const int64_t built_ns = index->header->built_ns; /* 0: of a list that a person gave, which has no time */
+
+    return built_ns != 0 && has_changed(root_fd, path, built_ns, AT_STATX_DONT_SYNC) > 0;
 }
 
 static void check_one(struct check *c, enum im_split split, uint64_t id)
 {
     struct rd_source_of source;
     char path[PATH_MAX];
-    struct stat st;
     uint64_t n;
+    int changed;
 
-    if (rd_index_source(c->index, split, id, &source, path, sizeof path) < 0 ||
-        fstatat(c->root_fd, path, &st, 0) < 0)
+    if (rd_index_source(c->index, split, id, &source, path, sizeof path) < 0)
+        return;
+    changed = has_changed(c->root_fd, path, c->since_ns, 0);
+    if (changed < 0)
         return;
     atomic_fetch_add_explicit(&c->checked, 1, memory_order_relaxed);
-    if (ns_of(&st.st_mtim) <= c->since_ns && (ns_of(&st.st_ctim) <= c->since_ns || !folder_changed(c, path)))
+    if (!changed)
         return;
     n = atomic_fetch_add_explicit(&c->changed, 1, memory_order_relaxed);
     if (n < RD_CHANGED_NAMED)

@@ -3,6 +3,8 @@
 #ifndef READER_DATASET_CHANGED_H
 #define READER_DATASET_CHANGED_H
 
+#include <stdbool.h>
+
 #include "reader/dataset/index.h"
 
 #define RD_CHANGED_NAMED 3
@@ -18,5 +20,8 @@ struct rd_changed {
  * of another after it. Files that cannot be asked are not counted. Stops asking after `limit_ns`. */
 void rd_index_changed(const struct rd_index *index, int64_t since_ns, int64_t limit_ns,
                       struct rd_changed *ret);
+
+/* The same of one file or container, since the index was built, without asking a server: what the kernel knows. */
+bool rd_index_file_changed(const struct rd_index *index, int root_fd, const char *path);
 
 #endif

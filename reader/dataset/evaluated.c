@@ -224,7 +224,7 @@ int rd_evaluated_choose(const struct rd_index *index, enum im_split split, const
 /* A file, or a part of one: then the file stands in place of the folder. */
 static int add_path(struct rd_index_writer *writer, const char *path, char last[PATH_MAX], int64_t *directory)
 {
-    struct rd_index_place place;
+    struct rd_index_place place = {0};
     const size_t whole = im_reference_parse(path, &place.offset, &place.bytes);
     const char *slash = place.bytes == RD_INDEX_WHOLE ? strrchr(path, '/') : path + whole + 1;
     const size_t n = place.bytes == RD_INDEX_WHOLE ? (size_t)(slash - path) : whole;

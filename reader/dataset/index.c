@@ -360,7 +360,8 @@ int rd_index_source(const struct rd_index *index, enum im_split split, uint64_t 
     *ret_source = (struct rd_source_of){0};
     if (!place)
         return rd_index_relative(index, split, id, ret_path, size);
-    *ret_source = (struct rd_source_of){index->samples[split][id].directory + 1, place->offset, place->bytes};
+    *ret_source = (struct rd_source_of){index->samples[split][id].directory + 1, place->offset, place->bytes,
+                                        place->mark};
     length = snprintf(ret_path, size, "%s", index->strings + index->directories[ret_source->container - 1]);
     return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : length;
 }

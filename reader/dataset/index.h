@@ -86,6 +86,7 @@ int rd_index_path(const struct rd_index *index, enum im_split split, uint64_t id
 struct rd_source_of {
     uint32_t container;     /* 0: a file of its own; else a number of the container, 1 or more */
     uint64_t offset, bytes; /* in the container */
+    uint32_t mark;          /* of the header before it (rd_tar_mark()); 0: not known */
 };
 
 /* Writes the path of the file or container, relative to the root. Returns as the path calls do. */

@@ -16,12 +16,12 @@
 #include "reader/dataset/names.h"
 
 #define RD_INDEX_MAGIC 0x7865646e696d69u /* "imindex" in a little-endian file */
-#define RD_INDEX_VERSION 5
+#define RD_INDEX_VERSION 6
 #define RD_INDEX_HASH_SEED 1 /* of rd_index_hash(), by which a run knows its data: the same in all versions */
 #define RD_INDEX_ENDIAN 0x01020304u
 
 #define RD_SKIP_ROOM 16 /* kinds that may be added without another version */
-static_assert(RD_SKIP_KINDS <= RD_SKIP_ROOM, "index version 5");
+static_assert(RD_SKIP_KINDS <= RD_SKIP_ROOM, "index version 6");
 
 enum rd_section {
     RD_STRINGS,
@@ -53,7 +53,7 @@ struct rd_index_header {
         uint64_t offset, count; /* bytes from the file's start; items */
     } sections[RD_SECTIONS];
 };
-static_assert(sizeof(struct rd_index_header) == 72 + 8 * RD_SKIP_ROOM + 160, "index version 5");
+static_assert(sizeof(struct rd_index_header) == 72 + 8 * RD_SKIP_ROOM + 160, "index version 6");
 
 /* Of a part of a container, directory is the container's path and name that of the part, which may hold slashes. */
 struct rd_index_sample {
@@ -64,13 +64,15 @@ struct rd_index_sample {
 #define RD_INDEX_WHOLE UINT64_MAX /* in place of bytes: the sample is a file */
 struct rd_index_place {
     uint64_t offset, bytes;
+    uint32_t mark, unused; /* rd_tar_mark() of the header before it; 0: there is none */
 };
+static_assert(sizeof(struct rd_index_place) == 24, "index version 6");
 
 struct rd_index_stamp {
     uint32_t path, unused; /* string, relative to the root */
     struct rd_stamp stamp;
 };
-static_assert(sizeof(struct rd_index_stamp) == 40, "index version 5");
+static_assert(sizeof(struct rd_index_stamp) == 40, "index version 6");
 
 /* At most so many; the others are only counted. */
 #define RD_LEFT_OUT_MAX 1000000

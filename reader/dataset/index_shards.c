@@ -434,7 +434,7 @@ static int add_image(struct build *build, const struct rd_shard *shard, uint32_t
         return (int)label;
     if (image->file && *file != '/' && !strstr(file, "..") && rd_is_image_name(file))
         name = file; /* that the file had before it was packed */
-    p = (struct placed){name, (uint32_t)label, directory, {image->offset, image->bytes}};
+    p = (struct placed){name, (uint32_t)label, directory, {image->offset, image->bytes, image->mark, 0}};
     return build->has_labels ? add_sample(build, (enum im_split)split, &p)
                              : keep(build, (enum im_split)split, &p);
 }

@@ -27,6 +27,7 @@ struct member {
     uint32_t label, file; /* strings, of a label */
     int64_t number;
     uint64_t offset, bytes;
+    uint32_t mark;
 };
 
 struct scan {
@@ -205,7 +206,8 @@ static int add_member(struct scan *scan, struct rd_tar *tar, const struct rd_tar
                          .kind = (uint8_t)(dot ? kind_of(base, last + 1) : OTHER),
                          .number = RD_NO_NUMBER,
                          .offset = found->offset,
-                         .bytes = found->bytes};
+                         .bytes = found->bytes,
+                         .mark = found->mark};
     if (m->kind != CLS && m->kind != JSON)
         return 0;
     scan->shard->has_labels = true;
@@ -228,7 +230,8 @@ static int add_image(struct scan *scan, struct member *m, const struct member *c
                                                             .label = label ? label->label : 0,
                                                             .number = label ? label->number : RD_NO_NUMBER,
                                                             .offset = m->offset,
-                                                            .bytes = m->bytes};
+                                                            .bytes = m->bytes,
+                                                            .mark = m->mark};
     return 0;
 }
 

@@ -18,6 +18,7 @@ struct rd_shard_image {
     uint32_t label;  /* string: what the label says; 0: there is none */
     int64_t number;  /* what it says where that is a whole number; RD_NO_NUMBER */
     uint64_t offset, bytes;
+    uint32_t mark; /* of its header */
 };
 
 /* A member that is no sample. */

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/hash.h"
+
 /* Of a ustar header. */
 enum {
     NAME = 0,
@@ -275,6 +277,7 @@ static int take_member(struct rd_tar *tar, const unsigned char *header, uint64_t
     *ret = (struct rd_tar_member){.name = without_dot(tar->name),
                                   .type = type_of(tar, type),
                                   .header = begin,
+                                  .mark = rd_tar_mark(header),
                                   .offset = tar->at + RD_TAR_BLOCK};
     ret->bytes = type >= '1' && type <= '6' ? 0 : bytes;
     tar->has_long_name = tar->has_size = tar->is_sparse = false;
@@ -322,13 +325,21 @@ int rd_tar_next(struct rd_tar *tar, struct rd_tar_member *ret_member, struct im_
     }
 }
 
-bool rd_tar_is_header_of(const unsigned char header[RD_TAR_BLOCK], uint64_t bytes)
+uint32_t rd_tar_mark(const unsigned char header[RD_TAR_BLOCK])
+{
+    const uint32_t mark = (uint32_t)im_hash64(header, RD_TAR_BLOCK, 0);
+
+    return mark ? mark : 1;
+}
+
+bool rd_tar_is_header_of(const unsigned char header[RD_TAR_BLOCK], uint64_t bytes, uint32_t mark)
 {
     const char type = (char)header[TYPE];
     uint64_t size;
 
     return (type == '0' || type == 0 || type == '7') && checksum_is_right(header) &&
-           number(header + SIZE, SIZE_BYTES, &size) && size == bytes;
+           number(header + SIZE, SIZE_BYTES, &size) && size == bytes &&
+           (mark == 0 || mark == rd_tar_mark(header));
 }
 
 int64_t rd_tar_peek(struct rd_tar *tar, const struct rd_tar_member *member, void *buffer, size_t size)

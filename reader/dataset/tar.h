@@ -27,6 +27,7 @@ struct rd_tar_member {
     enum rd_tar_type type;
     uint64_t header; /* where its first header begins */
     uint64_t offset, bytes;
+    uint32_t mark; /* rd_tar_mark() of the header before its bytes */
 };
 
 /* pread(): how many bytes, fewer at the end only, or a negative errno. */
@@ -52,8 +53,12 @@ struct rd_tar {
  * -EBADMSG: it is damaged, or no archive; other negative errno of read. */
 int rd_tar_next(struct rd_tar *tar, struct rd_tar_member *ret_member, struct im_text *text);
 
-/* Is this the header of a member of so many bytes? It stands before them: an archive that was replaced since is told by it. */
-bool rd_tar_is_header_of(const unsigned char header[RD_TAR_BLOCK], uint64_t bytes);
+/* What is kept of a header: names, times and sizes that differ give other numbers. Never 0. */
+uint32_t rd_tar_mark(const unsigned char header[RD_TAR_BLOCK]);
+
+/* Is this the header of a member of so many bytes, with that mark (0: any)? It stands before them: an archive that was
+ * replaced since is told by it. */
+bool rd_tar_is_header_of(const unsigned char header[RD_TAR_BLOCK], uint64_t bytes, uint32_t mark);
 
 /* Copies the first bytes of a member, at most `size`. Returns how many, or a negative errno. */
 int64_t rd_tar_peek(struct rd_tar *tar, const struct rd_tar_member *member, void *buffer, size_t size);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ipc/base/count.h"
+#include "ipc/base/earlier.h"
 #include "ipc/base/json.h"
 #include "ipc/base/printable.h"
 #include "ipc/config/command_line.h"
@@ -15,11 +16,28 @@
 #include "supervisor/cli/data_flags.h"
 #include "supervisor/cli/program.h"
 
-enum { ROWS = 7, TEXT_BYTES = 64, FLAGS_MAX = 16, ANSWER_BYTES = 1 << 18, TIMEOUT_MS = 3600000 };
+enum {
+    ROWS = 6,
+    VALUES_MAX = 4096,
+    TEXT_BYTES = 64,
+    FLAGS_MAX = 16,
+    ANSWER_BYTES = 1 << 18,
+    TIMEOUT_MS = 3600000
+};
+
+#define SCHEMA "imsuper.bench-all/1"
 
 struct row {
     const char *stage, *how;
     double rate, sigma;
+    double *values; /* images/s, one a pass */
+    struct im_summary of_values;
+    struct im_earlier earlier;
+};
+
+/* Where the answer of a stage's program has what. */
+struct keys {
+    const char *stage, *how, *rate, *values;
 };
 
 struct all {
@@ -29,9 +47,29 @@ struct all {
     int flag_count;
 };
 
-static void add_row(struct all *a, const char *stage, const char *how, double rate, double sigma)
+/* Takes `values`, malloc'ed, over. */
+static void add_row(struct all *a, const struct keys *k, double rate, double sigma, double *values, size_t n)
 {
-    a->rows[a->count++] = (struct row){stage, how, rate, sigma};
+    a->rows[a->count++] =
+        (struct row){.stage = k->stage,
+                     .how = k->how,
+                     .rate = rate,
+                     .sigma = sigma,
+                     .values = values,
+                     .of_values = values ? im_series_summary(values, n) : (struct im_summary){0}};
+}
+
+/* The rate of a program's answer, and its values. */
+static void take_answer(struct all *a, const struct im_json *j, const struct keys *k)
+{
+    const struct im_json *list = im_json_get(j, k->values);
+    const size_t count = im_json_count(list) < VALUES_MAX ? im_json_count(list) : VALUES_MAX;
+    double *values = calloc(count + 1, sizeof *values);
+    size_t n = 0;
+
+    for (size_t i = 0; values && i < count; i++)
+        n += im_json_as_real(im_json_at(list, i), &values[n]) == 0;
+    add_row(a, k, im_json_real_or(j, k->rate, 0), im_json_real_or(j, "sigma", 0), values, n);
 }
 
 /* --NAME=NUMBER and --NAME=WORD, for a program that is to measure the same. */
@@ -49,13 +87,13 @@ static const char *word_flag(struct all *a, enum im_conf_key_id key, const char 
 
 /* Asks a program for one stage's JSON; takes its rate from `key`. */
 static int ask(const struct im_conf *conf, struct all *a, const char *program, const char *words,
-               const char *const more[], const char *const row[3])
+               const char *const more[], const struct keys *keys)
 {
     struct im_json *j;
     int status = sv_ask_data(conf, program, words, more, &j);
 
     if (status == 0 && j)
-        add_row(a, row[0], row[1], im_json_real_or(j, row[2], 0), im_json_real_or(j, "sigma", 0));
+        take_answer(a, j, keys);
     im_json_free(&j);
     return status < 0 ? IM_EXIT_FAILED : status;
 }
@@ -66,11 +104,11 @@ static int ask_reader(const struct im_conf *conf, struct all *a)
                *depth = number_flag(a, "queue-depth", conf->queue_depth);
     const char *cold[] = {"--json", passes, depth, "--cold", NULL}, *warm[] = {"--json", passes, depth, NULL};
     int status = ask(conf, a, "imsuper-reader", "bench", cold,
-                     (const char *const[]){"read", "1 reader, from the disk", "images_per_second"});
+                     &(struct keys){"read", "1 reader, from the disk", "images_per_second", "passes"});
 
     return status ? status
                   : ask(conf, a, "imsuper-reader", "bench", warm,
-                        (const char *const[]){"read", "1 reader, from memory", "images_per_second"});
+                        &(struct keys){"read", "1 reader, from memory", "images_per_second", "passes"});
 }
 
 static int ask_augmenter(const struct im_conf *conf, struct all *a)
@@ -82,12 +120,12 @@ static int ask_augmenter(const struct im_conf *conf, struct all *a)
                           word_flag(a, IM_KEY_augment, "augment", conf->augment),
                           NULL};
     int status = ask(conf, a, "imsuper-augmenter", "bench-decode", more,
-                     (const char *const[]){"decode", "1 core, whole images", "images_per_cpu_second"});
+                     &(struct keys){"decode", "1 core, whole images", "images_per_cpu_second", "rates"});
 
     return status ? status
                   : ask(conf, a, "imsuper-augmenter", "bench", more,
-                        (const char *const[]){"augment", "1 core, crops and transforms",
-                                              "images_per_cpu_second"});
+                        &(struct keys){"augment", "1 core, crops and transforms", "images_per_cpu_second",
+                                       "rates"});
 }
 
 /* The step takes no data set. */
@@ -112,7 +150,7 @@ static int ask_trainer(const struct im_conf *conf, struct all *a)
         status = sv_program_read(line.words, TIMEOUT_MS, answer, ANSWER_BYTES);
     im_command_line_free(&line);
     if (status == 0 && im_json_parse(answer, strlen(answer), &j, NULL) == 0)
-        add_row(a, "train", "1 trainer, random pixels", im_json_real_or(j, "images_per_second", 0), 0);
+        take_answer(a, j, &(struct keys){"train", "1 trainer, random pixels", "images_per_second", "rates"});
     im_json_free(&j);
     free(answer);
     return status < 0 ? IM_EXIT_FAILED : status;
@@ -139,7 +177,7 @@ static int print_json(const struct all *a, const struct im_text *verdict)
     struct im_json *j = im_json_object(), *list = im_json_array();
     int err;
 
-    im_json_set_str(j, "schema", "imsuper.bench-all/1");
+    im_json_set_str(j, "schema", SCHEMA);
     for (int i = 0; i < a->count; i++) {
         struct im_json *item = im_json_object();
 
@@ -147,6 +185,8 @@ static int print_json(const struct all *a, const struct im_text *verdict)
         im_json_set_str(item, "how", a->rows[i].how);
         im_json_set_real(item, "images_per_second", a->rows[i].rate);
         im_json_set_real(item, "sigma", a->rows[i].sigma);
+        im_json_set(item, "values", im_earlier_list(a->rows[i].values, a->rows[i].of_values.n));
+        im_earlier_add_json(&a->rows[i].earlier, &a->rows[i].of_values, true, item);
         im_json_append(list, item);
     }
     im_json_set(j, "stages", list);
@@ -166,16 +206,54 @@ static void print_text(const struct all *a, const struct im_text *verdict)
         printf("\n");
     }
     printf("\nverdict   %s\n", verdict->s);
+    for (int i = 0; i < a->count; i++) {
+        struct im_text compared;
+
+        if (*im_earlier_sentence(&a->rows[i].earlier, &a->rows[i].of_values, true, "images/s", &compared))
+            printf("compared  %s, %s: %s\n", a->rows[i].stage, a->rows[i].how, compared.s);
+    }
+}
+
+/* Of the earlier answer the stage of the same name and kind. Numbers of processes may be others: they are said. */
+static void find_earlier(struct all *a, const struct im_json *old)
+{
+    const struct im_json *list = im_json_get(old, "stages");
+
+    for (int i = 0; i < a->count; i++)
+        for (size_t k = 0; k < im_json_count(list); k++) {
+            const struct im_json *one = im_json_at(list, k);
+            const bool same_how = strcmp(im_json_str_or(one, "how", ""), a->rows[i].how) == 0;
+
+            if (strcmp(im_json_str_or(one, "stage", ""), a->rows[i].stage) != 0)
+                continue;
+            if (same_how)
+                im_earlier_take(im_json_get(one, "values"), ROWS, &a->rows[i].earlier);
+            else if (strcmp(a->rows[i].stage, "data") == 0)
+                im_say(stderr, "imsuper: data: not compared: %s before, %s now",
+                       im_json_str_or(one, "how", ""), a->rows[i].how);
+        }
+}
+
+static void free_all(struct all *a)
+{
+    for (int i = 0; a && i < a->count; i++)
+        free(a->rows[i].values);
+    free(a);
 }
 
 static int measure_data(struct im_conf *conf, struct all *a, char *how, size_t n)
 {
     struct sv_bench *b = malloc(sizeof *b);
+    double *values;
     int status = b ? sv_bench_data_run(conf, b) : IM_EXIT_FAILED;
 
     if (status == 0) {
         snprintf(how, n, "%" PRId64 " readers, %" PRId64 " augmenters, rings", b->readers, b->augmenters);
-        add_row(a, "data", how, b->rate.mean, b->rate.sigma);
+        values = calloc(b->passes + 1, sizeof *values);
+        if (values)
+            memcpy(values, b->rates, b->passes * sizeof *values);
+        add_row(a, &(struct keys){.stage = "data", .how = how}, b->rate.mean, b->rate.sigma, values,
+                b->passes);
     }
     free(b);
     return status;
@@ -185,15 +263,18 @@ int sv_cmd_bench_all(struct im_conf *conf)
 {
     struct all *a = calloc(1, sizeof *a);
     struct im_text text = {""}, verdict = {""};
+    struct im_json *old = NULL;
     char how[TEXT_BYTES];
     int status = a ? 0 : IM_EXIT_FAILED, err = 0;
 
-    if (*conf->scan || *conf->compare || *conf->output || conf->cold) {
+    if (*conf->scan || *conf->output || conf->cold)
+        err = im_fail(&text, -EINVAL,
+                      "--scan, --output and --cold have no effect with bench all; see bench data");
+    else
+        err = im_earlier_open(conf->compare, SCHEMA, &old, &text);
+    if (err < 0) {
         free(a);
-        im_fail(&text, 0,
-                "--scan, --compare, --output and --cold have no effect with bench all; see bench data");
-        im_say(stderr, "imsuper: %s", text.s);
-        return IM_EXIT_USAGE;
+        return im_command_fail(err, &text);
     }
     sv_hold_stop_signals();
     if (status == 0)
@@ -206,12 +287,15 @@ int sv_cmd_bench_all(struct im_conf *conf)
         status = ask_trainer(conf, a);
     if (status == 0) {
         judge(a, conf, &verdict);
+        if (old)
+            find_earlier(a, old);
         if (conf->json)
             err = print_json(a, &verdict);
         else
             print_text(a, &verdict);
     }
-    free(a);
+    free_all(a);
+    im_json_free(&old);
     if (status != 0 && sv_stop_signal())
         return IM_EXIT_FORCED;
     return err < 0 ? im_command_fail(err, &text) : status;

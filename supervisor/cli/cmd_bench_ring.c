@@ -27,13 +27,14 @@ enum {
     BATCHES = 3,
     STEPS = 1000,
     WAKES = 5000,
-    ROUNDS = 2000,
+    ROUNDS = 2000, /* of all parts, as WAKES */
+    HOPS = 4,
+    RESULTS = HOPS + 2,
     CONSUMERS_MAX = 4,
-    RESULTS_MAX = 8,
     PARTS = 10 /* of a measurement, for its spread */
 };
 
-#define SCHEMA "imsuper.bench-ring/1"
+#define SCHEMA "imsuper.bench-ring/2"
 
 static const double shares[] = {0.1, 0.5, 0.9, 0.99, 0.999, 1};
 enum { QUANTILES = IM_COUNT(shares) };
@@ -43,26 +44,37 @@ struct result {
     double p50_ns, p99_ns;
     size_t blocks;
     double quantile_ns[QUANTILES]; /* profile */
-    double part_ns[PARTS];         /* medians of consecutive parts */
+    double part_ns
+        [PARTS]; /* of each part the value that 10 % do not exceed: what else runs is in few of those */
     struct im_earlier earlier;
+};
+
+/* Values of a result, part after part. */
+struct values {
+    const char *name;
+    double *ns;
+    size_t a_part;
 };
 
 struct bench {
     struct im_run run;
     struct im_plan plan;
-    struct result results[RESULTS_MAX];
+    struct result results[RESULTS];
     int result_count;
-    size_t rounds;
+    struct values values[RESULTS];
+    uint64_t turns; /* of the rings, since they were made */
 };
 
-static void add_result(struct bench *b, const char *name, double *values, size_t n)
+static void add_result(struct bench *b, const struct values *v)
 {
     struct result *r = &b->results[b->result_count++];
+    const size_t n = v->a_part * PARTS;
+    double *values = v->ns;
 
-    *r = (struct result){.name = name, .blocks = n};
+    *r = (struct result){.name = v->name, .blocks = n};
     for (size_t i = 0; i < PARTS; i++) {
-        im_series_sort(values + i * (n / PARTS), n / PARTS);
-        r->part_ns[i] = values[i * (n / PARTS) + n / PARTS / 2];
+        im_series_sort(values + i * v->a_part, v->a_part);
+        r->part_ns[i] = im_series_quantile(values + i * v->a_part, v->a_part, 0.1);
     }
     im_series_sort(values, n);
     r->p50_ns = values[n / 2];
@@ -129,25 +141,16 @@ static void hop_batch(struct bench *b, uint64_t batch, double *into[4], size_t a
         into[hop][at] = (double)(mark[hop + 1] - mark[hop]) / (hop < 3 ? BATCH : 1);
 }
 
-static int bench_hops(struct bench *b)
+static void bench_hops(struct bench *b, size_t part)
 {
-    static const char *const names[4] = {"encoded: claim + publish", "encoded: take + release",
-                                         "batch: place + claim + commit", "batch of 256: check + free"};
-    double *values = calloc(4 * b->rounds, sizeof *values), *into[4];
-    size_t warm = b->rounds / 10;
+    double *into[HOPS];
 
-    if (!values)
-        return -ENOMEM;
-    for (int hop = 0; hop < 4; hop++)
-        into[hop] = values + (size_t)hop * b->rounds;
-    for (size_t i = 0; i < warm; i++)
-        hop_batch(b, i, into, 0);
-    for (size_t i = 0; i < b->rounds; i++)
-        hop_batch(b, warm + i, into, i);
-    for (int hop = 0; hop < 4; hop++)
-        add_result(b, names[hop], into[hop], b->rounds);
-    free(values);
-    return 0;
+    for (int hop = 0; hop < HOPS; hop++)
+        into[hop] = b->values[hop].ns + part * b->values[hop].a_part;
+    for (size_t i = 0; i < b->values[0].a_part / 10; i++)
+        hop_batch(b, b->turns++, into, 0); /* warm up */
+    for (size_t i = 0; i < b->values[0].a_part; i++)
+        hop_batch(b, b->turns++, into, i);
 }
 
 struct wake_table {
@@ -200,13 +203,12 @@ static double wake_once(struct wake_table *t, uint32_t sleepers)
     }
 }
 
-static int bench_wake(struct bench *b, uint32_t consumers, const char *name)
+static int bench_wake(uint32_t consumers, double *ns, size_t n)
 {
     struct wake_table *t = aligned_alloc(IM_LINE, sizeof *t);
-    double *values = calloc(WAKES, sizeof *values);
     pthread_t thread[CONSUMERS_MAX];
     uint32_t started = 0;
-    int err = t && values ? 0 : -ENOMEM;
+    int err = t ? 0 : -ENOMEM;
 
     if (t)
         memset(t, 0, sizeof *t);
@@ -214,18 +216,48 @@ static int bench_wake(struct bench *b, uint32_t consumers, const char *name)
         err = -pthread_create(&thread[started], NULL, answer_calls, t);
         started += err == 0;
     }
-    for (size_t i = 0; err == 0 && i < WAKES; i++)
-        values[i] = wake_once(t, consumers);
+    for (size_t i = 0; err == 0 && i < n; i++)
+        ns[i] = wake_once(t, consumers);
     if (t) {
         atomic_store_explicit(&t->stop, 1, memory_order_release);
         im_event_broadcast(&t->call);
     }
     for (uint32_t i = 0; i < started; i++)
         pthread_join(thread[i], NULL);
-    if (err == 0)
-        add_result(b, name, values, WAKES);
-    free(values);
     free(t);
+    return err;
+}
+
+static int make_values(struct bench *b)
+{
+    static const char *const names[RESULTS] = {
+        "encoded: claim + publish",   "encoded: take + release", "batch: place + claim + commit",
+        "batch of 256: check + free", "wake, 1 consumer",        "wake, 4 consumers"};
+
+    for (int i = 0; i < RESULTS; i++) {
+        const size_t n = i < HOPS ? ROUNDS : WAKES;
+
+        b->values[i] = (struct values){names[i], calloc(n, sizeof(double)), n / PARTS};
+        if (!b->values[i].ns)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+/* Each part has rings of its own, and all are measured in it: where memory lies and what else runs differ between two
+ * measurements, so they have to differ between the parts of one. */
+static int measure_part(struct bench *b, size_t part, struct im_text *text)
+{
+    int err = open_bench(b, text);
+
+    b->turns = 0;
+    if (err == 0)
+        bench_hops(b, part);
+    for (int i = HOPS; i < RESULTS && err == 0; i++)
+        err = bench_wake(i == HOPS ? 1 : CONSUMERS_MAX, b->values[i].ns + part * b->values[i].a_part,
+                         b->values[i].a_part);
+    im_plan_fini(&b->plan);
+    im_run_close(&b->run);
     return err;
 }
 
@@ -237,7 +269,8 @@ static void find_earlier(struct bench *b, const struct im_json *old)
     for (int i = 0; i < b->result_count; i++)
         for (size_t k = 0; k < im_json_count(list); k++)
             if (strcmp(im_json_str_or(im_json_at(list, k), "name", ""), b->results[i].name) == 0)
-                im_earlier_take(im_json_get(im_json_at(list, k), "parts_ns"), &b->results[i].earlier);
+                im_earlier_take(im_json_get(im_json_at(list, k), "parts_p10_ns"), RESULTS,
+                                &b->results[i].earlier);
 }
 
 static void print_text(struct bench *b)
@@ -279,7 +312,7 @@ static struct im_json *result_json(struct result *r, bool is_profile)
         return j;
     im_json_set_real(j, "p50_ns", r->p50_ns);
     im_json_set_real(j, "p99_ns", r->p99_ns);
-    im_json_set(j, "parts_ns", im_earlier_list(r->part_ns, PARTS));
+    im_json_set(j, "parts_p10_ns", im_earlier_list(r->part_ns, PARTS));
     now = im_series_summary(r->part_ns, PARTS);
     im_earlier_add_json(&r->earlier, &now, false, j);
     return j;
@@ -301,22 +334,19 @@ static int print_json(struct bench *b, bool is_profile)
 
 static int run(struct im_conf *conf, bool is_profile)
 {
-    struct bench b = {.rounds = ROUNDS};
+    struct bench b = {.result_count = 0};
     struct im_text text = {""};
     struct im_json *old = NULL;
     int err = is_profile ? 0 : im_earlier_open(conf->compare, SCHEMA, &old, &text);
 
     if (err == 0)
-        err = open_bench(&b, &text);
-    if (err < 0) {
-        im_json_free(&old);
-        return im_command_fail(err, &text);
-    }
-    err = bench_hops(&b);
-    if (err == 0)
-        err = bench_wake(&b, 1, "wake, 1 consumer");
-    if (err == 0)
-        err = bench_wake(&b, CONSUMERS_MAX, "wake, 4 consumers");
+        err = make_values(&b);
+    for (size_t part = 0; part < PARTS && err == 0; part++)
+        err = measure_part(&b, part, &text);
+    for (int i = 0; i < RESULTS && err == 0; i++)
+        add_result(&b, &b.values[i]);
+    for (int i = 0; i < RESULTS; i++)
+        free(b.values[i].ns);
     if (err == 0 && old)
         find_earlier(&b, old);
     if (err == 0 && conf->json)
@@ -326,8 +356,6 @@ static int run(struct im_conf *conf, bool is_profile)
     else if (err == 0)
         print_text(&b);
     im_json_free(&old);
-    im_plan_fini(&b.plan);
-    im_run_close(&b.run);
     return err < 0 ? im_command_fail(err, &text) : IM_EXIT_OK;
 }
 

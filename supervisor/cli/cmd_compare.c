@@ -13,6 +13,7 @@
 #include "ipc/base/printable.h"
 #include "supervisor/cli/commands.h"
 #include "supervisor/cli/run_list.h"
+#include "supervisor/report/fold.h"
 #include "supervisor/report/options.h"
 #include "supervisor/report/results.h"
 
@@ -71,12 +72,12 @@ static void print_cells(const struct comparison *c, const char *label,
                                          char *room),
                         const void *what)
 {
-    char line[64 + SV_RUNS_MAX * (NAME_COLUMNS + 4)], room[128];
+    char line[64 + SV_RUNS_MAX * (4 * NAME_COLUMNS + 4)], room[128];
     size_t n = (size_t)snprintf(line, sizeof line, "%-30.30s", label);
 
     for (size_t r = 0; r < c->list.count && n < sizeof line; r++)
-        n += (size_t)snprintf(line + n, sizeof line - n, "  %*.*s", c->width, c->width,
-                              cell(c, r, what, room));
+        n += (size_t)snprintf(line + n, sizeof line - n, "  %s",
+                              sv_cell(&(struct sv_cell_text){0}, cell(c, r, what, room), c->width, true));
     im_say(stdout, "%s", line);
 }
 
@@ -119,7 +120,7 @@ static void set_width(struct comparison *c)
 {
     c->width = 12;
     for (size_t r = 0; r < c->list.count; r++) {
-        int n = (int)strlen(c->list.run[r].name);
+        int n = sv_text_width(c->list.run[r].name);
 
         c->width = n > c->width ? n : c->width;
     }

@@ -14,6 +14,7 @@
 #include "supervisor/cli/commands.h"
 #include "supervisor/cli/evaluation.h"
 #include "supervisor/report/evaluation.h"
+#include "supervisor/report/fold.h"
 
 enum { CLASSES_SHOWN = 20, UNUSABLE_SHOWN = 10, WORST_SHOWN = 10, NAME_WIDTH = 24 };
 
@@ -65,13 +66,13 @@ static uint32_t choose_classes(const struct sv_evaluation *e, uint32_t shown[CLA
             continue;
         }
         if (e->count[k].support == 0 ||
-            (n == CLASSES_SHOWN && sv_f1(&e->count[k]) >= sv_f1(&e->count[shown[n - 1]])))
+            (n == CLASSES_SHOWN && im_class_f1(&e->count[k]) >= im_class_f1(&e->count[shown[n - 1]])))
             continue;
         if (n == CLASSES_SHOWN)
             at--;
         else
             n++;
-        for (; at > 0 && sv_f1(&e->count[k]) < sv_f1(&e->count[shown[at - 1]]); at--)
+        for (; at > 0 && im_class_f1(&e->count[k]) < im_class_f1(&e->count[shown[at - 1]]); at--)
             shown[at] = shown[at - 1];
         shown[at] = k;
     }
@@ -88,14 +89,15 @@ static void print_classes(const struct sv_evaluation *e)
     im_say(stdout, "%-*s  %9s  %6s  %7s  %7s%s", NAME_WIDTH, "class", "precision", "recall", "F1", "images",
            e->precision ? "       AP" : "");
     for (uint32_t i = 0; i < n; i++) {
-        const struct sv_class_counts *c = &e->count[shown[i]];
+        const struct im_class_counts *c = &e->count[shown[i]];
 
         char precision[24] = "";
 
         if (e->precision)
             snprintf(precision, sizeof precision, "  %7.4f", e->precision[shown[i]]);
-        im_say(stdout, "%-*.*s  %9.4f  %6.4f  %7.4f  %7" PRIu64 "%s", NAME_WIDTH, NAME_WIDTH,
-               e->class_name[shown[i]], sv_precision(c), sv_recall(c), sv_f1(c), c->support, precision);
+        im_say(stdout, "%s  %9.4f  %6.4f  %7.4f  %7" PRIu64 "%s",
+               sv_cell(&(struct sv_cell_text){0}, e->class_name[shown[i]], NAME_WIDTH, false),
+               im_class_precision(c), im_class_recall(c), im_class_f1(c), c->support, precision);
     }
     if (n < e->classes)
         im_say(stdout, "(the %u of %u classes with the lowest F1; -o DIR or --json: all)", n, e->classes);

@@ -35,29 +35,6 @@ struct reader {
     uint64_t printed;
 };
 
-/* Opens the file, or the new one that has taken its place. -ENOENT: there is none. */
-static int open_file(struct reader *r, struct im_text *text)
-{
-    struct stat st;
-    const int fd = im_open_regular(r->path, &st, text);
-
-    if (fd < 0)
-        return fd;
-    if (r->fd >= 0 && st.st_ino == r->inode) {
-        off_t at = lseek(r->fd, 0, SEEK_CUR);
-
-        close(fd);
-        if (at > st.st_size) /* it was emptied */
-            lseek(r->fd, 0, SEEK_SET);
-        return 0;
-    }
-    if (r->fd >= 0)
-        close(r->fd);
-    r->fd = fd;
-    r->inode = st.st_ino;
-    return 0;
-}
-
 static void print_line(struct reader *r)
 {
     if (!sv_log_is_of(r->line, r->used, r->role, r->index))
@@ -65,6 +42,14 @@ static void print_line(struct reader *r)
     r->line[r->used] = 0;
     r->printed++;
     r->failed |= im_say(stdout, "%s", r->line) < 0;
+}
+
+/* A last line that a crash has torn. */
+static void end_line(struct reader *r)
+{
+    if (r->used > 0)
+        print_line(r);
+    r->used = 0;
 }
 
 /* Prints the whole lines that have come. A line that is too long is printed in pieces. */
@@ -85,7 +70,34 @@ static void drain(struct reader *r)
     r->failed |= fflush(stdout) != 0;
 }
 
-/* The file is read to its end before another is opened, and after the run has ended. */
+/* Opens the file, or the new one that has taken its place, after what came into the old one meanwhile. -ENOENT: there
+ * is none. */
+static int open_file(struct reader *r, struct im_text *text)
+{
+    struct stat st;
+    const int fd = im_open_regular(r->path, &st, text);
+
+    if (fd < 0)
+        return fd;
+    if (r->fd >= 0 && st.st_ino == r->inode) {
+        off_t at = lseek(r->fd, 0, SEEK_CUR);
+
+        close(fd);
+        if (at > st.st_size) /* it was emptied */
+            lseek(r->fd, 0, SEEK_SET);
+        return 0;
+    }
+    if (r->fd >= 0) {
+        drain(r);
+        close(r->fd);
+        end_line(r);
+    }
+    r->fd = fd;
+    r->inode = st.st_ino;
+    return 0;
+}
+
+/* A file is read to its end before another is, and after the run has ended. */
 static void follow(struct reader *r)
 {
     bool live = true;
@@ -144,8 +156,7 @@ int sv_cmd_logs(struct im_conf *conf)
     drain(&r);
     if (conf->follow)
         follow(&r);
-    if (r.used > 0) /* torn by a crash */
-        print_line(&r);
+    end_line(&r);
     if (r.fd >= 0)
         close(r.fd);
     if (r.role && r.printed == 0 && !r.failed) { /* each process logs something at its start */

@@ -30,6 +30,7 @@
 #include "supervisor/cli/sizes.h"
 #include "supervisor/cli/start.h"
 #include "supervisor/limits.h"
+#include "supervisor/report/history.h"
 #include "supervisor/report/rundir.h"
 #include "supervisor/report/screen.h"
 #include "supervisor/warden/topology.h"
@@ -107,6 +108,9 @@ static int status_of(int err)
     case -EINVAL:
     case -EBUSY:
         return IM_EXIT_USAGE;
+    case -EMFILE:
+    case -EFBIG:
+        return IM_EXIT_UNAVAILABLE;
     default:
         return IM_EXIT_FAILED;
     }
@@ -323,7 +327,7 @@ static int create(struct start *s)
     if (err == 0)
         err = im_run_create(&s->geometry, frozen, (uint32_t)strlen(frozen) + 1, &s->run, &text);
     if (err < 0)
-        return fail(&text, IM_EXIT_FAILED);
+        return fail(&text, status_of(err));
     set_counts(s->run.control, IM_ROLE_READER, s->conf.readers, s->conf.readers_auto);
     set_counts(s->run.control, IM_ROLE_AUGMENTER, s->conf.augmenters, s->conf.augmenters_auto);
     return 0;
@@ -535,6 +539,17 @@ static int say_stopped(const struct start *s)
     return IM_EXIT_RESUMABLE;
 }
 
+/* Nobody writes into the run folder any more. Whoever was killed while he wrote has left half a file; and a run that was
+ * done at that moment is done. */
+static int look_at_end(const struct start *s, int status)
+{
+    const bool entered = atomic_load_explicit(&s->run.control->accepted, memory_order_relaxed) != 0;
+
+    sv_history_tidy(s->conf.run_dir);
+    return status == IM_EXIT_FORCED && entered && sv_rundir_done_epochs(s->conf.run_dir) > 0 ? IM_EXIT_OK
+                                                                                             : status;
+}
+
 int sv_start_run(struct im_conf *conf)
 {
     struct start s = {.conf = *conf, .lock = {-1, -1}};
@@ -545,7 +560,7 @@ int sv_start_run(struct im_conf *conf)
     bool done = false;
     int status;
 
-    if (sv_programs_open(&programs, &text) < 0)
+    if (sv_limits_first(&text) < 0 || sv_programs_open(&programs, &text) < 0)
         return fail(&text, IM_EXIT_UNAVAILABLE);
     keep_requests_waiting();
     sv_hold_stop_signals();
@@ -588,6 +603,7 @@ int sv_start_run(struct im_conf *conf)
         status = sv_warden_run(&s.run, &fds, &s.placement);
         sv_kept_fini(&kept);
         im_ctl_remove(s.conf.run_dir);
+        status = look_at_end(&s, status);
     }
     if (status && !sv_rundir_is_described(s.conf.run_dir))
         discard(&s, status);

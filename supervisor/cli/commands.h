@@ -38,6 +38,7 @@ int sv_cmd_supervise(struct im_conf *conf);  /* for the warden */
 int sv_cmd_documents(int argc, char **argv); /* for cmake: man pages and shell completion */
 int sv_cmd_predict(int argc, char **argv);
 int sv_cmd_recipes(int argc, char **argv);
+int sv_cmd_cluster_key(int argc, char **argv);
 
 /* data, bench, profile and model: a role's program does it. */
 int sv_cmd_role(int argc, char **argv);

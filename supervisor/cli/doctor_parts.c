@@ -121,6 +121,9 @@ void sv_doctor_programs(struct sv_checks *checks)
     check_program("imsuper-reader", checks);
     check_program("imsuper-augmenter", checks);
     check_program("imsuper-trainer", checks);
+#ifdef IMSUPER_CURL
+    check_program("imsuper-fetcher", checks);
+#endif
 }
 
 void sv_doctor_gpus(struct sv_checks *checks)

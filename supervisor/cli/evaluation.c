@@ -17,6 +17,7 @@
 #include "supervisor/cli/program.h"
 #include "supervisor/cli/start.h"
 #include "supervisor/cli/temporary.h"
+#include "supervisor/limits.h"
 
 #define RUN_NAME "eval"
 #define ANSWER_BYTES ((size_t)16 << 20)
@@ -368,6 +369,8 @@ int sv_evaluation_open(struct im_conf *conf, const struct sv_inputs *inputs, str
     int err;
 
     *ret = (struct sv_evaluation_run){0};
+    if (sv_limits_first(text) < 0)
+        return sv_print_failure(text, IM_EXIT_UNAVAILABLE);
     err = find_weights(conf, &ret->weights, text);
     if (err == 0 && ret->weights.run_dir[0])
         err = take_run(conf, ret->weights.run_dir, &run, text);

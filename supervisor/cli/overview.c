@@ -6,9 +6,9 @@
 #include "ipc/base/count.h"
 #include "ipc/base/exit.h"
 
-const char *const sv_overview_what = "trains image classifiers from folders of images as fast as the machine "
-                                     "allows, and keeps going when parts "
-                                     "of it die";
+const char *const sv_overview_what =
+    "trains image classifiers from folders of images, and continues when any of "
+    "its processes dies";
 
 /* clang-format off */
 const struct sv_overview_line sv_overview[] = {
@@ -19,32 +19,33 @@ const struct sv_overview_line sv_overview[] = {
     {"Train", "restart", "start a stage of a run again: restart augmenter#1"},
     {"Train", "scale", "more or fewer processes for a run: scale augmenters=4"},
     {"Train", "lr-find", "learning-rate range test: suggests --lr"},
-    {"Train", "recipes", "files of options for start --recipe NAME; recipes NAME shows one"},
-    {"Use", "eval", "accuracy of weights, per class; confusion matrix: eval RUN --data-dir DIR"},
+    {"Train", "recipes", "files of options for start --recipe NAME; recipes NAME shows it"},
+    {"Train", "cluster key", "a key file for runs on several machines"},
+    {"Use", "eval", "accuracy and confusion matrix of weights: eval RUN"},
     {"Use", "predict", "the likeliest classes of images: predict RUN FILE...|DIR|-"},
     {"Use", "export", "weights for other programs: ONNX, PyTorch, timm, torchvision"},
     {"Use", "import", "weights of other programs, under the names used here"},
-    {"Use", "average", "the mean of several weights, with batch norm's statistics taken anew"},
-    {"Look", "status", "state of a run; --json for programs"},
-    {"Look", "top", "a run on the full screen: rings, stages, processes, GPUs, events"},
+    {"Use", "average", "the mean of several weights, with new batch norm statistics"},
+    {"Look", "status", "state of a run"},
+    {"Look", "top", "a run on the full screen: rings, stages, processes, events"},
     {"Look", "logs", "what the processes of a run have logged; -f follows"},
-    {"Look", "runs", "the runs of a workspace: state, epochs, accuracy; --json for programs"},
+    {"Look", "runs", "the runs of a workspace: state, epochs, accuracy"},
     {"Look", "plot", "charts of runs in a picture: plot RUN... --metric loss,lr"},
     {"Look", "compare", "options that differ, results and curves: compare RUN RUN"},
-    {"Look", "gpus", "GPUs that --gpus can take; --json for programs"},
-    {"Look", "model", "the layers of a network: shapes, parameters, multiplications, memory"},
-    {"Look", "memory", "what fits kinds of GPUs: number type, memory by part, largest batch"},
-    {"Look", "doctor", "is this machine fit for a run, and how to fix it; --json for programs"},
+    {"Look", "gpus", "GPUs that --gpus can take"},
+    {"Look", "model", "the layers of a network: shapes, parameters, FLOPs, memory"},
+    {"Look", "memory", "what fits kinds of GPUs: number type, memory, batch"},
+    {"Look", "doctor", "is this machine fit for a run, and how to fix it"},
     {"Data", "data index", "look at a dataset and index it"},
-    {"Data", "data organise", "write train/CLASS and val/CLASS from another layout: organise SRC DST"},
-    {"Data", "data pack", "write tar shards (WebDataset) from a data set: pack SRC DST"},
-    {"Data", "data unpack", "write train/CLASS and val/CLASS from shards: unpack SRC DST"},
+    {"Data", "data organise", "make class folders of another layout: organise SRC DST"},
+    {"Data", "data pack", "make tar shards (WebDataset) of a data set: pack SRC DST"},
+    {"Data", "data unpack", "make class folders of shards: unpack SRC DST"},
     {"Data", "data synth", "make a labelled set of JPEG files"},
     {"Data", "data verify", "decode every image: bad ones, duplicates, leaks, balance"},
     {"Data", "data stats", "mean and deviation of the colours, sizes"},
     {"Data", "data preview", "a picture of what training will see"},
-    {"Measure", "trace", "a timeline of all processes of a run, for Perfetto: trace RUN -o FILE"},
-    {"Measure", "bench data", "images/s of readers and augmenters, and what limits them"},
+    {"Measure", "trace", "a timeline of a run's processes for Perfetto: trace RUN"},
+    {"Measure", "bench data", "images/s of readers and augmenters, and the limit"},
     {"Measure", "bench all", "each stage by itself and the whole, and which limits"},
     {"Measure", "bench ring", "nanoseconds of a hop through the rings"},
     {"Measure", "profile ring", "how the times of those hops are spread"},
@@ -73,12 +74,11 @@ const struct sv_exit_line sv_exits[] = {
 const size_t sv_exit_count = IM_COUNT(sv_exits);
 
 static const char examples[] =
-    "  imsuper data synth --out data/synth                    make a small labelled image set to try\n"
-    "  imsuper start --data-dir data/synth --model resnet20 --image-size 32 --epochs 3\n"
-    "  imsuper status                                         which stage limits, who lives, is every sample "
-    "delivered once\n";
+    "  imsuper data synth --out data/synth     make a small labelled image set to try\n"
+    "  imsuper start --data-dir data/synth --recipe quickstart\n"
+    "  imsuper status                          processes, rates, the limiting stage\n";
 
-enum { GROUP_COLUMNS = 9, NAME_COLUMNS_MIN = 10, GAP = 2, COLUMNS = 110 };
+enum { GROUP_COLUMNS = 9, NAME_COLUMNS_MIN = 10, GAP = 2, COLUMNS = 80 };
 
 /* The column of `what` in a group: behind its longest name. */
 static int name_columns(const char *group)
@@ -120,10 +120,10 @@ void sv_overview_print(FILE *out)
         fprintf(out, "%-*s%-*s%s\n", GROUP_COLUMNS, begins ? group : "", name_columns(group), l->name,
                 l->what);
     }
-    fputs("Other    version, help VERB  (imsuper VERB --help: its flags; imsuper -V: the version)\n"
+    fputs("Other    version, help VERB  (imsuper VERB --help: its flags)\n"
           "\n"
-          "Every flag may also stand in a YAML file (--config FILE) or the environment "
-          "(IMSUPER_BATCH_SIZE=128).\n",
+          "Answers of most verbs for programs: --json. A flag may also stand in a YAML file\n"
+          "(--config FILE) or the environment (IMSUPER_BATCH_SIZE=128).\n",
           out);
     print_exits(out);
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "ipc/base/printable.h"
+#include "ipc/base/thread.h"
 #include "ipc/base/verdict.h"
 #include "supervisor/report/evaluation.h"
 #include "supervisor/serving/prediction.h"
@@ -163,7 +164,6 @@ static void *print_lines(void *argument)
 int sv_lines_begin(struct sv_lines *l, const struct im_conf *conf, const struct sv_inputs *inputs,
                    const char *run_dir)
 {
-    sigset_t all, before;
     int err;
 
     *l = (struct sv_lines){.conf = conf, .inputs = inputs, .pass = malloc(sizeof *l->pass)};
@@ -172,10 +172,7 @@ int sv_lines_begin(struct sv_lines *l, const struct im_conf *conf, const struct 
     *l->pass = *conf;
     if (snprintf(l->pass->run_dir, sizeof l->pass->run_dir, "%s", run_dir) >= (int)sizeof l->pass->run_dir)
         return -ENAMETOOLONG;
-    sigfillset(&all); /* signals are the warden's */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    err = -pthread_create(&l->thread, NULL, print_lines, l);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    err = im_thread_begin(print_lines, l, &l->thread);
     l->has_thread = err == 0;
     return err;
 }

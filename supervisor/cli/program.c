@@ -79,12 +79,14 @@ void sv_program_find(const char *name, char *path, size_t n)
 int sv_program_exec(const char *name, char **argv)
 {
     char path[PATH_MAX];
+    struct im_text text;
 
     sv_program_find(name, path, sizeof path);
     argv[0] = path;
     execv(path, argv);
-    im_say(stderr, "imsuper: cannot run %s: %s; it must be in the folder of imsuper", path, strerror(errno));
-    return IM_EXIT_UNAVAILABLE;
+    im_fail(&text, -errno, "cannot run %s: %s%s", path, strerror(errno),
+            errno == ENOENT ? "; it must be in the folder of imsuper" : "");
+    return sv_print_failure(&text, IM_EXIT_UNAVAILABLE);
 }
 
 /* Milliseconds until the deadline for poll(); -1: there is none. */

@@ -74,7 +74,7 @@ int sv_temporary_make(const char *name, char *folder, size_t n, struct im_text *
         return im_fail(text, -ENAMETOOLONG, "TMPDIR is too long: %.200s", tmp);
     if (mkdtemp(folder))
         return 0;
-    im_fail(text, -errno, "cannot make %s: %s", folder, strerror(errno));
+    im_fail(text, -errno, "cannot make %s: %s (TMPDIR names another folder)", folder, strerror(errno));
     *folder = 0;
     return -EIO;
 }

@@ -52,6 +52,13 @@ static const struct im_command verbs[] = {
      .what = "Lists the recipes, or shows one. File, environment and flags override its options:\n"
              "imsuper start --recipe NAME --data-dir DIR --epochs 10",
      .words = sv_cmd_recipes},
+    {.name = "cluster key",
+     .typed = "imsuper cluster key",
+     .usual = "FILE",
+     .what = "Makes a key file for runs on several machines, which only its owner may read. Each machine "
+             "needs a\n"
+             "copy; whoever has one can join the run.",
+     .words = sv_cmd_cluster_key},
     {.name = "status",
      .typed = "imsuper status",
      .usual = "[RUN] [flags]",
@@ -190,7 +197,7 @@ static const struct im_command verbs[] = {
      .run = sv_cmd_bench_data},
     {.name = "bench all",
      .typed = "imsuper bench all",
-     .usual = "--data-dir DIR [--model NAME] [flags of start]",
+     .usual = "--data-dir DIR [--model NAME] [--compare old.json] [flags of start]",
      .what =
          "Measures each stage by itself and the data path as a whole, one after another: reading from the "
          "disk and\n"

@@ -8,7 +8,7 @@
 
 #include <cairo.h>
 
-#include "ipc/base/output.h"
+#include "supervisor/report/png.h"
 
 enum {
     COUNTS_MAX = 30, /* classes with counts in the cells */
@@ -262,30 +262,6 @@ static void use_font(cairo_t *c)
     cairo_select_font_face(c, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
 }
 
-static cairo_status_t append(void *closure, const unsigned char *bytes, unsigned n)
-{
-    return fwrite(bytes, 1, n, closure) == n ? CAIRO_STATUS_SUCCESS : CAIRO_STATUS_WRITE_ERROR;
-}
-
-static int write_png(cairo_surface_t *surface, cairo_status_t drawn, const char *path, struct im_text *text)
-{
-    char *png = NULL;
-    size_t n = 0;
-    FILE *memory = open_memstream(&png, &n);
-    cairo_status_t status = memory ? drawn : CAIRO_STATUS_NO_MEMORY;
-    int err;
-
-    if (status == CAIRO_STATUS_SUCCESS)
-        status = cairo_surface_write_to_png_stream(surface, append, memory);
-    if (memory && fclose(memory) != 0)
-        status = CAIRO_STATUS_WRITE_ERROR;
-    err = status == CAIRO_STATUS_SUCCESS
-              ? im_output_write(path, png, n, text)
-              : im_fail(text, -EIO, "cannot draw %s: %s", path, cairo_status_to_string(status));
-    free(png);
-    return err;
-}
-
 /* Of the text; the picture's size depends on it. */
 static void measure(struct canvas *v, double *ret_width, double *ret_height)
 {
@@ -321,7 +297,7 @@ int sv_confusion_png(const struct sv_confusion *confusion, const char *path, str
     draw_cells(&v);
     draw_labels(&v);
     draw_pairs(&v, v.left + v.cells * v.cell + MARGIN);
-    err = write_png(surface, cairo_status(v.c), path, text);
+    err = sv_png_write(surface, cairo_status(v.c), path, text);
     cairo_destroy(v.c);
     cairo_surface_destroy(surface);
     free(v.support);

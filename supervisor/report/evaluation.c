@@ -84,7 +84,7 @@ static int read_records(struct sv_evaluation *e, const struct im_conf *conf, str
 }
 
 /* The first four fields of a line below. False: they are none. */
-static bool read_counts(const char *line, struct sv_class_counts *ret, double *ret_precision)
+static bool read_counts(const char *line, struct im_class_counts *ret, double *ret_precision)
 {
     uint64_t *const counts[] = {&ret->support, &ret->predicted, &ret->correct};
     char *end;
@@ -116,7 +116,7 @@ static int read_class_scores(struct sv_evaluation *e, const char *run_dir, struc
         err = -ENOMEM;
     for (char *line = strtok_r(bytes, "\n", &rest); line && err == 0 && class < e->classes;
          line = strtok_r(NULL, "\n", &rest)) {
-        struct sv_class_counts c;
+        struct im_class_counts c;
         double precision;
 
         if (!read_counts(line, &c, &precision))
@@ -263,39 +263,19 @@ int sv_evaluation_count(struct sv_evaluation *e, uint64_t worsts)
     return find_worst(e, worsts);
 }
 
-static double share(uint64_t part, uint64_t whole)
-{
-    return whole ? (double)part / (double)whole : 0;
-}
-
-double sv_precision(const struct sv_class_counts *c)
-{
-    return share(c->correct, c->predicted);
-}
-
-double sv_recall(const struct sv_class_counts *c)
-{
-    return share(c->correct, c->support);
-}
-
-double sv_f1(const struct sv_class_counts *c)
-{
-    return share(2 * c->correct, c->support + c->predicted);
-}
-
 struct sv_averages sv_evaluation_averages(const struct sv_evaluation *e, bool weighted)
 {
     struct sv_averages a = {0};
     double weights = 0;
 
     for (uint32_t k = 0; k < e->classes; k++) {
-        const struct sv_class_counts *c = &e->count[k];
+        const struct im_class_counts *c = &e->count[k];
         const double weight = c->support == 0 ? 0 : weighted ? (double)c->support : 1;
 
         weights += weight;
-        a.precision += weight * sv_precision(c);
-        a.recall += weight * sv_recall(c);
-        a.f1 += weight * sv_f1(c);
+        a.precision += weight * im_class_precision(c);
+        a.recall += weight * im_class_recall(c);
+        a.f1 += weight * im_class_f1(c);
     }
     if (weights > 0)
         a = (struct sv_averages){a.precision / weights, a.recall / weights, a.f1 / weights};

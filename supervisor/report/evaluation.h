@@ -8,13 +8,10 @@
 
 #include "ipc/base/err.h"
 #include "ipc/base/json.h"
+#include "ipc/class_counts.h"
 #include "ipc/outcome.h"
 
 enum { SV_ECE_BINS = 15, SV_CONFUSION_CLASSES_MAX = 8192 };
-
-struct sv_class_counts {
-    uint64_t support, predicted, correct; /* images of the class; images taken for it; both */
-};
 
 struct sv_calibration_bin {
     uint64_t images, correct;
@@ -35,7 +32,7 @@ struct sv_evaluation {
     double loss;                   /* summed */
     bool multi_label;              /* images have several labels: no confusion, no calibration */
     double *precision;             /* [classes] average precision, NaN without an image; with multi_label */
-    struct sv_class_counts *count; /* [classes] */
+    struct im_class_counts *count; /* [classes] */
     uint32_t *confusion;           /* [classes][classes], true class first; NULL: too many classes */
     struct sv_calibration_bin bin[SV_ECE_BINS];
     uint64_t *worst; /* places of the usable images by falling loss, the first `worsts` of them */
@@ -55,11 +52,6 @@ int sv_evaluation_count(struct sv_evaluation *e, uint64_t worsts);
 void sv_evaluation_fini(struct sv_evaluation *e);
 
 const struct im_outcome *sv_evaluation_at(const struct sv_evaluation *e, uint64_t place);
-
-double
-sv_precision(const struct sv_class_counts *c); /* 0 where nothing was predicted, as scikit-learn has it */
-double sv_recall(const struct sv_class_counts *c);
-double sv_f1(const struct sv_class_counts *c);
 
 struct sv_averages {
     double precision, recall, f1;

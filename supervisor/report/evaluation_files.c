@@ -15,17 +15,6 @@
 
 enum { CONFUSION_JSON_CLASSES_MAX = 2048 };
 
-static void put_quoted(FILE *out, const char *s)
-{
-    fputc('"', out);
-    for (; *s; s++) {
-        if (*s == '"')
-            fputc('"', out);
-        fputc(*s, out);
-    }
-    fputc('"', out);
-}
-
 static struct im_json *averages_json(const struct sv_evaluation *e, bool weighted)
 {
     const struct sv_averages a = sv_evaluation_averages(e, weighted);
@@ -47,9 +36,9 @@ static struct im_json *classes_json(const struct sv_evaluation *e)
         im_json_set_str(j, "name", e->class_name[k]);
         im_json_set_int(j, "support", (int64_t)e->count[k].support);
         im_json_set_int(j, "predicted", (int64_t)e->count[k].predicted);
-        im_json_set_real(j, "precision", sv_precision(&e->count[k]));
-        im_json_set_real(j, "recall", sv_recall(&e->count[k]));
-        im_json_set_real(j, "f1", sv_f1(&e->count[k]));
+        im_json_set_real(j, "precision", im_class_precision(&e->count[k]));
+        im_json_set_real(j, "recall", im_class_recall(&e->count[k]));
+        im_json_set_real(j, "f1", im_class_f1(&e->count[k]));
         if (e->precision)
             im_json_set_real(j, "average_precision", e->precision[k]);
         im_json_append(list, j);
@@ -133,17 +122,7 @@ void sv_evaluation_add_json(const struct sv_evaluation *e, struct im_json *j)
 
 static void write_classes(const struct sv_evaluation *e, FILE *out)
 {
-    fprintf(out, "class,support,predicted,precision,recall,f1%s\n", e->precision ? ",average_precision" : "");
-    for (uint32_t k = 0; k < e->classes; k++) {
-        const struct sv_class_counts *c = &e->count[k];
-
-        put_quoted(out, e->class_name[k]);
-        fprintf(out, ",%" PRIu64 ",%" PRIu64 ",%.6f,%.6f,%.6f", c->support, c->predicted, sv_precision(c),
-                sv_recall(c), sv_f1(c));
-        if (e->precision)
-            fprintf(out, isnan(e->precision[k]) ? "," : ",%.6f", e->precision[k]);
-        fputc('\n', out);
-    }
+    im_class_table(out, e->class_name, e->count, e->precision, e->classes);
 }
 
 static void write_images(const struct sv_evaluation *e, FILE *out)
@@ -152,15 +131,15 @@ static void write_images(const struct sv_evaluation *e, FILE *out)
     for (uint64_t i = 0; i < e->images; i++) {
         const struct im_outcome *r = sv_evaluation_at(e, i);
 
-        put_quoted(out, e->name[i]);
+        im_csv_quoted(out, e->name[i]);
         if (r->sample_plus_1 == 0 || r->verdict != 0) {
             fprintf(out, ",,,,,,,%s\n", r->sample_plus_1 ? im_verdict_name(r->verdict) : "missing");
             continue;
         }
         fputc(',', out);
-        put_quoted(out, e->class_name[r->label]);
+        im_csv_quoted(out, e->class_name[r->label]);
         fputc(',', out);
-        put_quoted(out, e->class_name[r->top[0].class]);
+        im_csv_quoted(out, e->class_name[r->top[0].class]);
         fprintf(out, ",%.9g,%.9g,%u,%.17g,ok\n", (double)r->top[0].probability, (double)r->probability,
                 r->rank + 1, r->loss);
     }
@@ -173,13 +152,13 @@ static void write_several(const struct sv_evaluation *e, FILE *out)
     for (uint64_t i = 0; i < e->images; i++) {
         const struct im_outcome *r = sv_evaluation_at(e, i);
 
-        put_quoted(out, e->name[i]);
+        im_csv_quoted(out, e->name[i]);
         if (r->sample_plus_1 == 0 || r->verdict != 0) {
             fprintf(out, ",,,,,%s\n", r->sample_plus_1 ? im_verdict_name(r->verdict) : "missing");
             continue;
         }
         fprintf(out, ",%u,", r->rank);
-        put_quoted(out, e->class_name[r->top[0].class]);
+        im_csv_quoted(out, e->class_name[r->top[0].class]);
         fprintf(out, ",%.9g,%.17g,ok\n", (double)r->top[0].probability, r->loss);
     }
 }
@@ -189,11 +168,11 @@ static void write_confusion(const struct sv_evaluation *e, FILE *out)
     fputs("class", out);
     for (uint32_t k = 0; k < e->classes; k++) {
         fputc(',', out);
-        put_quoted(out, e->class_name[k]);
+        im_csv_quoted(out, e->class_name[k]);
     }
     for (uint32_t i = 0; i < e->classes; i++) {
         fputc('\n', out);
-        put_quoted(out, e->class_name[i]);
+        im_csv_quoted(out, e->class_name[i]);
         for (uint32_t k = 0; k < e->classes; k++)
             fprintf(out, ",%u", e->confusion[(size_t)i * e->classes + k]);
     }

@@ -1,12 +1,14 @@
 #include "supervisor/report/fold.h"
 
 #include <langinfo.h>
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <wchar.h>
 
+#include "ipc/base/printable.h"
 #include "ipc/base/utf8.h"
 
 #define LABEL_MAX 12
@@ -30,18 +32,75 @@ static int width_of(const char *s, size_t *ret_bytes)
     return width >= 0 ? width : 1;
 }
 
+static bool is_ascii(const char *s, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++)
+        if ((unsigned char)s[i] >= 0x80)
+            return false;
+    return true;
+}
+
+/* wcwidth() knows what the thread's locale knows: one of UTF-8 for the time, where there is one. Zero: as it was. */
+struct utf8_locale {
+    locale_t made, before;
+};
+
+static struct utf8_locale enter_utf8(void)
+{
+    struct utf8_locale l = {0};
+
+    if (sv_locale_is_utf8())
+        return l;
+    l.made = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+    if (l.made)
+        l.before = uselocale(l.made);
+    return l;
+}
+
+static void leave_utf8(const struct utf8_locale *l)
+{
+    if (!l->made)
+        return;
+    uselocale(l->before);
+    freelocale(l->made);
+}
+
 static int width_within(const char *s, size_t bytes)
 {
+    struct utf8_locale locale;
     int columns = 0;
+
+    if (is_ascii(s, bytes))
+        return (int)bytes;
+    locale = enter_utf8();
 
     for (size_t at = 0, n = 0; at < bytes; at += n)
         columns += width_of(s + at, &n);
+    leave_utf8(&locale);
     return columns;
 }
 
 int sv_text_width(const char *s)
 {
     return width_within(s, strlen(s));
+}
+
+const char *sv_cell(struct sv_cell_text *room, const char *s, int columns, bool right)
+{
+    char shown[sizeof room->s / 2];
+    const struct utf8_locale locale = enter_utf8();
+    size_t at = 0, n = 0;
+    int used = 0, pad;
+
+    columns = columns < 200 ? columns : 200;
+    im_printable(s, shown, sizeof shown);
+    for (int width; shown[at] && used + (width = width_of(shown + at, &n)) <= columns; at += n)
+        used += width;
+    leave_utf8(&locale);
+    shown[at] = 0;
+    pad = columns - used;
+    snprintf(room->s, sizeof room->s, "%*s%s%*s", right ? pad : 0, "", shown, right ? 0 : pad, "");
+    return room->s;
 }
 
 /* Where the text behind a label begins. */

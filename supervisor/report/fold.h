@@ -5,8 +5,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Columns that a printable text (ipc/base/printable.h) takes on a terminal. */
+/* Columns that a printable text (ipc/base/printable.h) takes on a terminal of UTF-8, whatever the locale. */
 int sv_text_width(const char *s);
+
+/* For an argument of printf: the text as a cell of a table, printable, cut after a whole character and padded with blanks
+ * to this many columns (at most 200), at its end or, with `right`, before it. */
+struct sv_cell_text {
+    char s[1024];
+};
+const char *sv_cell(struct sv_cell_text *room, const char *s, int columns, bool right);
 
 /* Breaks a printable line between words so that none of its lines takes more than `columns`, but for a word that is
  * longer by itself: a path is not broken, so that it can be copied. The lines after the first begin under what stands

@@ -286,5 +286,7 @@ void sv_history_tidy(const char *directory)
 
     snprintf(path, sizeof path, "%s/plots", directory);
     im_file_sweep(path);
+    snprintf(path, sizeof path, "%s/checkpoints", directory);
+    im_file_sweep(path);
     im_file_sweep(directory);
 }

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "ipc/base/file.h"
+#include "ipc/base/thread.h"
 
 enum {
     LOOK_MS = 50,              /* how often a command is looked at */
@@ -212,18 +213,6 @@ static void *hook_thread(void *context)
     return NULL;
 }
 
-static int start_thread(struct sv_hook *h)
-{
-    sigset_t all, before;
-    int err;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    err = -pthread_create(&h->thread, NULL, hook_thread, h);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return err;
-}
-
 int sv_hook_open(struct sv_hook **ret, const char *command, const char *log,
                  const struct sv_hook_limits *limits)
 {
@@ -242,7 +231,7 @@ int sv_hook_open(struct sv_hook **ret, const char *command, const char *log,
     pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
     pthread_cond_init(&h->done, &clock);
     pthread_condattr_destroy(&clock);
-    err = h->command && h->log ? start_thread(h) : -ENOMEM;
+    err = h->command && h->log ? im_thread_begin(hook_thread, h, &h->thread) : -ENOMEM;
     if (err < 0)
         free_hook(h);
     else

@@ -206,6 +206,15 @@ static void write_epochs(struct page *p)
     fputs("</table></div>\n", p->f);
 }
 
+static uint32_t last_epoch(const struct sv_history *h)
+{
+    const double *epoch = sv_history_column(h, "epoch");
+
+    return epoch && h->epochs > 0 && epoch[h->epochs - 1] >= 1 && epoch[h->epochs - 1] < UINT32_MAX
+               ? (uint32_t)epoch[h->epochs - 1]
+               : 0;
+}
+
 static void write_options(struct page *p)
 {
     fputs("<h2>Options that are not at their defaults</h2>\n<table class=\"pairs\">\n", p->f);
@@ -421,6 +430,7 @@ static int write_page(struct page *p, struct im_text *text)
     write_limits(p);
     err = write_charts(p, text);
     write_epochs(p);
+    sv_page_classes(p->f, p->directory, last_epoch(&p->run.history));
     write_options(p);
     write_machine(p);
     write_data(p);

@@ -2,6 +2,7 @@
 #ifndef SUPERVISOR_REPORT_PAGE_TEXT_H
 #define SUPERVISOR_REPORT_PAGE_TEXT_H
 
+#include <stdint.h>
 #include <stdio.h>
 
 #include "supervisor/report/options.h"
@@ -14,6 +15,9 @@ void sv_page_put(FILE *f, const char *s);
 
 /* A row of two cells. */
 void sv_page_row(FILE *f, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* The last table of each class up to that epoch; nothing where there is none. */
+void sv_page_classes(FILE *f, const char *run_dir, uint32_t epoch);
 
 /* The command that starts such a run: every option that somebody chose, with quotes as a shell needs them. */
 void sv_page_command(FILE *f, const struct sv_options *options);

@@ -1,5 +1,4 @@
-/* Charts with cairo; the one file that includes it. The picture is made in memory and written by
- * im_output_write(), so that who looks at it while it is replaced sees the old or the new one. */
+/* Charts with cairo. The picture is made in memory and written by im_output_write(), so that who looks at it while it is replaced sees the old or the new one. */
 #include "supervisor/report/plot.h"
 
 #include <errno.h>
@@ -9,8 +8,8 @@
 
 #include <cairo.h>
 
-#include "ipc/base/output.h"
 #include "supervisor/report/axes.h"
+#include "supervisor/report/png.h"
 
 /* Read by LeakSanitizer where there is one: fontconfig, below cairo, keeps the fonts that it has loaded. */
 const char *__lsan_default_suppressions(void);
@@ -238,33 +237,6 @@ static void draw(cairo_t *c, const struct sv_plot *plot)
         draw_mark(&v, &plot->mark[i], i);
 }
 
-static cairo_status_t append(void *closure, const unsigned char *bytes, unsigned n)
-{
-    return fwrite(bytes, 1, n, closure) == n ? CAIRO_STATUS_SUCCESS : CAIRO_STATUS_WRITE_ERROR;
-}
-
-static int write_png(cairo_surface_t *surface, cairo_t *c, const char *path, struct im_text *text)
-{
-    char *png = NULL;
-    size_t n = 0;
-    FILE *memory = open_memstream(&png, &n);
-    cairo_status_t status = cairo_status(c);
-    int err;
-
-    if (!memory)
-        status = CAIRO_STATUS_NO_MEMORY;
-    if (status == CAIRO_STATUS_SUCCESS)
-        status = cairo_surface_write_to_png_stream(surface, append, memory);
-    if (memory && fclose(memory) != 0)
-        status = CAIRO_STATUS_WRITE_ERROR;
-    if (status == CAIRO_STATUS_SUCCESS)
-        err = im_output_write(path, png, n, text);
-    else
-        err = im_fail(text, -EIO, "cannot draw %s: %s", path, cairo_status_to_string(status));
-    free(png);
-    return err;
-}
-
 int sv_plot_panels(const struct sv_plot *plot, size_t count, const char *path, struct im_text *text)
 {
     const int columns = count > 1 ? 2 : 1, rows = count > 1 ? (int)(count + 1) / 2 : 1;
@@ -285,7 +257,7 @@ int sv_plot_panels(const struct sv_plot *plot, size_t count, const char *path, s
         draw(c, &plot[i]);
         cairo_restore(c);
     }
-    err = write_png(surface, c, path, text);
+    err = sv_png_write(surface, cairo_status(c), path, text);
     cairo_destroy(c);
     cairo_surface_destroy(surface);
     return err;

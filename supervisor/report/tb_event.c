@@ -227,6 +227,30 @@ void sv_tb_histogram(struct sv_records *r, double time, int64_t step, const char
     append_values(r, time, step, values, 1);
 }
 
+static int32_t big_endian(const unsigned char *at)
+{
+    return (int32_t)((uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3]);
+}
+
+void sv_tb_image(struct sv_records *r, double time, int64_t step, const char *tag, const void *png, size_t n)
+{
+    static const unsigned char begin[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
+    const unsigned char *bytes = png;
+    ImTb__Image image = IM_TB__IMAGE__INIT;
+    ImTb__Summary__Value value = IM_TB__SUMMARY__VALUE__INIT, *values[] = {&value};
+
+    if (n < sizeof begin + 16 || memcmp(bytes, begin, sizeof begin) != 0)
+        return;
+    image.width = big_endian(bytes + 16); /* of the first chunk */
+    image.height = big_endian(bytes + 20);
+    image.colorspace = 3;
+    image.encoded_image_string = (ProtobufCBinaryData){n, (uint8_t *)png};
+    value.tag = (char *)tag;
+    value.value_case = IM_TB__SUMMARY__VALUE__VALUE_IMAGE;
+    value.image = &image;
+    append_values(r, time, step, values, 1);
+}
+
 bool sv_tb_is_kept(const unsigned char *record, size_t n, int64_t last)
 {
     ImTb__Event *e = im_tb__event__unpack(NULL, n, record);

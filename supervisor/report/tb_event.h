@@ -29,6 +29,9 @@ struct sv_tb_histogram {
 void sv_tb_histogram(struct sv_records *r, double time, int64_t step, const char *tag,
                      const struct sv_tb_histogram *histogram);
 
+/* A PNG file. Nothing is written where it is none. */
+void sv_tb_image(struct sv_records *r, double time, int64_t step, const char *tag, const void *png, size_t n);
+
 /* Is the record one of a histogram, of a step up to `last`? Those cannot be made anew. */
 bool sv_tb_is_kept(const unsigned char *record, size_t n, int64_t last);
 

@@ -17,8 +17,11 @@
 #include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
+#include "ipc/class_counts.h"
+#include "ipc/first_batch.h"
 #include "supervisor/report/histogram.h"
 #include "supervisor/report/options.h"
+#include "supervisor/report/picture_grid.h"
 #include "supervisor/report/series.h"
 #include "supervisor/report/tb_event.h"
 
@@ -26,6 +29,7 @@
 #define BEGIN "events.out.tfevents."
 #define END ".imsuper"
 #define NEXT ".tensorboard.next" /* not in the folder: any name there may be read */
+#define PICTURE_BYTES_MAX ((size_t)1 << 28)
 #define OLD_BYTES_MAX ((size_t)1 << 30)
 #define WEIGHTS_EVERY_NS (60 * IM_SECOND)
 #define WEIGHTS_SHARE 500 /* taking histograms may cost one part in so many of the time */
@@ -54,6 +58,8 @@ static double now_seconds(void)
 struct batch {
     struct sv_tensorboard *t; /* a copy, which counts once the records are written */
     struct sv_records records;
+    int picture_err; /* of a picture that is missing, with a sentence; the rest is written */
+    struct im_text *picture_text;
     bool went_back;   /* the steps of the stages did */
     const bool *kept; /* of the lines of stages; NULL: all */
     size_t line;      /* of them */
@@ -142,19 +148,60 @@ static void add_step(struct batch *b, const struct im_json *line, int64_t step)
     b->t->train_step = step;
 }
 
+/* A picture in the run directory, where there is one. */
+static bool add_picture(struct batch *b, const char *name, const char *tag, int64_t step)
+{
+    char path[PATH_MAX], *png = NULL;
+    size_t n = 0;
+
+    if (snprintf(path, sizeof path, "%s/%s", b->t->run_dir, name) >= (int)sizeof path ||
+        access(path, F_OK) < 0 || im_read_file(path, PICTURE_BYTES_MAX, &png, &n, NULL) < 0)
+        return false;
+    sv_tb_image(&b->records, b->t->last_time, step, tag, png, n);
+    free(png);
+    return true;
+}
+
+/* Who is taken for whom; of a run with --per-class-log. */
+static void add_confusion(struct batch *b, const struct im_json *line, int64_t step)
+{
+    const uint32_t epoch = (uint32_t)im_json_int_or(line, "epoch", 0);
+    char name[64];
+    int err = sv_epoch_confusion_draw(b->t->run_dir, epoch, b->picture_text);
+
+    b->picture_err = err < 0 ? err : b->picture_err;
+    snprintf(name, sizeof name, IM_PER_CLASS_FOLDER "/" SV_CONFUSION_PICTURE, epoch);
+    add_picture(b, name, "val/confusion", step);
+}
+
+static void add_first_batch(struct batch *b, const struct sv_options *options)
+{
+    const char *several = sv_options_value(options, "multi-label");
+    int err;
+
+    if (b->t->has_first_batch)
+        return;
+    err = sv_first_batch_draw(b->t->run_dir, !several || strcmp(several, "true") != 0, b->picture_text);
+    b->picture_err = err < 0 ? err : b->picture_err;
+    b->t->has_first_batch = add_picture(b, IM_FIRST_BATCH_PICTURE, "train/first_batch", 0);
+}
+
 static int take_metrics(void *context, const struct im_json *line)
 {
     struct batch *b = context;
     const int64_t step = im_json_int_or(line, "step", -1);
+    const bool is_epoch = strcmp(im_json_str_or(line, "event", ""), "epoch") == 0;
 
     if (step < 0)
         return 0;
-    if (strcmp(im_json_str_or(line, "event", ""), "epoch") == 0)
+    if (is_epoch)
         add_epoch(b, line, step);
     else if (strcmp(im_json_str_or(line, "split", ""), "train") == 0)
         add_step(b, line, step);
     b->t->last_step = step;
     flush(b, line, step);
+    if (is_epoch)
+        add_confusion(b, line, step);
     return b->records.failed ? -ENOMEM : 0;
 }
 
@@ -379,6 +426,8 @@ static int collect(struct batch *b, const struct sv_options *options, const char
     if (err == 0 && kept)
         err = read_source(b, &t->stages, "stages.jsonl", take_stages, text);
     free(kept);
+    if (err == 0)
+        add_first_batch(b, options);
     if (err == 0 && before)
         keep_records(b, before);
     return err == 0 && b->records.failed ? -ENOMEM : err;
@@ -392,7 +441,7 @@ static int write_anew(struct sv_tensorboard *t, const struct sv_options *options
                                   .weights = t->weights,
                                   .weights_at = t->weights_at,
                                   .weights_took = t->weights_took};
-    struct batch b = {.t = &next};
+    struct batch b = {.t = &next, .picture_text = text};
     char folder[PATH_MAX], path[PATH_MAX + NAME_MAX + 2], last[NAME_MAX + 1], name[NAME_MAX + 1];
     int err;
 
@@ -412,20 +461,22 @@ static int write_anew(struct sv_tensorboard *t, const struct sv_options *options
         return err;
     sv_tensorboard_close(t);
     *t = next;
-    return 0;
+    return b.picture_err;
 }
 
 /* 1: the sources went back; all has to be written anew. */
-static int write_more(struct sv_tensorboard *t, struct im_text *text)
+static int write_more(struct sv_tensorboard *t, const struct sv_options *options, struct im_text *text)
 {
     struct sv_tensorboard next = *t;
-    struct batch b = {.t = &next};
+    struct batch b = {.t = &next, .picture_text = text};
     int err = read_source(&b, &next.metrics, "metrics.jsonl", take_metrics, text);
 
     if (err == 0)
         err = read_source(&b, &next.stages, "stages.jsonl", take_stages, text);
     if (err == 0 && b.went_back)
         err = 1;
+    if (err == 0)
+        add_first_batch(&b, options);
     if (err == 0 && b.records.n > 0)
         err = append(&next, &b.records, text);
     if (err == 0)
@@ -433,7 +484,7 @@ static int write_more(struct sv_tensorboard *t, struct im_text *text)
     else
         t->fd = next.fd; /* closed, where it could not be cut back */
     sv_records_free(&b.records);
-    return err;
+    return err == 0 ? b.picture_err : err;
 }
 
 /* Histograms of the weights, where there are others than last time, and it does not cost too much. */
@@ -486,7 +537,7 @@ int sv_tensorboard_update(struct sv_tensorboard *t, struct im_text *text)
                        was_replaced(t, &t->stages, "stages.jsonl")))
         sv_tensorboard_close(t);
     if (t->fd >= 0)
-        err = write_more(t, text);
+        err = write_more(t, &options, text);
     if (err == 1 || (err == 0 && t->fd < 0))
         err = write_anew(t, &options, text);
     if (err == 0)

@@ -1,13 +1,14 @@
 /* TensorBoard's event file of a run: tensorboard/events.out.tfevents.TIME.HOST.PID.imsuper.
  *
  * It is made from the run's other files: metrics.jsonl and stages.jsonl, which have each step once whatever died,
- * config.yaml, and now and then the last weights. While it goes on it grows; where its sources were cut back, or nobody
+ * config.yaml, the pictures of the first batch and of the epochs (--per-class-log), and now and then the last weights. While it goes on it grows; where its sources were cut back, or nobody
  * knows what was written (another supervisor, another start), it is written anew and the one before removed, so that no
  * step is doubled or lost. Readers that follow the folder drop what they had. */
 #ifndef SUPERVISOR_REPORT_TENSORBOARD_H
 #define SUPERVISOR_REPORT_TENSORBOARD_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -28,6 +29,7 @@ struct sv_tensorboard {
     struct sv_tb_source metrics, stages;
     int64_t train_step, stage_step, last_step; /* of the last lines */
     double last_time;
+    bool has_first_batch;
     struct timespec weights; /* of the weights whose histograms were taken last */
     im_ns weights_at, weights_took;
 };

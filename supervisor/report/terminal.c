@@ -1,9 +1,9 @@
 #include "supervisor/report/terminal.h"
+#include "ipc/base/thread.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -169,17 +169,11 @@ struct sv_terminal *sv_terminal_open(int fd)
     return t;
 }
 
-/* Signals are for the thread that waits for them. A thread that cannot be made now is made for a later text. */
+/* A thread that cannot be made now is made for a later text. */
 static void start_thread(struct sv_terminal *t)
 {
-    sigset_t all, before;
-
-    if (t->started)
-        return;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    t->started = pthread_create(&t->thread, NULL, terminal_thread, t) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!t->started)
+        t->started = im_thread_begin(terminal_thread, t, &t->thread) == 0;
 }
 
 /* Takes a text out of the list. A redrawn line is no loss. */

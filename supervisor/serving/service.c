@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ipc/base/thread.h"
 #include "ipc/base/verdict.h"
 #include "supervisor/serving/servant.h"
 
@@ -412,7 +413,6 @@ int sv_service_open(const struct sv_service_config *config, struct sv_service **
 {
     struct sv_service *s = calloc(1, sizeof *s);
     int options = sv_servant_options(config->conf, text), err = options < 0 ? options : s ? 0 : -ENOMEM;
-    sigset_t all, before; /* signals are for the thread that waits for them */
 
     if (err < 0) {
         free(s);
@@ -427,10 +427,7 @@ int sv_service_open(const struct sv_service_config *config, struct sv_service **
     s->trainer = (struct sv_servant){.program = config->trainer, .verb = "answers", .options = options};
     err = start_all(s, config, text);
     if (err == 0) {
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        err = -pthread_create(&s->thread, NULL, service_thread, s);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        err = im_thread_begin(service_thread, s, &s->thread);
         s->has_thread = err == 0;
         if (err < 0)
             im_fail(text, err, "cannot start a thread: %s", strerror(-err));

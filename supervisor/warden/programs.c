@@ -64,8 +64,8 @@ int sv_programs_open(struct sv_programs *ret, struct im_text *text)
             continue;
         err = -errno;
         sv_programs_close(&p);
-        return im_fail(text, err, "cannot run %s/%s: %s; it must be in the folder of imsuper", p.directory,
-                       names[i], strerror(-err));
+        return im_fail(text, err, "cannot run %s/%s: %s%s", p.directory, names[i], strerror(-err),
+                       err == -ENOENT ? "; it must be in the folder of imsuper" : "");
     }
     p.module = open_beside(&p, "imsuper-cuda.so", O_RDONLY);
     *ret = p;

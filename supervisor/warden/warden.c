@@ -34,6 +34,7 @@
 #define LAST_SAVE_NS (60 * IM_SECOND)     /* for the trainers, when there is no supervisor any more */
 #define LAST_SEAL_NS (300 * IM_SECOND)
 #define END_TIMEOUT_NS (10 * IM_SECOND)
+#define HURRY_NS (3 * IM_SECOND) /* for the last reports of a run that is over, after a second Ctrl-C */
 #define LOG_PIPE_BYTES (1 << 20)
 
 struct ward {
@@ -50,6 +51,7 @@ struct warden {
     int signals;
     pid_t supervisor;
     int finished, exit_status, interrupts;
+    im_ns hurried;            /* the run was over at the second Ctrl-C, at this time of our clock; 0: no */
     int stop_signal;          /* the user has asked to stop, by this; 0: not yet */
     uint32_t waiting_signals; /* a bit each, that came while there was no supervisor to hear them */
     struct sv_clock clock;
@@ -341,16 +343,29 @@ static void reap(struct warden *w)
     }
 }
 
+/* The run is over, and what it ends with is in shared memory: reports are all that is missing. */
+static void end_as_decided(struct warden *w)
+{
+    w->finished = 1;
+    w->exit_status =
+        im_exit_of_word(atomic_load_explicit(&w->run->control->exit_status, memory_order_relaxed));
+}
+
 static void on_signal(struct warden *w, int signo)
 {
     struct sv_message m = {.type = SV_SIGNAL, .status = signo};
 
-    if (signo == SIGINT) {
-        if (++w->interrupts >= 2) {
+    if (signo == SIGINT && ++w->interrupts >= 2) {
+        if (im_run_state(w->run) != IM_RUN_ENDED) {
             w->finished = 1;
             w->exit_status = IM_EXIT_FORCED;
             return;
         }
+        if (w->hurried) { /* a third one */
+            end_as_decided(w);
+            return;
+        }
+        w->hurried = w->clock.now;
     }
     if (signo != SIGUSR1 && signo != SIGUSR2) {
         w->stop_signal = w->stop_signal ? w->stop_signal : signo; /* told to every supervisor that comes */
@@ -378,7 +393,7 @@ static void end_all(struct warden *w)
     im_ns deadline = im_now() + END_TIMEOUT_NS;
     int left = 1;
 
-    if (w->supervisor > 0 && w->exit_status == IM_EXIT_FORCED)
+    if (w->supervisor > 0 && (w->exit_status == IM_EXIT_FORCED || w->hurried))
         kill(w->supervisor, SIGKILL);
     for (size_t i = 0; i < IM_COUNT(w->ward); i++)
         if (w->ward[i].used && !w->ward[i].exited)
@@ -445,8 +460,12 @@ static int let_trainers_save(struct warden *w)
     im_event_broadcast(&c->event_run);
     for (uint32_t r = 0; r < w->run->geometry.ranks; r++)
         im_event_broadcast(&c->event_done[r]);
-    while (!w->finished && count_trainers(w, 0) > 0 && w->clock.now - began < LAST_SAVE_NS)
+    while (!w->finished && count_trainers(w, 0) > 0 && w->clock.now - began < LAST_SAVE_NS) {
+        for (size_t i = 0; i < IM_COUNT(w->ward); i++) /* one that somebody has stopped goes on */
+            if (w->ward[i].used && !w->ward[i].exited)
+                kill(w->ward[i].who.pid, SIGCONT);
         warden_turn(w);
+    }
     return count_trainers(w, 1) == (int)w->run->geometry.ranks;
 }
 
@@ -485,9 +504,7 @@ static void end_without_supervisor(struct warden *w, const char *why)
 
     sv_warden_say("%s; saving and stopping", why);
     if (im_run_state(w->run) == IM_RUN_ENDED) {
-        w->exit_status =
-            im_exit_of_word(atomic_load_explicit(&w->run->control->exit_status, memory_order_relaxed));
-        w->finished = 1;
+        end_as_decided(w);
         return;
     }
     status = let_trainers_save(w) ? IM_EXIT_OK : w->finished ? -1 : save_snapshot(w);
@@ -510,6 +527,8 @@ static void end_without_supervisor(struct warden *w, const char *why)
 static void keep_supervised(struct warden *w)
 {
     watch_supervisor(w);
+    if (!w->finished && w->hurried && w->clock.now - w->hurried > HURRY_NS)
+        end_as_decided(w);
     if (w->finished)
         return;
     if (w->supervisor == 0 && w->failures >= SUPERVISOR_FAILURES_MAX)

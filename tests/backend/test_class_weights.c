@@ -1,28 +1,10 @@
 /* Cross-entropy with a weight for each class, on each backend: against PyTorch (tests/golden/make_class_weights.py),
  * and where PyTorch has no rule, for mixed and masked samples, against the reference. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include <cmocka.h>
+#include "tests/backend/pair.h"
 
-#include "ipc/base/err.h"
-#include "tests/golden/draw.h"
-#include "trainer/backends/backend.h"
-
-enum { N = 6, CLASSES = 7, LABELS = 1000, LOGITS = 1003, WEIGHTS = 1004 };
-
-static const char *golden_path;
-#ifdef TESTS_CUDA
-static const struct tr_backend_ops *const both[] = {&tr_backend_ref, &tr_backend_cuda};
-#else
-static const struct tr_backend_ops *const both[] = {&tr_backend_ref, &tr_backend_onednn};
-#endif
+enum { N = 6, CLASSES = 7 };
 
 struct batch {
     int32_t labels[N];
@@ -35,24 +17,9 @@ struct batch {
 static void fill(struct batch *b)
 {
     memset(b, 0, sizeof *b);
-    for (uint32_t i = 0; i < N; i++) {
-        b->labels[i] = (int32_t)(draw_bits(LABELS, i) % CLASSES);
-        b->valid[i] = 1;
-    }
-    for (uint32_t i = 0; i < N * CLASSES; i++)
-        b->logits[i] = (float)(3 * draw(LOGITS, i));
-    for (uint32_t i = 0; i < CLASSES; i++)
-        b->weights[i] = (float)(draw(WEIGHTS, i) + 1.5);
-}
-
-static void *copied_in(const struct tr_backend_ops *ops, struct tr_backend *b, const float *from,
-                       size_t bytes)
-{
-    void *buffer = NULL;
-
-    assert_int_equal(ops->buffer_new(b, bytes, &buffer), 0);
-    assert_int_equal(ops->copy_in(b, buffer, from, bytes), 0);
-    return buffer;
+    draw_labels(b->labels, b->valid, N, CLASSES);
+    draw_logits(b->logits, N * CLASSES);
+    draw_weights(b->weights, CLASSES);
 }
 
 static void run(const struct tr_backend_ops *ops, struct batch *batch, float smoothing, bool training)

@@ -1,30 +1,12 @@
 /* MixUp, CutMix and soft targets, with both losses, on each backend against timm
  * (tests/golden/make_recipe.py), and what timm has no rule for: masked samples, batches of an odd size. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 #include "ipc/base/count.h"
-#include "ipc/base/err.h"
-#include "tests/golden/draw.h"
-#include "trainer/backends/backend.h"
+#include "tests/backend/pair.h"
 #include "trainer/optim/mix.h"
 
-enum { N = 6, SIZE = 9, PLANE = SIZE * SIZE, CLASSES = 7, LABELS = 1000, PIXELS = 1002, LOGITS = 1003 };
-
-static const char *golden_path;
-#ifdef TESTS_CUDA
-static const struct tr_backend_ops *const both[] = {&tr_backend_ref, &tr_backend_cuda};
-#else
-static const struct tr_backend_ops *const both[] = {&tr_backend_ref, &tr_backend_onednn};
-#endif
+enum { N = 6, SIZE = 9, PLANE = SIZE * SIZE, CLASSES = 7 };
 
 /* A batch, and what the two ops make of it. */
 struct batch {
@@ -43,12 +25,8 @@ static void fill(struct batch *b)
     memset(b, 0, sizeof *b);
     for (uint32_t i = 0; i < sizeof b->pixels; i++)
         b->pixels[i] = (uint8_t)(draw_bits(PIXELS, i) >> 24);
-    for (uint32_t i = 0; i < N; i++) {
-        b->labels[i] = (int32_t)(draw_bits(LABELS, i) % CLASSES);
-        b->valid[i] = 1;
-    }
-    for (uint32_t i = 0; i < N * CLASSES; i++)
-        b->logits[i] = (float)(3 * draw(LOGITS, i));
+    draw_labels(b->labels, b->valid, N, CLASSES);
+    draw_logits(b->logits, N * CLASSES);
 }
 
 /* in: what the loss reads; out: what the op makes. */

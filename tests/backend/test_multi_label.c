@@ -1,28 +1,10 @@
 /* Binary cross-entropy of samples with sets of labels, on each backend: against PyTorch (tests/golden/make_multi_label.py), and
  * where PyTorch has no rule, for masked samples, against the reference. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include <cmocka.h>
+#include "tests/backend/pair.h"
 
-#include "ipc/base/err.h"
-#include "tests/golden/draw.h"
-#include "trainer/backends/backend.h"
-
-enum { N = 12, CLASSES = 37, SETS = 5, WORDS = 2, LABELS = 1000, LOGITS = 1003, WEIGHTS = 1004 };
-
-static const char *golden_path;
-#ifdef TESTS_CUDA
-static const struct tr_backend_ops *const both[] = {&tr_backend_ref, &tr_backend_cuda};
-#else
-static const struct tr_backend_ops *const both[] = {&tr_backend_ref, &tr_backend_onednn};
-#endif
+enum { N = 12, CLASSES = 37, SETS = 5, WORDS = 2 };
 
 struct batch {
     uint32_t sets[SETS * WORDS];
@@ -44,22 +26,11 @@ static void fill(struct batch *b, const char *name)
         b->labels[i] = (int32_t)(i % SETS);
         b->valid[i] = 1;
     }
-    for (uint32_t i = 0; i < N * CLASSES; i++)
-        b->logits[i] = (float)(3 * draw(LOGITS, i));
-    for (uint32_t i = 0; i < CLASSES; i++)
-        b->weights[i] = (float)(draw(WEIGHTS, i) + 1.5);
+    draw_logits(b->logits, N * CLASSES);
+    draw_weights(b->weights, CLASSES);
     b->is_weighted = strcmp(name, "weighted") == 0;
     if (strcmp(name, "mixed") == 0)
         b->mix = (struct tr_mix){.kind = TR_MIX_UP, .lambda = 0.7};
-}
-
-static void *copied_in(const struct tr_backend_ops *ops, struct tr_backend *b, const void *from, size_t bytes)
-{
-    void *buffer = NULL;
-
-    assert_int_equal(ops->buffer_new(b, bytes, &buffer), 0);
-    assert_int_equal(ops->copy_in(b, buffer, from, bytes), 0);
-    return buffer;
 }
 
 static void run(const struct tr_backend_ops *ops, struct batch *batch, bool training)

@@ -30,10 +30,11 @@ supervisor_deaths() { grep -c 'the supervisor died' "$T/out" || true; }
 
 # More than 20 within 10 s, on an idle machine.
 case_supervisors() {
-  local kills=0 began=$SECONDS pid last=""
-  FAULTS=trainer:trainer.step.done=sleep:600@1/every
-  launch "${WORKERS[@]}"
-  wait_step 1
+  local kills=0 began pid last=""
+  FAULTS=$HOLD
+  launch "${WORKERS[@]}" "${HELD[@]}"
+  wait_held
+  began=$SECONDS
   while ! is_over && [ $kills -lt 23 ]; do
     pid=$(pids supervisor)
     if [ -n "$pid" ] && [ "$pid" != "$last" ] && kill -KILL "$pid" 2>/dev/null; then
@@ -41,8 +42,9 @@ case_supervisors() {
     fi
     sleep 0.1
   done
+  echo "$kills kills in $((SECONDS - began)) s"
+  let_go
   finish 0
-  echo "$kills kills in $((SECONDS - began)) s, $(supervisor_deaths) supervisors died"
   [ "$(supervisor_deaths)" -ge 21 ] || fail "only $(supervisor_deaths) supervisors died"
   check_outcome
 }
@@ -64,14 +66,15 @@ case_trainer_every_second() {
 # Nobody needs it, and it holds nothing: its deaths say nothing.
 case_idle_augmenter() {
   local kills=0
-  FAULTS=trainer:trainer.step.done=sleep:9000@12
-  launch --readers 1 --augmenters 1 --max-restarts 3
-  wait_step 11
-  sleep 0.5
-  while [ $kills -lt 7 ]; do
+  FAULTS=$HOLD
+  launch --readers 1 --augmenters 1 --max-restarts 3 "${HELD[@]}"
+  wait_held
+  sleep 0.5 # until all batches are full
+  while ! is_over && [ $kills -lt 7 ]; do
     if [ -n "$(pids augmenter)" ]; then signal_role KILL augmenter && kills=$((kills + 1)); fi
     sleep 0.2
   done
+  let_go
   finish 0
   [ "$(deaths_of augmenter)" -ge 6 ] || fail "only $(deaths_of augmenter) augmenters died"
   check_outcome
@@ -202,16 +205,31 @@ case_all_stopped() {
   check_outcome
 }
 
+is_stopped() { [ "$(cut -d ' ' -f 3 "/proc/$(pids trainer)/stat" 2>/dev/null)" = T ]; }
+# It is let go on, and saves what it has, wherever it stood: in a step, or while it waits for a place to save.
 case_interrupt_stopped_trainer() {
   FAULTS="trainer:trainer.step.done=stop@9,$PACE"
-  launch "${WORKERS[@]}" --snapshot-steps 1 --trainer-deadline 4
-  wait_step 8
-  sleep 0.5
+  launch "${WORKERS[@]}" --snapshot-interval 0
+  until_true 60 is_stopped || fail "the trainer does not stop"
   send INT
   until_true 30 is_over || fail "Ctrl-C does not end the run"
   finish 75
-  must_be_saved_at 7
-  continue_to_the_end
+  must_say "is stopped (SIGSTOP): letting it go on"
+  must_be_saved_at 9
+  FAULTS=$PACE
+  launch "${WORKERS[@]}"
+  wait_step 13
+  mv "$RUN/checkpoints" "$RUN/moved"
+  echo x >"$RUN/checkpoints"
+  until_true 60 says "training is done; waiting for a place to save" || fail "the wait is not said"
+  signal_role STOP trainer
+  until_true 10 is_stopped || fail "the trainer does not stop"
+  rm "$RUN/checkpoints"
+  mv "$RUN/moved" "$RUN/checkpoints"
+  send INT
+  until_true 30 is_over || fail "Ctrl-C does not end the run"
+  finish 0
+  check_outcome
 }
 
 case_interrupt_stopped_supervisor() {
@@ -247,9 +265,10 @@ case_give_up() {
 
 # An upgrade while the run goes on: the programs are removed, and others have their names. Whoever dies is started again as what
 # the run began with; also the process that saves in a trainer's place.
-is_there() { [ -n "$(pids "$1")" ]; }
+# another ROLE PID: there is one, and it is not this one.
+another() { [ -n "$(pids "$1")" ] && [ "$(pids "$1")" != "$2" ]; }
 case_upgrade() {
-  local name role
+  local name role pid
   mkdir "$T/bin"
   cp "$BIN"/imsuper "$BIN"/imsuper-{reader,augmenter,trainer} "$T/bin"
   PROGRAM=$T/bin/imsuper FAULTS="trainer:trainer.save.before=kill@1,$PACE"
@@ -261,9 +280,10 @@ case_upgrade() {
     chmod 755 "$T/bin/$name"
   done
   for role in reader augmenter supervisor trainer; do
-    signal_role KILL $role
-    sleep 0.2
-    until_true 20 is_there $role || fail "no other $role"
+    until_true 20 another $role "" || fail "there is no $role"
+    pid=$(pids $role)
+    kill -KILL "$pid"
+    until_true 20 another $role "$pid" || fail "no other $role"
   done
   [ "$(cat "/proc/$(pids trainer)/comm")" = imsuper-trainer ] || fail "the trainer's name is $(cat "/proc/$(pids trainer)/comm")"
   wait_step 7
@@ -283,7 +303,7 @@ case_silent_saver() {
   send TERM
   began=$SECONDS
   finish 1
-  [ $((SECONDS - began)) -lt 60 ] || fail "it took $((SECONDS - began)) s"
+  must_have_taken 60 $began "it"
   [ "$(grep -c 'does nothing for 10 s; killing it' "$T/out")" = 3 ] || fail "it was not tried three times"
   must_say "was not saved"
 }
@@ -301,7 +321,7 @@ case_stranger_in_place() {
   send TERM
   began=$SECONDS
   finish 75
-  [ $((SECONDS - began)) -le 6 ] || fail "it took $((SECONDS - began)) s"
+  must_have_taken 6 $began "it"
 }
 
 # A supervisor that cannot be started again: the warden itself has the run saved.

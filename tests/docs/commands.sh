@@ -142,14 +142,14 @@ check_names() {
   done
 }
 
-# In an empty folder, without images: a command ends by itself, and not with 2 unless it is wrong.
+# In an empty folder, without images or servers: a command ends by itself, and not with 2 unless it is wrong.
 check_run() {
   local place command word status
   mkdir "$work/empty" && cd "$work/empty"
   while IFS=$'\t' read -r place command; do
     read -ra word <<<"$command"
     case $command in
-    *...* | *[A-Z][A-Z]* | *\$* | *"--resume"* | *"bench trainer"* | *"profile trainer"*) continue ;;
+    *...* | *[A-Z][A-Z]* | *\$* | *"--resume"* | *"bench trainer"* | *"profile trainer"* | *://*) continue ;;
     "imsuper start --"* | "imsuper lr-find --"* | "imsuper model"* | "imsuper recipes"* | "imsuper help"* | "imsuper gpus"* | \
       "imsuper data index --"* | "imsuper data preview --"* | "imsuper bench augment --"* | "imsuper profile augment --"*) ;;
     *) continue ;;

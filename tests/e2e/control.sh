@@ -25,7 +25,7 @@ socket_of_run() { sed -n 's/.*"socket": "\(.*\)".*/\1/p' "$RUN/.control"; }
 # A timeline of all processes while some die; what keeps it costs the run no bit.
 case_trace() {
   local pid event
-  FAULTS=$PACE
+  FAULTS=trainer:trainer.step.done=sleep:300@1/every # time for the command to begin
   launch --augmenters 2
   wait_step 2
   "$BIN/imsuper" trace run --workspace "$T/w" --seconds 3 -o "$T/trace.json" >"$T/answer" 2>&1 &
@@ -436,12 +436,14 @@ case_asked_while_starting() {
   until_true 20 says "state=starting" || fail "the run does not start"
   [ -z "$(steps_done)" ] || [ "$(steps_done)" = 0 ] || fail "the trainer was there too soon"
   send USR2
-  until_true 8 has_checkpoint || fail "a save that was asked for before the first trainer was there is lost"
+  until_true 8 has_checkpoint || fail "nobody saves"
+  reached 12 && fail "a save that was asked for before the first trainer was there is lost"
   before=$(state_bytes)
   wait_step 3
   kill_trainer
   send USR2
-  until_true 8 is_saved_anew "$before" || fail "a save that was asked for between two trainers is lost"
+  until_true 8 is_saved_anew "$before" || fail "nobody saves again"
+  reached 12 && fail "a save that was asked for between two trainers is lost"
   # Of a restart that waits for a snapshot the death of the trainer is the end; the next one is served by its successor.
   ask 0 restart trainer
   kill_trainer

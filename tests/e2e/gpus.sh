@@ -205,7 +205,7 @@ case_planning() {
   began=$SECONDS
   send INT
   finish 75
-  [ $((SECONDS - began)) -lt 8 ] || fail "a trainer that plans does not leave by itself"
+  must_have_taken 8 $began "the end of a trainer that plans"
   if has_event '"process.died"'; then fail "a trainer that plans was killed"; fi
 }
 

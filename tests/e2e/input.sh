@@ -235,7 +235,7 @@ case_little_locked_memory() {
 # Named before anything is started, with value, need and command.
 case_small_limits() {
   local limit status
-  for limit in "-s 64" "-n 20" "-d 4096" "-v 200000"; do
+  for limit in "-s 64" "-n 12" "-n 40" "-d 4096" "-v 200000" "-f 1" "-f 2000"; do
     status=0
     # shellcheck disable=SC2086 # a flag and a number
     (ulimit $limit && exec "$BIN/imsuper" start "${TRAIN[@]}" --plain --workspace "$T/w" --run-name run) >"$T/out" 2>&1 </dev/null || status=$?

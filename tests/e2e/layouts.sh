@@ -232,8 +232,11 @@ case_shards_replaced() {
   launch --data-dir "$T/shards"
   wait_step 3
   cp "$T/shards/train-000004.tar" "$T/other" && mv "$T/other" "$T/shards/train-000000.tar"
-  kill_all reader # it has the one of before open
+  cp "$T/shards/train-000001.tar" "$T/other" && mv "$T/other" "$T/shards/train-000001.tar" # the same members in their places
+  kill_all reader # it has those of before open
   finish 0
+  must_say 'a shard was written since it was indexed'
+  [ "$(grep -c 'was written since it was indexed.*train-00000[01].tar' "$RUN/log.txt")" -ge 2 ] || fail "not both shards are named"
   [ "$(count_events 'sample.bad.*train-000000.tar/')" = 40 ] || fail "$(count_events 'sample.bad.*train-000000.tar/') of 40 images are left out"
   [ "$(count_events 'sample.bad')" = 40 ] || fail "images of other shards are left out"
   grep -q 'a shard is another one' "$RUN/log.txt" || fail "the log does not say why"

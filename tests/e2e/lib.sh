@@ -23,10 +23,22 @@ TRAIN=(--data-dir "$REFERENCE/data" --model resnet20 --image-size 16 --batch-siz
 RUN=$T/w/run # the run directory of start and launch
 FAULTS=""
 PROGRAM="" # instead of BIN/imsuper, when not empty: a command and its first arguments
+# How many times as long as elsewhere things take here: 1 up to five processes that want to run for each processor.
+SLOWNESS=$(awk -v cpus="$(nproc)" '{ n = int($1 / (5 * cpus)) + 1; print (n > 6 ? 6 : n) }' /proc/loadavg)
 # For FAULTS: a rest after each of the 24 steps. PACE leaves time for disturbances from outside, a poll and a kill that come late
 # on a busy machine included; QUICK_PACE is enough where a fault point disturbs.
 # shellcheck disable=SC2034 # used in the scripts
-PACE=trainer:trainer.step.done=sleep:100@1/every QUICK_PACE=trainer:trainer.step.done=sleep:25@1/every
+PACE=trainer:trainer.step.done=sleep:$((100 * SLOWNESS))@1/every QUICK_PACE=trainer:trainer.step.done=sleep:25@1/every
+# For FAULTS, with flags for launch: the trainer stops itself after step 12, as SIGSTOP does, until let_go.
+# shellcheck disable=SC2034 # used in the scripts
+HOLD=trainer:trainer.step.done=stop@12 HELD=(--trainer-deadline 1000)
+
+# A case `NAME_all` tries every point, `./quickstart test --long` does; `NAME`, in CI, each third one.
+SAMPLE=3 POINTS=0
+if [[ $CASE == *_all ]]; then SAMPLE=1; fi
+# is_sampled: to be asked once for each point, in their order.
+is_sampled() { POINTS=$((POINTS + 1)) && [ $(((POINTS - 1) % SAMPLE)) = 0 ]; }
+must_be_points() { [ $POINTS -ge "$1" ] || fail "only $POINTS points were found"; }
 
 fail() {
   echo "FAILED: $*" >&2
@@ -77,15 +89,21 @@ clean() {
 }
 trap clean EXIT
 
-# until_true SECONDS COMMAND...: polls; false when the time is over.
-until_true() {
+# poll SECONDS COMMAND...: false when the time is over.
+poll() {
   local end=$((SECONDS + $1))
   shift
   until "$@"; do
     if [ $SECONDS -ge $end ]; then return 1; fi
-    sleep 0.03
+    sleep 0.1 # a question costs the processor 15 ms
   done
 }
+# until_true SECONDS COMMAND...: polls. What comes true ends the wait, so that it may last: two minutes at least, for machines that
+# do much else. within SECONDS COMMAND...: the same where it would come true later, too, and must do so in time.
+until_true() { poll $(($1 < 120 ? 120 : $1)) "${@:2}"; }
+within() { poll $(($1 * SLOWNESS)) "${@:2}"; }
+# must_have_taken SECONDS BEGAN WHAT: at most, since then.
+must_have_taken() { [ $((SECONDS - $2)) -le $(($1 * SLOWNESS)) ] || fail "$3 took $((SECONDS - $2)) s"; }
 
 # launch FLAG...: starts a run in the background as a terminal would, in its own process group with Ctrl-C enabled.
 launch() {
@@ -95,6 +113,16 @@ launch() {
     >"$T/out" 2>&1 </dev/null &
   WARDEN=$!
   set +m
+}
+# The trainer of HOLD.
+is_held() { [ "$(cut -d ' ' -f 3 "/proc/$(pids trainer)/stat" 2>/dev/null)" = T ]; }
+wait_held() { until_true "$LIMIT_SECONDS" is_held || fail "the trainer does not come to step 12"; }
+let_go() { kill -CONT "$(pids trainer)" || fail "there is no trainer to go on"; }
+# A port that nobody has, below those that the kernel gives.
+free_port() {
+  local port=$((20000 + RANDOM % 12000))
+  while (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((20000 + RANDOM % 12000)); done
+  echo $port
 }
 is_over() { ! kill -0 "$WARDEN" 2>/dev/null || [ "$(cut -d ' ' -f 3 "/proc/$WARDEN/stat" 2>/dev/null)" = Z ]; }
 
@@ -185,8 +213,8 @@ must_be_clean() {
 }
 
 run_case() {
-  declare -F "case_$CASE" >/dev/null || { echo "no case $CASE" >&2 && exit 2; }
-  "case_$CASE"
+  declare -F "case_${CASE%_all}" >/dev/null || { echo "no case $CASE" >&2 && exit 2; }
+  "case_${CASE%_all}"
   must_be_clean
   must_leave_nothing
   echo "ok: $CASE"

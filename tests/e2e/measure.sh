@@ -183,7 +183,7 @@ bench_is_stopped_by() { # SIGNAL TO: a process, or -PID for its group
   wait "$bench" || status=$?
   [ "$status" = 130 ] || fail "$1: exit status $status"
   [ -z "$(ls "$TMPDIR")" ] || fail "$1: left behind: $(ls "$TMPDIR")"
-  [ -z "$(ours)" ] || fail "$1: still there: $(ours)"
+  until_true 10 nobody_left || fail "$1: still there: $(ours)"
 }
 case_data_interrupt() {
   export TMPDIR=$T/tmp && mkdir "$TMPDIR"

@@ -20,11 +20,7 @@ serve() {
 }
 # At a port that nobody has.
 serve_port() {
-  local tries
-  for ((tries = 0; tries < 5; tries++)); do
-    PORT=$((20000 + RANDOM % 12000))
-    (: <>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null || break
-  done
+  PORT=$(free_port)
   serve "$PORT" "$@"
 }
 # ask METHOD PATH [FILE [HEADER...]]: the answer, with its status line and headers.

@@ -17,15 +17,16 @@ must_equal_whole() { "$BIN/compare_states" "$T/whole/$STATE" "$RUN/$STATE" || fa
 # In the middle of a window the state holds the sum of the gradients so far.
 in_window() { grep -q 'optimizer\.gradient\.' < <(head -c 65536 "$RUN/$STATE"); }
 
-# stop_and_go FLAG...: stops at five random batches, at least one of them within a window if windows there are, and goes on.
+# stop_and_go STOPS FLAG...: stops at so many random batches, at least one of five within a window if windows there are, and goes on.
 stop_and_go() {
-  local seed=${E2E_SEED:-$RANDOM} step=0 stops
+  local seed=${E2E_SEED:-$RANDOM} step=0 stops all=$1
+  shift
   WITHIN=0
   echo "seed $seed"
   RANDOM=$seed
   FAULTS=$PACE
-  for stops in 1 2 3 4 5; do
-    step=$((step + 2 + RANDOM % 6))
+  for ((stops = 1; stops <= all; stops++)); do
+    step=$((step + 2 + RANDOM % (30 / all)))
     launch "$@" --readers $((1 + stops % 3)) --augmenters $((1 + RANDOM % 4))
     wait_step $step
     send INT
@@ -35,19 +36,19 @@ stop_and_go() {
   done
   FAULTS=""
   start 0 "$@" --readers 2 --augmenters 3
-  echo "$WITHIN of 5 stops within a window"
+  echo "$WITHIN of $all stops within a window"
   must_equal_whole
 }
 
 case_everything() {
   whole_run "${EVERYTHING[@]}"
-  stop_and_go "${EVERYTHING[@]}"
+  stop_and_go 5 "${EVERYTHING[@]}"
   [ "$WITHIN" -gt 0 ] || fail "no stop fell within a window"
 }
 
 case_lamb() {
   whole_run --epochs 4 --opt lamb --lr 0.01 --cutmix 1 --ema 0.5
-  stop_and_go --epochs 4 --opt lamb --lr 0.01 --cutmix 1 --ema 0.5
+  stop_and_go 2 --epochs 4 --opt lamb --lr 0.01 --cutmix 1 --ema 0.5
 }
 
 # Names of the state are PyTorch's: of Muon's matrices one moment, of the rest those of AdamW.
@@ -59,7 +60,7 @@ case_muon() {
     grep -qxF "\"optimizer.$name\"" <<< "$names" || fail "the state has no optimizer.$name"
   done
   ! grep -E 'exp_avg(_sq)?\.layer.*conv' <<< "$names" || fail "the state has moments that Muon does not use"
-  stop_and_go "${flags[@]}"
+  stop_and_go 2 "${flags[@]}"
 }
 
 # Parts of the network are trained later than others, whose moments begin at that step: at 12, 24 and 36 here.
@@ -67,7 +68,7 @@ case_finetune() {
   local flags=(--finetune "$REFERENCE/w/run/checkpoints/last.safetensors" --opt adamw --lr 0.01 --weight-decay 0.05
     --batch-size 16 --epochs 4 --freeze backbone --unfreeze-epochs "1,2,3" --layer-decay 0.7 --ema 0.9)
   whole_run "${flags[@]}"
-  stop_and_go "${flags[@]}"
+  stop_and_go 2 "${flags[@]}"
 }
 
 # From the file of a run that was stopped, a run of another name comes to the same end; so does the stopped one.

@@ -68,6 +68,22 @@ case_second_interrupt() {
   continue_to_the_end
 }
 
+# The run is done, its last reports take long, and nobody wants to wait for them: it is done, and nothing is left.
+case_interrupts_at_the_end() {
+  FAULTS=supervisor:file.write=sleep:4000@4/every
+  launch
+  until_true 60 ls "$RUN/DONE" >/dev/null 2>&1 || fail "the run is not done"
+  send INT
+  sleep 0.3 # two that come at once are one
+  send INT
+  until_true 20 is_over || fail "Ctrl-C does not end the run"
+  finish 0
+  must_leave_nothing
+  must_equal_reference
+  FAULTS="" start 0
+  must_say "is done"
+}
+
 case_stop_verb() {
   FAULTS=$PACE
   launch
@@ -106,13 +122,23 @@ case_hangup() {
   check_outcome
 }
 
-# signal_early SIGNAL FLAG...: a run that gets the signal while its data is still measured.
+# signal_early SIGNAL FLAG...: a run that gets the signal while its data is still measured, by a program that waits for $T/go.
 signal_early() {
   local signal=$1
   shift
+  mkdir -p "$T/bin"
+  cp "$BIN"/imsuper "$BIN"/imsuper-{augmenter,trainer} "$T/bin"
+  # shellcheck disable=SC2016 # it expands there
+  printf '#!/bin/sh\nif [ "$1" = data ]; then : >"%s/measures"; until [ -e "%s/go" ]; do sleep 0.02; done; fi\nexec "%s/imsuper-reader" "$@"\n' \
+    "$T" "$T" "$BIN" >"$T/bin/imsuper-reader"
+  chmod +x "$T/bin/imsuper-reader"
+  rm -f "$T/measures" "$T/go"
+  PROGRAM=$T/bin/imsuper
   launch --rebuild-index "$@"
-  until [ -d "$RUN" ] || is_over; do :; done
+  PROGRAM=""
+  until_true 20 test -e "$T/measures" || fail "the data is not measured"
   send "$signal"
+  touch "$T/go"
 }
 
 # Requests to save that come before there is anybody to hear them wait; a stop ends what has begun nothing.
@@ -222,11 +248,11 @@ case_grow() {
 # Image size and batch change with the epochs; interrupted in two of them, the trainer killed in another. Other sizes for epochs
 # to come are taken, other batches for those that are over are not.
 case_resize() {
-  local sizes="1:16x16,2-4:16..64x12,5:24x10"
+  local sizes="1:16x16,2-4:16..48x12,5:24x10"
   TRAIN=(--data-dir "$REFERENCE/data" --model resnet20 --epochs 5 --trainer-threads 1 --seed 7 --queue-depth 8 --encoded-cells 32
     --schedule onecycle --lr-scale linear --no-drop-last)
   start 0 --resize-schedule "$sizes"
-  [ "$(cut -d , -f 10,11 "$RUN/summary.csv" | tr '\n' ' ')" = "image_size,batch_size 16,16 16,12 32,12 64,12 24,10 " ] ||
+  [ "$(cut -d , -f 10,11 "$RUN/summary.csv" | tr '\n' ' ')" = "image_size,batch_size 16,16 16,12 32,12 48,12 24,10 " ] ||
     fail "summary.csv does not show the sizes"
   mv "$T/w" "$T/whole"
   FAULTS=$PACE

@@ -165,7 +165,7 @@ case_list() {
   mkfifo "$T/w/junk/config.yaml"
   mkdir -p "$T/w/esc"$'\e'"[31m"
   touch "$T/w/file" "$T/w/esc"$'\e'"[31m/.lock"
-  FAULTS=$PACE
+  FAULTS=trainer:trainer.step.done=sleep:3000@1/every # nobody sees the first epoch end
   RUN=$T/w/two
   launch --run-name two --epochs 7
   until_true "$LIMIT_SECONDS" test -s "$RUN/config.yaml" || fail "the run did not start"

@@ -22,7 +22,8 @@ must_show() { until_true "${3:-60}" shows "$1" "$2" || fail "the screen of $1 la
 must_not_wrap() { [ "$(seen "$1")" = "$(tm capture-pane -p -J -t "$1" | sed 's/ *$//')" ] || fail "a line of $1 wraps: $(seen "$1")"; }
 widest() { awk '{ if (length($0) > n) n = length($0) } END { print n + 0 }' "$1"; }
 
-two_trainers() { [ "$(grep -c 'network ready' "$T/followed")" = 2 ]; }
+# followed N: `logs -f` has shown that the trainer began N times.
+followed() { [ "$(grep -c 'network ready' "$T/followed")" = "$1" ]; }
 
 case_screens() {
   local start
@@ -67,9 +68,11 @@ case_screens() {
   "$BIN/imsuper" logs augmenter#0 run --workspace "$T/w" >"$T/logged" || fail "no logs"
   grep -q 'role=augmenter id=0 ' "$T/logged" || fail "the log of augmenter#0 is empty"
   if grep -v 'role=augmenter id=0 ' "$T/logged"; then fail "lines of others in the log of augmenter#0"; fi
-  mv "$RUN/log.txt" "$RUN/log.1.txt" # a new one is followed, too
+  until_true 60 followed 1 || fail "the log was not followed: $(cat "$T/followed")"
+  mv "$RUN/log.txt" "$RUN/log.1.txt" # as logrotate does: the run begins a new one, which is followed, too
   "$BIN/imsuper" restart trainer --workspace "$T/w" --run-name run >"$T/answer" || fail "no restart"
-  until_true 60 two_trainers || fail "the restart was not followed: $(cat "$T/followed")"
+  until_true 60 followed 2 || fail "the restart was not followed: $(cat "$T/followed")"
+  [ "$(grep -c 'network ready' "$RUN/log.txt")" = 1 ] || fail "the new log.txt lacks the restart: $(cat "$RUN/log.txt")"
   tm send-keys -t start C-c
   must_show start 'exit status 75'
   must_show top 'imsuper top  run  stopped after'

@@ -2,12 +2,13 @@
 # Installs a build into a folder and runs every verb that `imsuper help` lists from there. Programs look for each other beside
 # themselves, so one that is not installed is missing here.
 #
-#   verbs.sh CMAKE BUILD
+#   verbs.sh CMAKE BUILD PROGRAM...
 #
-# The test fails when the help lists a verb that has no verb_ function here, and when a function's verb is not listed. They run in
+# Each PROGRAM of the build is there and says its version. The test fails when the help lists a verb that has no verb_ function here, and when a function's verb is not listed. They run in
 # the order of the help.
 # shellcheck source-path=SCRIPTDIR source=../e2e/lib.sh
 cmake=${1:?cmake} build=${2:?build}
+programs=("${@:3}")
 . "$(dirname "${BASH_SOURCE[0]}")/../e2e/lib.sh" "" "" verbs
 
 BIN=$T/prefix/bin
@@ -80,6 +81,11 @@ verb_recipes() {
   run 0 recipes && must_say "quickstart"
   run 0 recipes quickstart && cmp "$T/out" "$T/prefix/share/imsuper/recipes/quickstart.yaml"
 }
+verb_cluster_key() {
+  run 0 cluster key "$T/cluster.key" && must_say "fingerprint"
+  [ "$(stat -c %a "$T/cluster.key")" = 600 ] || fail "others may read the key"
+  run 1 cluster key "$T/cluster.key" && must_say "File exists"
+}
 verb_doctor() { run 0 doctor --data-dir "$T/data" && must_say "0 failures"; }
 # The table of docs/gpus.md is what the command says.
 verb_memory() {
@@ -92,7 +98,7 @@ verb_memory() {
 verb_gpus() { run 0 gpus --json && must_say '"imsuper.gpus/1"'; }
 verb_model() { run 0 model --model resnet20 && must_say "parameters"; }
 verb_bench_data() { run 0 bench data --data-dir "$T/data" --batch-size 8 --image-size 16 --passes 1 --pass-seconds 0.1 --warm-up-seconds 0 && must_say "verdict"; }
-verb_bench_all() { run 0 bench all "${tiny[@]}" --passes 1 --pass-seconds 0.1 --warm-up-seconds 0 && must_say "verdict"; }
+verb_bench_all() { run 0 bench all "${tiny[@]}" --passes 1 --pass-seconds 0.1 --warm-up-seconds 0 && must_say "verdict" && compares bench all "${tiny[@]}" --passes 2 --pass-seconds 0.1 --warm-up-seconds 0; }
 # compares VERB...: with what it said itself a moment ago.
 compares() {
   run 0 "$@" --json && cp "$T/out" "$T/old.json"
@@ -146,6 +152,8 @@ verb_help() {
     case $verb in help | version) continue ;; esac
     run 0 help "$verb" && must_say "imsuper $verb"
   done <"$T/verbs"
+  run 0 help
+  if grep -E '.{81}' "$T/out"; then fail "a line of \`imsuper help\` has more than 80 columns"; fi
 }
 
 # The verbs of the overview, one a line ("data index"): they begin in column 10, behind the group's name, and end before two blanks.
@@ -160,6 +168,11 @@ mapfile -t listed < <(listed_verbs)
 [ ${#listed[@]} -gt 0 ] || fail "imsuper help lists no verbs"
 diff <(for verb in "${listed[@]}"; do function_of "$verb"; done | sort) <(compgen -A function verb_ | sort) ||
   fail "< verbs that imsuper help lists and this script does not run, > verbs that it runs and imsuper help does not list"
+[ ${#programs[@]} -ge 4 ] || fail "the build has ${#programs[@]} programs"
+for program in "${programs[@]}"; do
+  "$BIN/$program" --version >"$T/out" 2>&1 || fail "$program is not installed"
+  grep -q "^$program [0-9]" "$T/out" || fail "$program --version"
+done
 make_images "$T/data"
 for verb in "${listed[@]}"; do "$(function_of "$verb")"; done
 must_leave_nothing

@@ -86,7 +86,10 @@ function print_processes(    i, j) {
     print "processes\t  trainer -->|checkpoints, metrics| rundir[(\"run directory\")]"
     print "processes\t  supervisor -->|events, plots, table| rundir"
     print "processes\t  warden <-->|spawn, spawned, exited| supervisor"
-    print "processes\t  warden -.->|exec| reader & augment & trainer"
+    print "processes\t  warden -.->|exec| reader & fetcher & augment & trainer"
+    print "processes\t  servers[(\"HTTP, S3 servers\")] --> fetcher"
+    print "processes\t  fetcher -->|objects| cache[(\"cache on a local disk\")]"
+    print "processes\t  cache --> reader"
     print "processes\t  supervisor -.->|returns the cells of the dead| encoded & batch"
     print "processes\t```"
 }

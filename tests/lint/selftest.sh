@@ -32,7 +32,7 @@ if [ "$rule" = sizes ]; then
   make_sizes
 fi
 if [ "$rule" = tidy ]; then
-  printf '[{"directory": "%s", "file": "%s", "command": "cc -c reader/bad.c"}]\n' "$tree" "$tree/reader/bad.c" \
+  printf '[{"directory": "%s", "file": "%s", "command": "cc -Wall -c reader/bad.c"}]\n' "$tree" "$tree/reader/bad.c" \
     >"$work/compile_commands.json"
   set -- "$work"
 fi

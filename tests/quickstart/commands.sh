@@ -10,7 +10,7 @@ mkdir "$work/bin" "$work/tree"
 cp "$root/quickstart" "$work/tree/"
 
 stand_in() { printf '#!/bin/bash\n%s\n' "$2" >"$work/bin/$1" && chmod +x "$work/bin/$1"; }
-for tool in bash dirname nproc mkdir tail head cat rm sed env; do ln -s "$(command -v "$tool")" "$work/bin/$tool"; done
+for tool in bash dirname nproc mkdir tail head cat rm sed env cut cp awk grep wc; do ln -s "$(command -v "$tool")" "$work/bin/$tool"; done
 stand_in id 'echo 0'
 # cmake ends the script right after the packages, so that no case builds anything.
 stand_in cmake 'echo "cmake was reached" && exit 9'
@@ -38,7 +38,56 @@ all_goes_well() {
   stand_in mutants 'echo "mutants" >>"$CALLS"' && mv "$work/bin/mutants" "$work/tree/tests/mutants/run"
 }
 
+# A project whose tests are files of $work: one that fails when it is run for the first time, one that always fails. Tests of
+# `check`, which builds one preset; two of them with the label of a whole run.
+real_tests() {
+  stand_in dpkg-query 'echo -n installed'
+  rm -f "$work/bin/cmake" "$work/bin/ctest"
+  ln -s "$(command -v cmake)" "$(command -v ctest)" "$(command -v ninja)" "$work/bin/"
+  cat >"$work/tree/CMakePresets.json" <<END
+{ "version": 6, "configurePresets": [ { "name": "dev", "generator": "Ninja", "binaryDir": "\${sourceDir}/build/dev" } ] }
+END
+  cat >"$work/tree/CMakeLists.txt" <<END
+cmake_minimum_required(VERSION 3.24)
+project(tests LANGUAGES NONE)
+enable_testing()
+add_custom_target(tests_unit)
+add_custom_target(tests_lint)
+add_test(NAME unit_good COMMAND $(type -P true))
+add_test(NAME e2e_first COMMAND $(command -v bash) $work/first)
+add_test(NAME $1 COMMAND $(command -v bash) $work/$2)
+set_tests_properties(unit_good e2e_first $1 PROPERTIES LABELS unit)
+set_tests_properties(e2e_first ${3:-} PROPERTIES LABELS "unit;e2e")
+END
+  printf 'echo "the output of the first time"\n[ -e %s/been ] || { : >%s/been; exit 1; }\n' "$work" "$work" >"$work/first"
+  printf 'echo always; exit 1\n' >"$work/always"
+  printf 'exit 0\n' >"$work/never"
+}
+
 case $case in
+whole_run_that_passes_alone_is_named)
+  real_tests unit_other never
+  quickstart 0 check
+  expect 'Failed beside others, now each alone: e2e_first'
+  expect '3 passed, 0 failed, 0 skipped'
+  expect 'passed only alone: e2e_first of dev (log: build/quickstart-logs/dev-e2e_first.log)'
+  grep -q 'the output of the first time' "$work/tree/build/quickstart-logs/dev-e2e_first.log"
+  ;;
+whole_run_that_fails_alone_fails_the_command)
+  real_tests e2e_always always e2e_always
+  quickstart 1 check
+  expect 'passed only alone: e2e_first of dev'
+  refuse 'passed only alone: e2e_always'
+  expect '2 passed, 1 failed, 0 skipped'
+  expect 'quickstart: failed: tests of dev'
+  ;;
+unit_that_fails_is_not_tried_again)
+  real_tests unit_always always
+  quickstart 1 check
+  expect 'now each alone: e2e_first'
+  refuse 'e2e_first unit_always'
+  expect 'quickstart: failed: tests of dev'
+  ;;
 nothing_missing_installs_nothing)
   stand_in dpkg-query 'echo -n installed'
   quickstart 1 run

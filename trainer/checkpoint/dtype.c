@@ -2,6 +2,7 @@
 #include "trainer/checkpoint/safetensors.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,4 +57,38 @@ void tr_safetensors_order(const struct tr_tensor *tensors, size_t count, size_t 
         ret_order[i] = i;
     if (count > 1)
         qsort_r(ret_order, count, sizeof *ret_order, compare_tensors, (void *)(uintptr_t)tensors);
+}
+
+static float from_half(uint16_t bits)
+{
+    int exponent = bits >> 10 & 31, mantissa = bits & 1023;
+    float size = exponent == 31  ? (mantissa ? NAN : INFINITY)
+                 : exponent == 0 ? ldexpf((float)mantissa, -24)
+                                 : ldexpf((float)(mantissa + 1024), exponent - 25);
+
+    return bits >> 15 ? -size : size;
+}
+
+float tr_dtype_element(enum tr_dtype dtype, const void *data, size_t i)
+{
+    const char *at = (const char *)data + i * tr_dtype_bytes(dtype);
+    uint32_t bits = 0;
+    uint16_t half;
+    double wide;
+    float value;
+
+    if (dtype == TR_F64) {
+        memcpy(&wide, at, sizeof wide);
+        return (float)wide;
+    }
+    if (dtype == TR_F32) {
+        memcpy(&value, at, sizeof value);
+        return value;
+    }
+    memcpy(&half, at, sizeof half);
+    if (dtype == TR_F16)
+        return from_half(half);
+    bits = (uint32_t)half << 16;
+    memcpy(&value, &bits, sizeof value);
+    return value;
 }

@@ -2,7 +2,6 @@
 #include "trainer/checkpoint/import.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,41 +181,6 @@ static void list_mismatch(void *argument, bool is_ours, const char *line)
         l->used += (size_t)snprintf(l->s + l->used, sizeof l->s - l->used, "%s%s", l->used ? "; " : "", line);
 }
 
-static float from_half(uint16_t bits)
-{
-    int exponent = bits >> 10 & 31, mantissa = bits & 1023;
-    float size = exponent == 31  ? (mantissa ? NAN : INFINITY)
-                 : exponent == 0 ? ldexpf((float)mantissa, -24)
-                                 : ldexpf((float)(mantissa + 1024), exponent - 25);
-
-    return bits >> 15 ? -size : size;
-}
-
-/* Element i of bytes that need not be aligned. */
-static float element(enum tr_dtype dtype, const void *data, size_t i)
-{
-    const char *at = (const char *)data + i * tr_dtype_bytes(dtype);
-    uint32_t bits = 0;
-    uint16_t half;
-    double wide;
-    float value;
-
-    if (dtype == TR_F64) {
-        memcpy(&wide, at, sizeof wide);
-        return (float)wide;
-    }
-    if (dtype == TR_F32) {
-        memcpy(&value, at, sizeof value);
-        return value;
-    }
-    memcpy(&half, at, sizeof half);
-    if (dtype == TR_F16)
-        return from_half(half);
-    bits = (uint32_t)half << 16;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 size_t tr_import_values(const struct tr_safetensors *file, const struct tr_model *m, bool skip_head,
                         float *params, float *stats, int64_t *ret_tracked)
 {
@@ -234,7 +198,7 @@ size_t tr_import_values(const struct tr_safetensors *file, const struct tr_model
         if (tr_tensor_home(t) == TR_HOME_COUNTER)
             memcpy(ret_tracked, from->data, sizeof *ret_tracked);
         for (size_t k = 0; tr_tensor_home(t) != TR_HOME_COUNTER && k < t->count; k++)
-            to[k] = element(from->dtype, from->data, k);
+            to[k] = tr_dtype_element(from->dtype, from->data, k);
     }
     return loaded;
 }

@@ -44,6 +44,8 @@ struct tr_pair {
 
 size_t tr_dtype_bytes(enum tr_dtype dtype);
 const char *tr_dtype_name(enum tr_dtype dtype);
+/* Element i of bytes that need not be aligned; of TR_F16, TR_BF16, TR_F32 and TR_F64. */
+float tr_dtype_element(enum tr_dtype dtype, const void *data, size_t i);
 
 /* Bytes of a tensor; -EOVERFLOW when they do not fit, -EINVAL for a rank out of range. */
 int tr_tensor_bytes(const struct tr_tensor *t, size_t *ret_bytes);

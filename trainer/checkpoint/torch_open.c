@@ -1,4 +1,5 @@
-/* The file is the reader's descriptor 0, its answer in safetensors form 1, its sentence when it fails 3. Both are files
+/* The file is the reader's descriptor 0, its answer in safetensors form 1, its sentence when it fails 3, and 4 the second
+ * file of an ONNX model, whose name is the reader's argument. Both are files
  * in memory, so that nobody waits for anybody. */
 #include "trainer/checkpoint/torch_open.h"
 
@@ -23,10 +24,13 @@
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
 #include "ipc/sandbox.h"
+#include "trainer/checkpoint/onnx_file.h"
 #include "trainer/checkpoint/torch_file.h"
 
 #define VERB "read-torch"
 #define SENTENCE_FD 3
+#define DATA_FD 4
+#define DATA_END ".data" /* PyTorch puts tensors into FILE.data */
 #define CPU_SECONDS 600
 #define DATA_FLOOR ((rlim_t)1 << 30) /* bytes; several times the file's at least */
 #define DATA_TIMES 8
@@ -87,35 +91,60 @@ static void prepare_libraries(void)
     tzset();
 }
 
-static int read_input(struct im_text *text)
+/* The second file. One that is not there, or empty, has no bytes. */
+static int map_data(const char *name, struct tr_onnx_data *ret, struct im_text *text)
+{
+    struct stat st;
+    void *bytes;
+
+    *ret = (struct tr_onnx_data){.name = name};
+    if (!name || fstat(DATA_FD, &st) < 0 || st.st_size <= 0)
+        return 0;
+    bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, DATA_FD, 0);
+    if (bytes == MAP_FAILED)
+        return im_fail(text, -ENOMEM, "%.300s cannot be mapped: %s", name, strerror(errno));
+    ret->bytes = bytes;
+    ret->n = (size_t)st.st_size;
+    return 0;
+}
+
+static int read_input(const char *data_name, struct im_text *text)
 {
     const struct tr_sink sink = {.write = write_answer};
     struct im_sandbox_state sandbox;
+    struct tr_onnx_data data;
     struct stat st;
     void *bytes;
     int err;
 
     if (fstat(STDIN_FILENO, &st) < 0 || st.st_size <= 0)
         return im_fail(text, -EBADMSG, "it is empty");
-    set_limits(st.st_size);
+    err = map_data(data_name, &data, text);
+    if (err < 0)
+        return err;
+    set_limits(st.st_size + (off_t)data.n);
     bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, STDIN_FILENO, 0);
     if (bytes == MAP_FAILED)
         return im_fail(text, -ENOMEM, "it cannot be mapped: %s", strerror(errno));
     prepare_libraries();
     err = tr_torch_sandbox_enter(&sandbox, text);
     IM_FAULT("torch.reading");
-    return err < 0 ? err : tr_torch_convert(bytes, (size_t)st.st_size, &sink, text);
+    if (err < 0)
+        return err;
+    if (tr_onnx_is(bytes, (size_t)st.st_size))
+        return tr_onnx_convert(bytes, (size_t)st.st_size, data.bytes ? &data : NULL, &sink, text);
+    return tr_torch_convert(bytes, (size_t)st.st_size, &sink, text);
 }
 
 bool tr_is_torch_reader(int argc, char **argv)
 {
-    return argc == 2 && strcmp(argv[1], VERB) == 0;
+    return (argc == 2 || argc == 3) && strcmp(argv[1], VERB) == 0;
 }
 
-void tr_torch_reader(void)
+void tr_torch_reader(const char *data_name)
 {
     struct im_text text = {""};
-    const int err = read_input(&text);
+    const int err = read_input(data_name, &text);
 
     if (err < 0)
         (void)write_all(SENTENCE_FD, text.s, strlen(text.s));
@@ -129,13 +158,15 @@ void tr_torch_reader(void)
 /* ---- who asks ---- */
 
 struct reading {
-    int file, answer, sentence; /* descriptors; -1: none */
+    int file, answer, sentence, data; /* descriptors; -1: none */
+    const char *data_name;
 };
 
 static int start_parser(const struct reading *r, pid_t *ret_pid, struct im_text *text)
 {
     static const char program[] = "imsuper-trainer", self[] = "/proc/self/exe";
-    char path[PATH_MAX], verb[] = VERB, *argv[] = {path, verb, NULL};
+    char path[PATH_MAX], verb[] = VERB;
+    char *argv[] = {path, verb, (char *)r->data_name, NULL};
     ssize_t length = readlink(self, path, sizeof path - 32);
     posix_spawn_file_actions_t actions;
     bool is_self;
@@ -151,6 +182,8 @@ static int start_parser(const struct reading *r, pid_t *ret_pid, struct im_text 
     posix_spawn_file_actions_adddup2(&actions, r->file, STDIN_FILENO);
     posix_spawn_file_actions_adddup2(&actions, r->answer, STDOUT_FILENO);
     posix_spawn_file_actions_adddup2(&actions, r->sentence, SENTENCE_FD);
+    if (r->data >= 0)
+        posix_spawn_file_actions_adddup2(&actions, r->data, DATA_FD);
     err = posix_spawn(ret_pid, is_self ? self : path, &actions, NULL, argv, environ);
     posix_spawn_file_actions_destroy(&actions);
     return err ? im_fail(text, -err, "cannot run %.500s, which reads such files: %s", path, strerror(err))
@@ -224,10 +257,28 @@ static int take_answer(const char *path, const struct reading *r, struct tr_safe
     return err;
 }
 
+/* FILE.data beside an ONNX file; where it is none, the file itself has to have all. */
+static void open_data(const char *path, struct reading *r, char name[PATH_MAX])
+{
+    struct stat st;
+    int fd;
+
+    if (snprintf(name, PATH_MAX, "%s" DATA_END, path) >= PATH_MAX)
+        return;
+    fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+        r->data = fcntl(fd, F_DUPFD_CLOEXEC, DATA_FD + 1); /* behind those that are given places before it */
+    close(fd);
+    r->data_name = r->data < 0 ? NULL : strrchr(name, '/') ? strrchr(name, '/') + 1 : name;
+}
+
 int tr_weights_open(const char *path, struct tr_safetensors **ret, struct im_text *text)
 {
-    struct reading r = {.answer = -1, .sentence = -1};
+    struct reading r = {.answer = -1, .sentence = -1, .data = -1};
     unsigned char first[16];
+    char data_name[PATH_MAX];
     struct stat st;
     ssize_t n;
     int err;
@@ -236,10 +287,12 @@ int tr_weights_open(const char *path, struct tr_safetensors **ret, struct im_tex
     if (r.file < 0)
         return r.file;
     n = pread(r.file, first, sizeof first, 0);
-    if (n <= 0 || !tr_torch_is(first, (size_t)n)) {
+    if (n <= 0 || !(tr_torch_is(first, (size_t)n) || tr_onnx_is(first, (size_t)n))) {
         close(r.file);
         return tr_safetensors_open(path, ret, text);
     }
+    if (tr_onnx_is(first, (size_t)n))
+        open_data(path, &r, data_name);
     r.answer = memfd_create("imsuper-weights", MFD_CLOEXEC);
     r.sentence = memfd_create("imsuper-sentence", MFD_CLOEXEC);
     if (r.answer < 0 || r.sentence < 0)
@@ -247,6 +300,8 @@ int tr_weights_open(const char *path, struct tr_safetensors **ret, struct im_tex
     else
         err = take_answer(path, &r, ret, text);
     close(r.file);
+    if (r.data >= 0)
+        close(r.data);
     if (r.answer >= 0)
         close(r.answer);
     if (r.sentence >= 0)

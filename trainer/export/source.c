@@ -241,12 +241,6 @@ int tr_source_open(struct tr_source *s, const struct im_conf *conf, const char *
     err = find_file(s, conf, what, text);
     if (err == 0)
         err = read_options(s, conf, text);
-    if (err == 0 && strlen(s->path) > 5 && strcmp(s->path + strlen(s->path) - 5, ".onnx") == 0)
-        err = im_fail(text, -ENOTSUP,
-                      "%.300s: ONNX files are written here and not read; take the safetensors, .pt or .pth "
-                      "file that it "
-                      "was made of",
-                      s->path);
     if (err == 0)
         err = tr_weights_open(s->path, &file, text);
     if (err == 0)

@@ -22,6 +22,7 @@
 
 #include "ipc/base/count.h"
 #include "ipc/base/fault.h"
+#include "reader/dataset/tar.h"
 #include "reader/io.h"
 #include "tests/unit/reader/tree.h"
 
@@ -457,10 +458,14 @@ static void a_part_without_its_header_is_refused(void **state)
     memset(archive + 512, 'x', 1000);
     fd = openat(f->root_fd, "a.tar", O_RDWR | O_CREAT, 0600);
     assert_int_equal(pwrite(fd, archive, sizeof archive, 0), sizeof archive);
-    for (int round = 0; round < 4; round++) {
-        const bool is_there = round < 2, is_shorter = round == 3;
+    for (int round = 0; round < 5; round++) {
+        const bool is_there = round < 2, is_shorter = round == 4;
+        const uint32_t mark = rd_tar_mark((const unsigned char *)archive);
 
-        if (round == 2)
+        request.mark = round == 0   ? 0
+                       : round == 2 ? mark ^ 1
+                                    : mark; /* of another name, or time, at the same place */
+        if (round == 3)
             assert_int_equal(pwrite(fd, "y", 1, 0), 1); /* another name: the sum is not right */
         request.offset = is_shorter ? 100 : 512;
         assert_int_equal(rd_io_submit(f->io, &request), 0);

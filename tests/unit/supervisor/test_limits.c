@@ -2,6 +2,8 @@
  * child, for a limit cannot be raised again. */
 #include "supervisor/limits.h"
 
+#include <errno.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #include "ipc/base/err.h"
@@ -15,8 +17,12 @@ struct limit {
     const char *says; /* NULL: it passes */
 };
 
-static const struct sv_limits_need need = {
-    .files = 50, .files_wanted = 200, .data = 128 * MIB, .address_space = 512 * MIB, .stack = MIB};
+static const struct sv_limits_need need = {.files = 50,
+                                           .files_wanted = 200,
+                                           .data = 128 * MIB,
+                                           .address_space = 512 * MIB,
+                                           .stack = MIB,
+                                           .file_size = 16 * MIB};
 
 static int checks(void *arg)
 {
@@ -46,6 +52,12 @@ static void a_limit_is_raised_or_named(void **state)
          "larger networks and batches): `ulimit -d 131072`"},
         {RLIMIT_DATA, 64 * MIB, RLIM_INFINITY, "the limit of memory"}, /* whoever set it wants it */
         {RLIMIT_STACK, 256 * 1024, 16 * MIB, NULL},
+        {RLIMIT_FSIZE, MIB, RLIM_INFINITY, NULL},
+        {RLIMIT_FSIZE, MIB, 2 * MIB,
+         "the limit of size of a file, of shared memory too is 2048 KiB, and at least 16384 KiB are needed "
+         "(more "
+         "for larger networks): `ulimit -f unlimited`"},
+        {RLIMIT_CPU, 3, 3, NULL}, /* named when a process comes to it */
         {RLIMIT_STACK, 512 * 1024, 512 * 1024,
          "the limit of stack of a process is 512 KiB, and at least 1024 KiB are needed: `ulimit -s 1024`"},
     };
@@ -53,6 +65,34 @@ static void a_limit_is_raised_or_named(void **state)
     (void)state;
     for (size_t i = 0; i < IM_COUNT(rows); i++)
         if (in_child(checks, &rows[i]) != 0)
+            fail_msg("row %zu", i);
+}
+
+/* Before anything is known of the run. */
+static int checks_first(void *arg)
+{
+    const struct limit *l = arg;
+    const struct rlimit r = {l->soft, l->hard};
+    struct im_text text = {""};
+    int err;
+
+    if (setrlimit((__rlimit_resource_t)l->resource, &r) < 0)
+        return 2;
+    err = sv_limits_first(&text);
+    return l->says ? err != -EAGAIN || strncmp(text.s, l->says, strlen(l->says)) != 0 : err != 0;
+}
+
+static void what_the_first_files_take_is_asked_for_first(void **state)
+{
+    static struct limit rows[] = {
+        {RLIMIT_NOFILE, 12, 40, NULL},
+        {RLIMIT_NOFILE, 12, 12, "the limit of files that a process may have open is 12, and at least 64"},
+        {RLIMIT_FSIZE, 0, 0, "the limit of size of a file"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < IM_COUNT(rows); i++)
+        if (in_child(checks_first, &rows[i]) != 0)
             fail_msg("row %zu", i);
 }
 
@@ -123,6 +163,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_limit_is_raised_or_named),
+        cmocka_unit_test(what_the_first_files_take_is_asked_for_first),
         cmocka_unit_test(what_is_wanted_is_raised_no_further),
         cmocka_unit_test(small_limits_are_suspects_of_a_death),
         cmocka_unit_test(processes_of_other_users_than_root_are_counted),

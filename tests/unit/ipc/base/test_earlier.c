@@ -69,6 +69,26 @@ static const char *result_of(double *now, size_t n, bool more_is_better, struct 
     return im_earlier_sentence(&e, &s, more_is_better, "images/s", ret);
 }
 
+/* Of many results one is always far off: each of several has to be so much surer. And a program is not compared with itself
+ * to the last digit. */
+static void test_several_results_share_the_doubt(void **state)
+{
+    double near[] = {103, 106, 101, 104}, close[] = {100.5, 100.6, 100.4, 100.5}, old[] = {100, 101, 99, 100};
+    struct im_summary now = im_series_summary(near, 4);
+    struct im_earlier e = {.given = true, .tests = 1, .old = im_series_summary(old, 4)};
+    struct im_text text;
+
+    (void)state;
+    assert_non_null(strstr(im_earlier_sentence(&e, &now, true, "ns", &text), "faster"));
+    e.tests = 6;
+    assert_non_null(strstr(im_earlier_sentence(&e, &now, true, "ns", &text), "no difference shown"));
+    now = im_series_summary(close, 4);
+    e = (struct im_earlier){
+        .given = true, .tests = 1, .old = im_series_summary((double[]){100, 100, 100, 100.1}, 4)};
+    assert_true(im_series_welch(&now, &e.old) < 0.01);
+    assert_non_null(strstr(im_earlier_sentence(&e, &now, true, "ns", &text), "no difference shown"));
+}
+
 static void test_a_difference_is_said_where_chance_is_improbable(void **state)
 {
     double more[] = {120, 121, 119, 120}, same[] = {100, 102, 98, 101}, wide[] = {40, 200, 90, 150};
@@ -115,6 +135,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_only_the_same_measurement_is_compared),
+        cmocka_unit_test(test_several_results_share_the_doubt),
         cmocka_unit_test(test_a_difference_is_said_where_chance_is_improbable),
         cmocka_unit_test(test_profiles_have_frames_samples_and_weights),
     };

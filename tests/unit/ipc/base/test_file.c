@@ -6,8 +6,10 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "ipc/base/fault.h"
 #include "ipc/base/file.h"
@@ -333,6 +335,53 @@ static void a_line_that_does_not_fit_is_taken_back(void **state)
     assert_content(path, "first\nsecond\n");
 }
 
+static int writes_and_reads_closed(void *arg)
+{
+    char byte;
+    int fd;
+
+    (void)arg;
+    close(STDIN_FILENO);
+    close(STDOUT_FILENO);
+    im_standard_files();
+    fd = open("/dev/null", O_RDONLY);
+    return fd <= STDERR_FILENO || write(STDOUT_FILENO, "x", 1) >= 0 || read(STDIN_FILENO, &byte, 1) >= 0;
+}
+
+/* An answer that goes nowhere has failed, and no file gets the number of a standard one. */
+static void standard_files_that_are_closed_take_nothing(void **state)
+{
+    (void)state;
+    assert_int_equal(in_child(writes_and_reads_closed, NULL), 0);
+}
+
+static int names_the_limit(void *arg)
+{
+    const struct rlimit size = {65536, 65536}, files = {40, 40};
+    struct im_text text = {""};
+
+    (void)arg;
+    if (setrlimit(RLIMIT_FSIZE, &size) < 0 || setrlimit(RLIMIT_NOFILE, &files) < 0)
+        return 1;
+    im_fail(&text, -EFBIG, "cannot write a file: %s", strerror(EFBIG));
+    if (!strstr(text.s, "; a file may have 64 KiB here: `ulimit -f unlimited`"))
+        return 2;
+    im_fail(&text, -EMFILE, "cannot open a file: %s", strerror(EMFILE));
+    if (!strstr(text.s, "; a process may have 40 open here: raise `ulimit -n`"))
+        return 3;
+    im_fail(&text, -EMFILE, "%s", text.s); /* once */
+    if (strstr(strstr(text.s, "ulimit") + 1, "ulimit"))
+        return 4;
+    im_fail(&text, -EIO, "cannot write a file: %s", strerror(EIO));
+    return strstr(text.s, "ulimit") ? 5 : 0;
+}
+
+static void errors_of_a_limit_name_it(void **state)
+{
+    (void)state;
+    assert_int_equal(in_child(names_the_limit, NULL), 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make_directory, remove_directory)
 
 int main(void)
@@ -355,6 +404,8 @@ int main(void)
         TEST(lines_are_appended_whole),
         TEST(a_torn_last_line_is_cut_off_on_opening),
         TEST(a_line_that_does_not_fit_is_taken_back),
+        TEST(standard_files_that_are_closed_take_nothing),
+        TEST(errors_of_a_limit_name_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

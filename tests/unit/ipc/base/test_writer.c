@@ -120,6 +120,51 @@ static void a_folder_in_the_way_is_moved_aside(void **state)
     assert_int_equal(rmdir(join(*state, "a.1")), 0);
 }
 
+/* As rotation of logs does. While no new file can be made, the open one has the lines. */
+static void a_file_that_was_renamed_has_a_successor(void **state)
+{
+    struct im_writer *w = open_writer(*state);
+    char *folder = strdup(join(*state, "folder")), *moved = strdup(join(*state, "moved"));
+    char *old = strdup(join(folder, "c"));
+
+    assert_true(folder && moved && old);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    assert_int_equal(im_writer_file(w, old, "c", -1, NULL, NULL), 2);
+    im_writer_line(w, 2, "1");
+    assert_int_equal(im_writer_wait(w, false, 20 * IM_SECOND), 0);
+    assert_int_equal(rename(old, join(folder, "d")), 0);
+    im_writer_line(w, 2, "2");
+    assert_int_equal(im_writer_wait(w, false, 20 * IM_SECOND), 0);
+    assert_content(folder, "d", "1\n");
+    assert_content(folder, "c", "2\n");
+    assert_int_equal(rename(folder, moved), 0);
+    im_writer_line(w, 2, "3");
+    assert_int_equal(im_writer_close(&w, 20 * IM_SECOND), 0);
+    assert_content(moved, "c", "2\n3\n");
+    free(folder);
+    free(moved);
+    free(old);
+}
+
+/* A file that its owner opened, with a position and a header, is not begun anew without them. */
+static void a_file_with_an_owner_is_written_where_it_is(void **state)
+{
+    struct im_writer *w = NULL;
+    int fd = im_lines_open(join(*state, "a"), NULL);
+    char moved[4096];
+
+    snprintf(moved, sizeof moved, "%s/moved", (const char *)*state);
+    assert_int_equal(im_writer_open(&w), 0);
+    assert_int_equal(im_writer_file(w, join(*state, "a"), "a", fd, NULL, NULL), 0);
+    im_writer_line(w, 0, "1");
+    assert_int_equal(im_writer_wait(w, false, 20 * IM_SECOND), 0);
+    assert_int_equal(rename(join(*state, "a"), moved), 0);
+    im_writer_line(w, 0, "2");
+    assert_int_equal(im_writer_close(&w, 20 * IM_SECOND), 0);
+    assert_int_equal(access(join(*state, "a"), F_OK), -1);
+    assert_content(*state, "moved", "1\n2\n");
+}
+
 static void lines_beyond_the_bound_are_counted(void **state)
 {
     struct im_writer *w = open_writer(*state);
@@ -255,6 +300,8 @@ int main(void)
         IN_DIRECTORY(nothing_to_write_needs_no_thread),
         IN_DIRECTORY(an_error_is_told_once_and_made_up_for),
         IN_DIRECTORY(a_folder_in_the_way_is_moved_aside),
+        IN_DIRECTORY(a_file_that_was_renamed_has_a_successor),
+        IN_DIRECTORY(a_file_with_an_owner_is_written_where_it_is),
         IN_DIRECTORY(lines_beyond_the_bound_are_counted),
         IN_DIRECTORY(a_line_that_did_not_fit_is_whole_in_the_end),
         IN_DIRECTORY(a_disk_that_hangs_holds_nobody),

@@ -497,7 +497,7 @@ static void the_effective_yaml_reads_back_the_same(void **state)
     yaml = im_conf_dump_yaml(&conf, IM_FOR_START);
     assert_non_null(strstr(yaml, "\nlr: 0.30000000000000004  # file, line 3\n"));
     assert_non_null(strstr(yaml, "\nepochs: 90  # default\n"));
-    assert_null(strstr(yaml, "per-class"));
+    assert_null(strstr(yaml, "\nper-class:"));
     im_conf_defaults(&again);
     if (im_conf_parse_yaml(&again, "again", yaml, strlen(yaml), &text) < 0)
         fail_msg("%s", text.s);

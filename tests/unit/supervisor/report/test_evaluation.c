@@ -61,9 +61,9 @@ static void numbers_are_those_of_other_programs(void **state)
     assert_int_equal(sv_evaluation_count(&e, 0), 0);
     for (uint32_t k = 0; k < classes; k++) {
         assert_int_equal(fscanf(golden, "%lf %lf %lf %u", &p, &r, &f, &support), 4);
-        near(sv_precision(&e.count[k]), p);
-        near(sv_recall(&e.count[k]), r);
-        near(sv_f1(&e.count[k]), f);
+        near(im_class_precision(&e.count[k]), p);
+        near(im_class_recall(&e.count[k]), r);
+        near(im_class_f1(&e.count[k]), f);
         assert_int_equal(e.count[k].support, support);
         for (uint32_t j = 0; j < classes; j++) {
             assert_int_equal(fscanf(golden, "%u", &support), 1);

@@ -1,6 +1,7 @@
 /* report.html: what the files say is there, and none of it is more than text. */
 #include <errno.h>
 #include <limits.h>
+#include <sys/stat.h>
 
 #include "ipc/base/file.h"
 #include "supervisor/report/page.h"
@@ -81,6 +82,33 @@ static void what_the_files_say_is_text(void **state)
     free(page);
 }
 
+static void each_class_has_a_line(void **state)
+{
+    char path[PATH_MAX], *page;
+
+    put(*state, "config.yaml", CONFIG);
+    put(*state, "summary.csv", "epoch,train_loss,val_top1\n1,2.5,0.25\n2,1.5,\n");
+    snprintf(path, sizeof path, "%s/per_class", (const char *)*state);
+    assert_int_equal(mkdir(path, 0777), 0);
+    put(*state, "per_class/epoch_001.csv",
+        "class,support,predicted,precision,recall,f1\n"
+        "\"a, \"\"b\"\" <i>\",8,4,0.500000,0.250000,0.333333\n\"worst\",2,0,0.000000,0.000000,0.000000\n");
+    put(*state, "per_class/epoch_003.csv",
+        "class,support\n\"later\",1\n"); /* of a start that was taken back */
+    page = make(*state);
+    must_have(page, "Each class, epoch 1");
+    must_have(page, "<th>F1</th></tr>\n<tr><th>worst</th><td>2</td><td>0</td><td>0.000000</td>");
+    must_have(page,
+              "<tr><th>a, &quot;b&quot; &lt;i&gt;</th><td>8</td><td>4</td><td>0.500000</td><td>0.250000</td>"
+              "<td>0.333333</td></tr>");
+    assert_null(strstr(page, "later"));
+    free(page);
+    put(*state, "per_class/epoch_002.csv", "class,support,predicted,precision\n\"cut,5\n\n,,,,,,,,,\nx");
+    page = make(*state); /* damaged: whatever it shows, it ends */
+    must_have(page, "Each class, epoch 2");
+    free(page);
+}
+
 static void a_run_that_begins_has_a_page_or_none(void **state)
 {
     char *page = make(*state); /* no configuration yet */
@@ -102,6 +130,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_FOLDER(what_the_files_say_is_text),
+        IN_FOLDER(each_class_has_a_line),
         IN_FOLDER(a_run_that_begins_has_a_page_or_none),
     };
 

@@ -290,6 +290,26 @@ static void widths_are_counted_in_columns(void **state)
     assert_int_equal(sv_text_width("a\xff"), 2);
 }
 
+/* In any locale: names of classes are UTF-8 whatever LANG is. */
+static void cells_of_tables_are_as_wide_as_they_look(void **state)
+{
+    static const char *const locales[] = {"C.UTF-8", "C"};
+    struct sv_cell_text room;
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        assert_non_null(setlocale(LC_CTYPE, locales[i]));
+        assert_string_equal(sv_cell(&room, "日本", 6, false), "日本  ");
+        assert_string_equal(sv_cell(&room, "日本", 6, true), "  日本");
+        assert_string_equal(sv_cell(&room, "日本語", 5, false), "日本 "); /* no half of a character */
+        assert_string_equal(sv_cell(&room, "e\u0301te", 4, false), "e\u0301te ");
+        assert_string_equal(sv_cell(&room, "a\nb\xff", 9, false), "a\\nb\\xff ");
+        assert_string_equal(sv_cell(&room, "abc", 2, false), "ab");
+        assert_int_equal(sv_text_width("日本"), 4);
+    }
+    setlocale(LC_CTYPE, "C.UTF-8");
+}
+
 static void the_count_of_columns_is_believed_in_bounds(void **state)
 {
     (void)state;
@@ -318,6 +338,7 @@ int main(void)
         cmocka_unit_test(lines_are_folded_under_their_text),
         cmocka_unit_test(folding_keeps_each_word_and_the_width),
         cmocka_unit_test(widths_are_counted_in_columns),
+        cmocka_unit_test(cells_of_tables_are_as_wide_as_they_look),
         cmocka_unit_test(the_count_of_columns_is_believed_in_bounds),
     };
 

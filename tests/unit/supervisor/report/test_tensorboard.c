@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "ipc/first_batch.h"
 #include "supervisor/report/tb_event.h"
 #include "supervisor/report/tensorboard.h"
 #include "tests/unit/ipc/base/unit.h"
@@ -300,6 +301,44 @@ static void histograms_of_weights_outlive_what_they_were_made_from(void **state)
     sv_tensorboard_close(&next);
 }
 
+/* The first batch once, and the confusion matrix of each epoch that has one, also in a file that is written anew. */
+static void pictures_are_in_the_file(void **state)
+{
+    const struct im_first_batch head = {IM_FIRST_BATCH_MAGIC, 2, 2};
+    const int32_t labels[2] = {1, -1};
+    const uint8_t pixels[2 * 2 * 2 * 3] = {255};
+    const char *const expected = "train/loss@20=2.5 train/lr@20=0.1 val/loss@40=3 train/lr@40=0.1 "
+                                 "val/confusion@40 val/loss@60=2 train/lr@60=0.1 train/first_batch@0 ";
+    struct sv_tensorboard t, next;
+    char path[PATH_MAX];
+    FILE *f;
+
+    put(*state, "config.yaml", CONFIG);
+    put(*state, "classes.txt", "a\nb\n");
+    snprintf(path, sizeof path, "%s/per_class", (const char *)*state);
+    assert_int_equal(mkdir(path, 0777), 0);
+    put(*state, "per_class/confusion_001.csv", "true,predicted,images\n0,0,3\n0,1,1\n9,0,1\n");
+    put(*state, "metrics.jsonl", STEP(20, 2.5) EPOCH(40, 1, 3) EPOCH(60, 2, 2));
+    snprintf(path, sizeof path, "%s/" IM_FIRST_BATCH_FILE, (const char *)*state);
+    f = fopen(path, "we");
+    assert_non_null(f);
+    fwrite(&head, sizeof head, 1, f);
+    fwrite(labels, sizeof labels, 1, f);
+    fwrite(pixels, sizeof pixels, 1, f);
+    fclose(f);
+    sv_tensorboard_init(&t, *state);
+    update(&t);
+    must_hold(*state, expected);
+    assert_int_equal(access(path, F_OK), -1); /* drawn */
+    update(&t);
+    must_hold(*state, expected);
+    sv_tensorboard_init(&next, *state);
+    update(&next);
+    must_hold(*state, expected);
+    sv_tensorboard_close(&t);
+    sv_tensorboard_close(&next);
+}
+
 static void what_a_full_disk_took_is_written_later(void **state)
 {
     struct sv_tensorboard t;
@@ -359,6 +398,7 @@ int main(void)
         IN_FOLDER(lines_become_scalars_and_the_file_grows),
         IN_FOLDER(steps_that_are_done_again_are_there_once),
         IN_FOLDER(histograms_of_weights_outlive_what_they_were_made_from),
+        IN_FOLDER(pictures_are_in_the_file),
         IN_FOLDER(what_a_full_disk_took_is_written_later),
         IN_FOLDER(files_of_others_stay_and_damage_ends_a_file),
     };

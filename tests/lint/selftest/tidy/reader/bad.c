@@ -1,5 +1,6 @@
 int always(int a);
 double half(int a, int unused);
+int itself(int number);
 
 int always(int a)
 {
@@ -9,4 +10,10 @@ int always(int a)
 double half(int a, int unused)
 {
     return a / 2;
+}
+
+int itself(int number)
+{
+    number = number;
+    return number;
 }

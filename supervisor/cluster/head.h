@@ -1,0 +1,67 @@
+/* The head's side of the channel: which nodes are there, which generation begins when, with whom and where. A pure
+ * function of this state and the events below: no clock, no socket, no random number.
+ *
+ *   gathering g   waits until every node has said "ready for g" (or `patience` is over and nodes_min have), then:
+ *   running g     until a member is dead, leaves, was started anew, or asks for it: gathering g + 1
+ *   stopping      somebody asked to stop, or nodes are missing for too long: no generation begins any more
+ *   ended         the head's supervisor has finished
+ *
+ * Rules that the property tests hold it to (tests/unit/supervisor/cluster/test_cluster.c): a generation has one list of members
+ * and one position on all nodes; a node begins it only after it said, in the session that begins it, that it is ready for
+ * this one; once messages go through again, all nodes come to run the same generation. */
+#ifndef SUPERVISOR_CLUSTER_HEAD_H
+#define SUPERVISOR_CLUSTER_HEAD_H
+
+#include "supervisor/cluster/port.h"
+#include "supervisor/cluster/values.h"
+
+/* A node as the head sees it. */
+struct sv_head_node {
+    enum sv_node_state state;
+    uint64_t session;
+    im_ns heard, changed; /* changed: since when it is missing, dead or gone; */
+    im_ns closed;         /* since when its connection is closed; 0: it is open */
+    im_ns ordered;        /* when the last order was sent */
+    uint32_t ranks;
+    char name[SV_NAME_MAX], address[SV_ADDRESS_MAX];
+    struct sv_report report;
+
+    uint64_t rival; /* session of another that says to be this node; 0: none */
+    im_ns rival_since;
+};
+
+struct sv_head {
+    struct sv_port port;
+    uint64_t session;
+    uint32_t nodes, nodes_min;
+    im_ns patience;
+    char where[300], build[SV_BUILD_MAX];
+    char *agree;
+
+    bool has_begun, runs;
+    im_ns began, gathering, told_at, ticked, now;
+    struct sv_generation generation; /* the one that runs, or is to begin */
+    uint64_t begun_by;               /* serial of the first order that said that it runs */
+    struct sv_order order;           /* what of it does not change with the generation; serial */
+    struct sv_values values;
+    struct sv_head_node node[SV_NODES_MAX];
+    uint64_t refused_session; /* the last, so that it is told once */
+    uint64_t dropped;
+};
+
+int sv_head_init(struct sv_head *h, const struct sv_link_config *config, uint64_t session, const char *where,
+                 const struct sv_port *port);
+void sv_head_fini(struct sv_head *h);
+
+/* `who`: the node that the keys prove; UINT32_MAX: they prove only that it belongs to the run. */
+void sv_head_message(struct sv_head *h, im_ns now, uint32_t who, const struct sv_link_message *m);
+/* The connection of that session is closed. */
+void sv_head_closed(struct sv_head *h, im_ns now, uint64_t session);
+void sv_head_tick(struct sv_head *h,
+                  im_ns now); /* sends what is due; after events, and at least ten times a second */
+
+void sv_head_finish(struct sv_head *h, int status, const char *reason);
+bool sv_head_is_over(const struct sv_head *h);
+bool sv_head_describe(const struct sv_head *h, uint32_t node, struct sv_node *ret);
+
+#endif

@@ -1,0 +1,289 @@
+/* Links over real sockets on the loopback interface: several nodes in one process, each with its own. */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "supervisor/cluster/address.h"
+#include "supervisor/cluster/link.h"
+#include "tests/unit/ipc/base/unit.h"
+
+#define NODES 3
+
+struct end {
+    struct sv_meeting meeting;
+    struct sv_link *link;
+    struct sv_link_config config;
+    struct sv_generation running;
+    uint32_t over;
+    int values;
+    bool joined, refused, stopped, ended, lost, is_told_of_key;
+    char text[1024];
+};
+
+static struct end end[NODES];
+static char key_file[200];
+static uint32_t port;
+
+/* A port that nobody has now. */
+static uint32_t free_port(void)
+{
+    int fd = sv_address_listen_everywhere(0);
+    const uint32_t ret = sv_address_port(fd);
+
+    assert_true(fd >= 0);
+    close(fd);
+    return ret;
+}
+
+static void meet(struct end *e, uint32_t node, const char *key)
+{
+    const struct sv_meet_config config = {.nodes = NODES,
+                                          .node = node,
+                                          .head = "127.0.0.1",
+                                          .port = port,
+                                          .pmi_fd = -1,
+                                          .key_file = key,
+                                          .patience = IM_SECOND};
+    struct im_text text = {""};
+
+    if (sv_meet(&config, &e->meeting, &text) < 0)
+        fail_msg("%s", text.s);
+    e->config = (struct sv_link_config){
+        .meeting = &e->meeting, .ranks = 1, .build = "b", .agree = "a=1\n", .patience = 60 * IM_SECOND};
+}
+
+static void open_link(struct end *e)
+{
+    struct im_text text = {""};
+
+    if (sv_link_open(&e->config, &e->link, &text) < 0)
+        fail_msg("%s", text.s);
+}
+
+static void begin(struct end *e, uint32_t node, const struct sv_generation *g)
+{
+    char key[24], card[SV_LINK_VALUE_MAX];
+
+    e->running = *g;
+    e->values = 0;
+    memset(card, 'a' + (int)node, sizeof card);
+    snprintf(key, sizeof key, "card/%u", node);
+    assert_int_equal(sv_link_publish(e->link, g->number, key, card, sizeof card), 0);
+    for (int i = 0; i < NODES; i++) {
+        snprintf(key, sizeof key, "card/%d", i);
+        assert_int_equal(sv_link_fetch(e->link, g->number, key), 0);
+    }
+}
+
+static void take(struct end *e, const struct sv_link_news *news)
+{
+    const uint32_t node = (uint32_t)(e - end);
+
+    if (getenv("LINK_SHOW"))
+        printf("node %u: news %d %s\n", node, news->kind, news->text);
+    e->joined |= news->kind == SV_LINK_JOINED;
+    e->refused |= news->kind == SV_LINK_REFUSED;
+    e->stopped |= news->kind == SV_LINK_STOP;
+    e->ended |= news->kind == SV_LINK_END;
+    e->lost |= news->kind == SV_LINK_LOST;
+    if (news->kind == SV_LINK_REFUSED || news->kind == SV_LINK_STOP || news->kind == SV_LINK_END)
+        snprintf(e->text, sizeof e->text, "%s", news->text);
+    e->is_told_of_key |=
+        strstr(news->text, node == 0 ? "because of the key" : "does not take this machine's key") != NULL;
+    if (news->kind == SV_LINK_OVER) {
+        e->over = news->number;
+        e->running.number = 0;
+        sv_link_ready(e->link, news->number, (const uint64_t[]){10}, 1, SV_LINK_NOWHERE);
+    }
+    if (news->kind == SV_LINK_BEGIN)
+        begin(e, node, &news->generation);
+    if (news->kind == SV_LINK_VALUE) {
+        assert_int_equal(news->n, SV_LINK_VALUE_MAX);
+        assert_int_equal(((const char *)news->bytes)[news->n - 1], 'a' + (news->key[5] - '0'));
+        e->values++;
+    }
+}
+
+/* Turns all that are open until `done` or the time is over. */
+static bool turn_until(bool (*done)(void), im_ns most)
+{
+    const im_ns until = im_now() + most;
+    struct pollfd wait[NODES];
+    struct sv_link_news news;
+
+    while (!done() && im_now() < until) {
+        nfds_t n = 0;
+
+        for (int i = 0; i < NODES; i++)
+            if (end[i].link)
+                wait[n++] = (struct pollfd){.fd = sv_link_fd(end[i].link), .events = POLLIN};
+        assert_true(poll(wait, n, 1000) > 0); /* it wakes by itself */
+        for (int i = 0; i < NODES; i++) {
+            if (!end[i].link)
+                continue;
+            sv_link_turn(end[i].link);
+            while (end[i].link && sv_link_news(end[i].link, &news))
+                take(&end[i], &news);
+        }
+    }
+    return done();
+}
+
+static bool all_have_values(void)
+{
+    for (int i = 0; i < NODES; i++)
+        if (end[i].link && (end[i].running.number == 0 || end[i].values < NODES))
+            return false;
+    return true;
+}
+
+static bool first_is_over_twice(void)
+{
+    return end[0].over == 2;
+}
+
+static bool all_stopped(void)
+{
+    return end[0].stopped && end[1].stopped && end[2].stopped;
+}
+
+static bool members_ended(void)
+{
+    return end[1].ended && end[2].ended;
+}
+
+static bool is_over(void)
+{
+    return sv_link_is_over(end[0].link);
+}
+
+static bool second_is_refused(void)
+{
+    return end[1].refused;
+}
+
+static bool is_turned_away(void)
+{
+    return end[0].is_told_of_key && end[1].is_told_of_key;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    memset(end, 0, sizeof end);
+    port = free_port();
+    for (uint32_t i = 0; i < NODES; i++)
+        meet(&end[i], i, NULL);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    for (int i = 0; i < NODES; i++) {
+        sv_link_close(&end[i].link, 0);
+        sv_meeting_fini(&end[i].meeting);
+    }
+    return 0;
+}
+
+static void nodes_join_exchange_values_stop_and_end(void **state)
+{
+    struct sv_node node;
+
+    (void)state;
+    assert_int_equal(end[0].meeting.way, SV_MEET_LOOPBACK);
+    assert_string_equal(end[1].meeting.here, "127.0.0.1");
+    for (int i = NODES - 1; i >= 0; i--) /* the head last */
+        open_link(&end[i]);
+    assert_true(turn_until(all_have_values, 20 * IM_SECOND));
+    assert_int_equal(end[2].running.common, 10);
+    assert_true(sv_link_node(end[0].link, 2, &node));
+    assert_int_equal(node.state, SV_NODE_THERE);
+    sv_link_ask_generation(end[1].link, 1, "a trainer died");
+    assert_true(turn_until(first_is_over_twice, 20 * IM_SECOND));
+    assert_true(turn_until(all_have_values, 20 * IM_SECOND));
+    sv_link_ask_stop(end[2].link, false, "enough");
+    assert_true(turn_until(all_stopped, 20 * IM_SECOND));
+    sv_link_finish(end[0].link, 75, "saved");
+    assert_true(turn_until(members_ended, 20 * IM_SECOND));
+    assert_string_equal(end[1].text, "saved");
+    sv_link_finish(end[1].link, 75, "");
+    sv_link_finish(end[2].link, 75, "");
+    assert_true(turn_until(is_over, 20 * IM_SECOND));
+    assert_int_equal(sv_link_counts(end[0].link).strangers, 0);
+}
+
+static void a_process_that_is_gone_is_noticed_by_its_connection(void **state)
+{
+    im_ns since;
+
+    (void)state;
+    for (int i = 0; i < NODES; i++)
+        open_link(&end[i]);
+    assert_true(turn_until(all_have_values, 20 * IM_SECOND));
+    since = im_now();
+    sv_link_close(&end[2].link, 0);
+    assert_true(turn_until(first_is_over_twice, 9 * IM_SECOND)); /* sooner than by silence */
+    assert_true(im_now() - since > SV_LINK_GONE_NS);
+}
+
+static void another_key_is_turned_away_and_both_say_so(void **state)
+{
+    struct im_text text = {""};
+
+    (void)state;
+    sv_meeting_fini(&end[1].meeting);
+    assert_int_equal(sv_key_file_make(key_file, &text), 0);
+    meet(&end[1], 1, key_file);
+    unlink(key_file);
+    open_link(&end[0]);
+    open_link(&end[1]);
+    assert_true(turn_until(is_turned_away, 40 * IM_SECOND));
+    assert_false(end[1].joined);
+}
+
+static void a_difference_is_refused_over_the_wire(void **state)
+{
+    (void)state;
+    end[1].config.agree = "a=2\n";
+    open_link(&end[0]);
+    open_link(&end[1]);
+    assert_true(turn_until(second_is_refused, 20 * IM_SECOND));
+    assert_string_equal(end[1].text,
+                        "it would train something else than the head: a is 2 there and 1 on the head");
+}
+
+static void a_taken_port_is_said(void **state)
+{
+    const struct sv_meet_config config = {.nodes = 2, .head = "127.0.0.1", .port = port, .pmi_fd = -1};
+    struct sv_meeting m;
+    struct im_text text = {""};
+
+    (void)state;
+    assert_int_equal(sv_meet(&config, &m, &text), -EADDRINUSE);
+    assert_non_null(strstr(text.s, "is taken"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(nodes_join_exchange_values_stop_and_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_process_that_is_gone_is_noticed_by_its_connection, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(another_key_is_turned_away_and_both_say_so, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_difference_is_refused_over_the_wire, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_taken_port_is_said, set_up, tear_down),
+    };
+    char folder[] = "/tmp/imsuper-link-XXXXXX";
+    int failed;
+
+    if (!mkdtemp(folder))
+        return 1;
+    setenv("XDG_RUNTIME_DIR", folder, 1);
+    snprintf(key_file, sizeof key_file, "%s/other.key", folder);
+    failed = cmocka_run_group_tests(tests, NULL, NULL);
+    nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    return failed;
+}
