@@ -10,12 +10,12 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ipc/base/log.h"
+#include "ipc/base/thread.h"
 
 /* One that is made beside the steps. */
 struct tr_snapshot_job {
@@ -183,15 +183,10 @@ static void *write_job(void *arg)
     return NULL;
 }
 
-/* With all signals blocked: they belong to the program's main thread. Without a thread it is done here. */
+/* Without a thread it is done here. */
 static void start_writing(struct tr_snapshot_job *job)
 {
-    sigset_t all, before;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    job->is_writing = pthread_create(&job->thread, NULL, write_job, job) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    job->is_writing = im_thread_begin(write_job, job, &job->thread) == 0;
     if (!job->is_writing)
         write_job(job);
 }
