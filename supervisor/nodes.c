@@ -208,6 +208,11 @@ bool sv_nodes_ask_stop(struct sv_super *s, int status, const char *why)
 
     if (!n->link || n->stopping || n->finish_told)
         return false;
+    if (!n->joined && n->number == 0 &&
+        sv_nodes_is_member(s)) { /* there is nobody to ask, and nothing to save */
+        n->never_met = true;
+        return false;
+    }
     if (status != IM_EXIT_RESUMABLE && n->own_status == 0)
         n->own_status = status;
     if (!n->stop_asked)
@@ -268,8 +273,7 @@ static void on_lost(struct sv_super *s, const struct sv_link_news *news)
     if (s->finished)
         return;
     if (news->never)
-        sv_screen_warn(&s->screen, SV_ERROR, "%s; nothing was trained here, and the same command tries again",
-                       news->text);
+        sv_screen_warn(&s->screen, SV_ERROR, "%s; the same command tries again", news->text);
     else
         sv_screen_warn(
             &s->screen, SV_ERROR,
@@ -308,7 +312,9 @@ void sv_nodes_say_end(struct sv_super *s)
     if (s->exit_status == IM_EXIT_OK)
         sv_screen_say(&s->screen, "done      node %" PRId64 "; the run is in its folder on node 0",
                       s->conf.node_index);
-    else if (s->exit_status == IM_EXIT_RESUMABLE && !s->nodes.never_met)
+    else if (s->nodes.never_met)
+        sv_screen_say(&s->screen, "stopped   node %" PRId64 "; nothing was trained here", s->conf.node_index);
+    else if (s->exit_status == IM_EXIT_RESUMABLE)
         sv_screen_say(
             &s->screen,
             "stopped   node %" PRId64
@@ -354,6 +360,7 @@ static void on_news(struct sv_super *s, const struct sv_link_news *news)
         on_lost(s, news);
         break;
     case SV_LINK_JOINED:
+        s->nodes.joined = true;
         break;
     }
 }

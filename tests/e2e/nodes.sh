@@ -104,7 +104,14 @@ case_deaths() {
 
 # Asked on either node, all save and end; the same commands continue.
 case_stops() {
+  local status=0
   two_undisturbed
+  launch_member # without node 0 there is nobody to ask
+  until_true "$LIMIT_SECONDS" member_says "waiting for the head" || fail_nodes "node 1 does not wait"
+  kill -TERM "$MEMBER"
+  until_true "$LIMIT_SECONDS" member_is_over || fail_nodes "node 1 alone was not stopped"
+  wait "$MEMBER" || status=$?
+  [ "$status" = 75 ] || fail_nodes "node 1 alone has exit status $status, not 75"
   FAULTS=$PACE
   launch_nodes
   wait_step 4
