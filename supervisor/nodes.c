@@ -267,11 +267,16 @@ static void on_lost(struct sv_super *s, const struct sv_link_news *news)
         s->nodes.ended_at = im_now(); /* nothing more will be heard */
     if (s->finished)
         return;
-    sv_screen_warn(
-        &s->screen, SV_ERROR,
-        "%s; this node cannot go on without node 0, which holds the run: its folder there has the last "
-        "checkpoint, and the same commands on all nodes continue from it",
-        news->text);
+    if (news->never)
+        sv_screen_warn(&s->screen, SV_ERROR, "%s; nothing was trained here, and the same command tries again",
+                       news->text);
+    else
+        sv_screen_warn(
+            &s->screen, SV_ERROR,
+            "%s; this node cannot go on without node 0, which holds the run: its folder there has the last "
+            "checkpoint, and the same commands on all nodes continue from it",
+            news->text);
+    s->nodes.never_met = news->never;
     s->nodes.stopping = true;
     sv_finish(s, IM_EXIT_RESUMABLE);
 }
@@ -303,7 +308,7 @@ void sv_nodes_say_end(struct sv_super *s)
     if (s->exit_status == IM_EXIT_OK)
         sv_screen_say(&s->screen, "done      node %" PRId64 "; the run is in its folder on node 0",
                       s->conf.node_index);
-    else if (s->exit_status == IM_EXIT_RESUMABLE)
+    else if (s->exit_status == IM_EXIT_RESUMABLE && !s->nodes.never_met)
         sv_screen_say(
             &s->screen,
             "stopped   node %" PRId64

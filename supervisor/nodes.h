@@ -29,6 +29,7 @@ struct sv_nodes {
     bool stop_asked;  /* the head has been asked to stop all */
     bool stopping;    /* it has told all */
     bool finish_told; /* the link knows that this node leaves */
+    bool never_met;   /* the head has never answered */
     int own_status;   /* with which this node wanted to end; 0: as the run does */
     im_ns ended_at;   /* when the head told its end, or was lost; 0: it has not */
     im_ns done_at;    /* when a member that is done began to wait for that; 0: it has not */

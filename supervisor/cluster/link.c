@@ -382,6 +382,8 @@ bool sv_link_node(const struct sv_link *l, uint32_t node, struct sv_node *ret)
         sv_head_describe(l->head, node, ret);
     else if (node < l->member.table_rows)
         *ret = l->member.table[node];
+    else
+        return false;
     return true;
 }
 

@@ -57,7 +57,7 @@ struct sv_link_config {
     uint32_t
         nodes_min; /* a generation may begin with as few members, once `patience` is over; 0: all must be there */
     im_ns
-        patience; /* how long the head waits for nodes that are missing. Then it begins without them (nodes_min), or
+        patience; /* how long a member waits for the head's first answer (LOST), and the head for nodes that are missing. Then it begins without them (nodes_min), or
                            asks all to stop (STOP with `gave_up`) */
     /* Of a supervisor that takes over from one that died: the generation that the trainers of this node run in. Zeroed
      * otherwise. */
@@ -92,13 +92,13 @@ enum sv_link_news_kind {
                         nodes are missing. From then on no generation begins. Comes once, also to whoever asked */
     SV_LINK_END, /* the head has finished: status (ipc/base/exit.h), text. Then call sv_link_finish() and close */
     SV_LINK_NODE, /* on the head: what is known of `node` has changed (sv_link_node()): joined, silent, dead, left */
-    SV_LINK_LOST /* on members: the head is dead (no message for SV_LINK_DEAD_NS); text. The link goes on trying:
-                        JOINED may come again */
+    SV_LINK_LOST /* on members: the head is dead (no message for SV_LINK_DEAD_NS), or `never` answered within
+                        `patience`; text. The link goes on trying: JOINED may come again */
 };
 
 struct sv_link_news {
     enum sv_link_news_kind kind;
-    bool warning, now, gave_up;
+    bool warning, now, gave_up, never;
     uint32_t node;
     uint32_t number; /* of OVER */
     int status;
@@ -171,6 +171,7 @@ struct sv_node {
     uint64_t saved;
     uint64_t number[SV_LINK_NUMBERS];
 };
+/* false: there is no such node, or, on a member, no table has come from the head yet. */
 bool sv_link_node(const struct sv_link *link, uint32_t node, struct sv_node *ret);
 
 /* Members: be sent the table of all nodes every second from now on, or no longer. Nothing on the head. */

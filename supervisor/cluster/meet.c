@@ -253,11 +253,11 @@ static int listen_at(struct sv_meeting *m, const struct sv_address *a, bool know
     if (m->listener >= 0)
         return 0;
     if (m->listener == -EADDRINUSE)
-        return im_fail(
-            text, -EADDRINUSE,
-            "port %u of this machine is taken: another run listens there, or another program; choose another "
-            "with MASTER_PORT on all machines",
-            m->port);
+        return im_fail(text, -EADDRINUSE,
+                       "port %u of this machine is taken: another run listens there, or another program; "
+                       "choose another on all "
+                       "machines, with --nodes HOST:PORT,... or where a launcher names it (MASTER_PORT)",
+                       m->port);
     return im_fail(text, m->listener, "cannot listen at %s port %u: %s", m->head, m->port,
                    strerror(-m->listener));
 }
@@ -316,7 +316,8 @@ static int take_keys(const struct sv_meet_config *config, struct sv_meeting *m, 
     if (known)
         sv_address_show(head, address);
     return im_fail(text, -EINVAL,
-                   "the head %s (%s) is another machine than this: that needs a key. Make one with imsuper "
+                   "the head %s (%s) has not an address of one machine alone (127.0.0.1): that needs a key. "
+                   "Make one with imsuper "
                    "cluster key FILE, "
                    "copy it to all machines and name it with --cluster-key FILE; under Slurm, srun "
                    "--mpi=pmi2 needs none",

@@ -117,6 +117,19 @@ static void tell_waiting(struct sv_member *m, im_ns now)
     m->told_at = now;
 }
 
+/* A head that has never answered. */
+static void watch_first_answer(struct sv_member *m, im_ns now)
+{
+    const im_ns waited = now - m->began;
+
+    if (m->patience == 0 || waited <= m->patience || m->is_lost)
+        return;
+    m->is_lost = true;
+    tell_news(m, &(struct sv_link_news){.kind = SV_LINK_LOST, .warning = true, .never = true},
+              "the head at %s has not answered for %.0f s (--cluster-timeout)%s%s", m->where,
+              (double)m->patience / IM_SECOND, m->trouble[0] ? ": " : "", m->trouble);
+}
+
 /* The first line about waiting comes sooner than the next ones. */
 static void begin(struct sv_member *m, im_ns now)
 {
@@ -155,6 +168,7 @@ void sv_member_tick(struct sv_member *m, im_ns now)
     if (m->is_refused)
         return;
     if (!m->head) {
+        watch_first_answer(m, now);
         tell_waiting(m, now);
         if (!m->has_begun || now - m->hello_at >= AGAIN_NS)
             say_hello(m, now);
@@ -497,6 +511,7 @@ int sv_member_init(struct sv_member *m, const struct sv_link_config *config, uin
     memset(m, 0, sizeof *m);
     m->port = *port;
     m->session = session;
+    m->patience = config->patience;
     snprintf(m->where, sizeof m->where, "%s", where);
     m->hello = (struct sv_hello){
         .node = config->meeting->node, .nodes = config->meeting->nodes, .ranks = config->ranks};

@@ -16,6 +16,7 @@ struct sv_member {
     char where[300];   /* the head's address, for people */
     char trouble[256]; /* why there is no connection, if the link knows */
 
+    im_ns patience; /* for the first answer of the head; 0: for ever */
     im_ns began, heard, hello_at, report_at, told_at, ticked;
     bool has_begun, is_refused, is_lost, is_silent, is_due; /* is_due: the report has news */
 

@@ -223,10 +223,13 @@ void sv_transport_close(struct sv_transport **socket, im_ns linger)
     *socket = NULL;
     if (!s)
         return;
+    /* First no more events, then nobody who takes them: libzmq's thread waits for ever, with a lock, to tell a
+     * monitor that is closed. */
+    if (s->socket)
+        zmq_socket_monitor(s->socket, NULL, 0);
     if (s->monitor)
         zmq_close(s->monitor);
     if (s->socket) {
-        zmq_socket_monitor(s->socket, NULL, 0);
         set_int(s->socket, ZMQ_LINGER, (int)(linger / IM_MS));
         zmq_close(s->socket);
     }

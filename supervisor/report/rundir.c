@@ -129,12 +129,14 @@ static int take_lock(const char *run_dir, struct sv_rundir_lock *ret, struct im_
     return 0;
 }
 
+static int find_run(struct im_conf *conf, struct im_text *text);
+
 /* --resume without a file: a run that can be continued must be there. */
 static int find_to_resume(struct im_conf *conf, struct im_text *text)
 {
     static const char *const states[] = {"last.state", "last.prev.state"};
     char path[PATH_MAX];
-    int err = sv_rundir_find(conf, text);
+    int err = find_run(conf, text);
 
     if (err < 0)
         return err == -ENOENT ? -EINVAL : err;
@@ -267,7 +269,7 @@ static bool holds_run(const char *run_dir)
     return false;
 }
 
-int sv_rundir_find(struct im_conf *conf, struct im_text *text)
+static int find_run(struct im_conf *conf, struct im_text *text)
 {
     struct stat st;
     char target[IM_CONF_TEXT_BYTES];
@@ -295,6 +297,28 @@ int sv_rundir_find(struct im_conf *conf, struct im_text *text)
         }
     }
     return 0;
+}
+
+/* Another machine than node 0 of a run has only a folder of its own, nodes/nodeN in the run's (supervisor/nodes.h). */
+static int find_node(struct im_conf *conf, struct im_text *text)
+{
+    char path[PATH_MAX], node[32];
+    const int length = snprintf(path, sizeof path, "%s/nodes/latest", conf->run_dir);
+    const ssize_t n = length < (int)sizeof path ? readlink(path, node, sizeof node) : -1;
+
+    if (n <= 0 || n >= (ssize_t)sizeof node || length >= (int)sizeof conf->workspace)
+        return -ENOENT;
+    path[length - (int)strlen("/latest")] = 0;
+    memcpy(conf->workspace, path, strlen(path) + 1);
+    snprintf(conf->run_name, sizeof conf->run_name, "%.*s", (int)n, node);
+    return join(conf, conf->run_name, text);
+}
+
+int sv_rundir_find(struct im_conf *conf, struct im_text *text)
+{
+    const int err = find_run(conf, text);
+
+    return err == -ENOENT && *conf->run_dir && find_node(conf, text) == 0 ? 0 : err;
 }
 
 /* The DONE file, which the trainer writes at the very end; NULL when there is none that can be read. */

@@ -191,6 +191,28 @@ static void after_patience_the_run_stops_or_goes_on_with_fewer(void **state)
     }
 }
 
+static void a_head_that_never_answers_is_given_up_after_patience(void **state)
+{
+    (void)state;
+    net_init(&net, 2, 1);
+    net.peer[1].config.patience = 30 * S;
+    net_start(&net, 1, false);
+    net_run(&net, 29 * S);
+    assert_false(net.peer[1].lost);
+    net_run(&net, 3 * S);
+    assert_true(net.peer[1].lost);
+    assert_string_equal(net.peer[1].text, "the head at head:1 has not answered for 30 s (--cluster-timeout)");
+    net_fini(&net);
+    /* One that has answered was there: its silence has another limit. */
+    net_init(&net, 2, 1);
+    net.peer[1].config.patience = 30 * S;
+    net_start(&net, 1, false);
+    net_start(&net, 0, false);
+    net_run(&net, 60 * S);
+    assert_false(net.peer[1].lost);
+    net_fini(&net);
+}
+
 static void a_node_that_leaves_with_an_error_is_not_waited_for(void **state)
 {
     (void)state;
@@ -487,6 +509,7 @@ int main(void)
         cmocka_unit_test(a_node_may_ask_for_a_new_generation_once),
         cmocka_unit_test(stop_reaches_all_and_end_too),
         cmocka_unit_test(after_patience_the_run_stops_or_goes_on_with_fewer),
+        cmocka_unit_test(a_head_that_never_answers_is_given_up_after_patience),
         cmocka_unit_test(a_node_that_leaves_with_an_error_is_not_waited_for),
         cmocka_unit_test(what_is_different_is_refused_by_name),
         cmocka_unit_test(differences_are_found_in_any_text),

@@ -1,4 +1,5 @@
 /* Links over real sockets on the loopback interface: several nodes in one process, each with its own. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -24,6 +25,21 @@ struct end {
 static struct end end[NODES];
 static char key_file[200];
 static uint32_t port;
+
+/* What a busy machine does between two closings: libzmq's own thread works on meanwhile. */
+static useconds_t after_close;
+int zmq_close(void *socket);
+int zmq_close(void *socket)
+{
+    int (*real)(void *) = NULL;
+    int ret;
+
+    *(void **)&real = dlsym(RTLD_NEXT, "zmq_close");
+    assert_non_null(real);
+    ret = real(socket);
+    usleep(after_close);
+    return ret;
+}
 
 /* A port that nobody has now. */
 static uint32_t free_port(void)
@@ -266,6 +282,20 @@ static void a_taken_port_is_said(void **state)
     assert_non_null(strstr(text.s, "is taken"));
 }
 
+static void a_link_closes_while_its_connection_does(void **state)
+{
+    (void)state;
+    for (int i = 0; i < NODES; i++)
+        open_link(&end[i]);
+    assert_true(turn_until(all_have_values, 20 * IM_SECOND));
+    sv_link_close(&end[0].link, 0);
+    after_close = 500 * 1000; /* connections are tried again, and fail */
+    alarm(30);
+    sv_link_close(&end[1].link, 0);
+    alarm(0);
+    after_close = 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +303,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_process_that_is_gone_ends_the_generation, set_up, tear_down),
         cmocka_unit_test_setup_teardown(another_key_is_turned_away_and_both_say_so, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_difference_is_refused_over_the_wire, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_link_closes_while_its_connection_does, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_taken_port_is_said, set_up, tear_down),
     };
     char folder[] = "/tmp/imsuper-link-XXXXXX";

@@ -125,6 +125,33 @@ static void a_run_is_found_by_name_and_by_path(void **state)
     assert_begins(text.s, "no run in ");
 }
 
+static void a_run_of_several_machines_is_found_as_this_ones_node(void **state)
+{
+    static const char *const folders[] = {"run", "run/nodes", "run/nodes/node1"};
+    struct im_conf conf = conf_of(*state, "run");
+    struct im_text text = {""};
+    char path[4096];
+
+    for (size_t i = 0; i < IM_COUNT(folders); i++) {
+        snprintf(path, sizeof path, "%s/%s", (const char *)*state, folders[i]);
+        assert_int_equal(mkdir(path, 0700), 0);
+    }
+    assert_int_equal(sv_rundir_find(&conf, &text), -ENOENT);
+    snprintf(path, sizeof path, "%s/run/nodes/latest", (const char *)*state);
+    assert_int_equal(symlink("node1", path), 0);
+    conf = conf_of(*state, "run");
+    assert_int_equal(sv_rundir_find(&conf, &text), 0);
+    snprintf(path, sizeof path, "%s/run/nodes/node1", (const char *)*state);
+    assert_string_equal(conf.run_dir, path);
+    assert_string_equal(conf.run_name, "node1");
+    /* Where node 0 has the same folder, it is the run. */
+    snprintf(path, sizeof path, "%s/run/checkpoints", (const char *)*state);
+    assert_int_equal(mkdir(path, 0700), 0);
+    conf = conf_of(*state, "run");
+    assert_int_equal(sv_rundir_find(&conf, &text), 0);
+    assert_string_equal(conf.run_name, "run");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -134,6 +161,8 @@ int main(void)
                                         remove_directory),
         cmocka_unit_test_setup_teardown(a_start_that_failed_leaves_nothing, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_run_is_found_by_name_and_by_path, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(a_run_of_several_machines_is_found_as_this_ones_node, make_directory,
+                                        remove_directory),
     };
 
     return cmocka_run_group_tests_name("rundir", tests, NULL, NULL);
