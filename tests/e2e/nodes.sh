@@ -82,7 +82,7 @@ case_same_bits() {
 # Each process of each node once; every time all trainers begin again at the last snapshot.
 case_deaths() {
   two_undisturbed
-  FAULTS=$PACE
+  FAULTS=trainer:trainer.step.done=sleep:$((300 * SLOWNESS))@1/every # seven kills, each of a process that has to be found first
   launch_nodes --snapshot-steps 2
   wait_step 3
   kill_of "$MEMBER" trainer

@@ -55,6 +55,10 @@ check_headers() {
 check_clang() {
   command -v clang >/dev/null || exit 77
   c_files | grep -E '^tests/(backend|bench|chaos|cuda|e2e|e2e_threads|gpu|pixels|stress|support|unit)/.*\.c$' >"$work/list" || true
+  if ! echo '#include <cuda_runtime_api.h>' | clang "$@" -x c -fsyntax-only - 2>/dev/null; then
+    xargs grep -LE '#include <cuda' <"$work/list" >"$work/rest" || true # what is built with CUDA alone
+    mv "$work/rest" "$work/list"
+  fi
   [ -s "$work/list" ] || return 0
   # shellcheck disable=SC2046 # flags
   xargs -P "$(nproc)" -n 8 clang "$@" $(pkg-config --cflags cairo libprotobuf-c 2>/dev/null) -I. -fsyntax-only -DSOURCE_DIR='""' \
