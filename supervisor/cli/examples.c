@@ -78,6 +78,8 @@ const struct sv_example sv_examples[] = {
      "Whether this machine feeds four GPUs that take 2,500 images/s each."},
     {"bench all", "imsuper bench all --data-dir images --json > old.json",
      "For bench all --compare old.json later."},
+    {"bench cluster", "imsuper bench cluster --nodes 1..64 --step-ms 310 --bandwidth 25",
+     "Where adding machines stops paying."},
     {"bench ring", "imsuper bench ring", "Nanoseconds of a hop on this machine."},
     {"profile ring", "imsuper profile ring", "Their quantiles."},
     {"bench decode", "imsuper bench decode --data-dir images", "Images/s and megapixels/s of one core."},
