@@ -203,7 +203,7 @@ case_lost_nodes() {
   until_true 60 grep -qi 'node 1.*closed its connection\|missing 1' "$T/out" || fail_nodes "the death of node 1 was not seen"
   launch_member --snapshot-steps 1 # it comes back, and the run goes on
   wait_step 14
-  kill -USR2 "$WARDEN"
+  send USR2
   wait_step 16
   kill_node "$WARDEN"
   finish_nodes 137 75
