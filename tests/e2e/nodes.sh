@@ -109,6 +109,7 @@ case_any_node() {
   wait_step 3
   until_true 20 both_answer || fail_nodes "node 1 does not show all: $(cat "$T/answer")"
   must_answer '"run": "run"'
+  "$BIN/check_schema" "$(dirname "${BASH_SOURCE[0]}")/../../docs/schemas" "$T/answer" imsuper.status/1 || fail_nodes "not as docs/schemas says: $(cat "$T/answer")"
   [ "$(grep -c '"stage": "augment"' "$T/answer")" = 3 ] || fail_nodes "not the stages of node 0's run and of both nodes"
   ask_member status
   must_answer "node 1 ("
