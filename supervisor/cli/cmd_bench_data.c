@@ -14,6 +14,7 @@
 #include "ipc/base/sysinfo.h"
 #include "supervisor/cli/bench_data.h"
 #include "supervisor/cli/commands.h"
+#include "supervisor/cli/program.h"
 #include "supervisor/report/plot.h"
 
 static const char *const stage_names[] = {"read", "augment", "train"};
@@ -155,6 +156,7 @@ static int once(const struct im_conf *conf, const struct im_earlier *c)
     struct im_text text = {""};
     int err = 0, status = b ? sv_bench_data_run(conf, b) : IM_EXIT_FAILED;
 
+    sv_release_stop_signals();
     if (status == 0) {
         warn_warm(conf, b);
         warn_deaths(b);
@@ -208,6 +210,7 @@ static int scan_row(const struct im_conf *conf, const struct sv_scan *scan, int6
         *c = *conf;
         *(scan->readers ? &c->readers : &c->augmenters) = n;
         status = sv_bench_data_run(c, b);
+        sv_release_stop_signals();
     }
     if (status == 0) {
         r->x[r->count] = (double)n;

@@ -25,6 +25,7 @@
 #include "supervisor/cli/gpus.h"
 #include "supervisor/cli/header.h"
 #include "supervisor/cli/launcher.h"
+#include "supervisor/cli/messages.h"
 #include "supervisor/cli/nodes.h"
 #include "supervisor/cli/precision.h"
 #include "supervisor/cli/program.h"
@@ -605,7 +606,7 @@ static int look_at_end(const struct start *s, int status)
                                                                                              : status;
 }
 
-int sv_start_run(struct im_conf *conf)
+static int run(struct im_conf *conf, struct sv_messages *messages)
 {
     struct start s = {.conf = *conf, .lock = {-1, -1}, .meeting = {.listener = -1}};
     struct sv_warden_fds fds;
@@ -659,6 +660,7 @@ int sv_start_run(struct im_conf *conf)
         fds.listener = s.meeting.listener;
         sv_kept_read(s.conf.run_dir, &kept);
         fds.kept = &kept;
+        sv_messages_end(messages);
         status = sv_warden_run(&s.run, &fds, &s.placement);
         sv_kept_fini(&kept);
         im_ctl_remove(s.conf.run_dir);
@@ -667,6 +669,17 @@ int sv_start_run(struct im_conf *conf)
     if (status && !sv_rundir_is_described(s.conf.run_dir))
         discard(&s, status);
     im_run_close(&s.run);
+    return status;
+}
+
+int sv_start_run(struct im_conf *conf)
+{
+    struct sv_messages messages;
+    int status;
+
+    sv_messages_begin(&messages);
+    status = run(conf, &messages);
+    sv_messages_end(&messages);
     return status;
 }
 
