@@ -25,10 +25,10 @@
 #define FILES_USUAL 64             /* a small run takes less */
 #define FILES_OF_GPU 256           /* a driver's */
 #define FILES_OF_PEER 8            /* connections to another trainer */
-#define PROCESSES_FIRST 8          /* a program that indexes, and its threads */
 #define THREADS_OF_SUPERVISOR 8
 #define THREADS_OF_WORKER 4
 #define THREADS_OF_TRAINER 8    /* beside those that compute */
+#define PROCESSES_LEAST (1 + THREADS_OF_SUPERVISOR + 2 * THREADS_OF_WORKER + THREADS_OF_TRAINER + 1)
 #define LARGE (64 * 1024 * MIB) /* a limit of memory above this is nobody's suspect */
 #define CPU_TIME_LARGE 100000   /* seconds */
 #define PROCESSES_LARGE 1024    /* then those that run already are not counted */
@@ -213,7 +213,7 @@ int sv_limits_first(struct im_text *text)
 {
     const bool few = limit_of(&limits[FILES], FILES_USUAL) < FILES_OF_ANY;
     const struct sv_limits_need need = {
-        .files = few ? FILES_USUAL : 0, .processes = PROCESSES_FIRST, .file_size = FILE_SIZE_LEAST};
+        .files = few ? FILES_USUAL : 0, .processes = PROCESSES_LEAST, .file_size = FILE_SIZE_LEAST};
 
     return sv_limits_check(&need, text);
 }
