@@ -200,6 +200,20 @@ static void a_number_without_its_processes_is_made_true(void **state)
     assert_true(third->retire_by > 0);
 }
 
+/* It has died, and whoever was told how has died, too: the snapshot is saved in its place. */
+static void a_trainer_that_nobody_tells_of_is_not_waited_for(void **state)
+{
+    struct turn *t = *state;
+
+    t->s.ending.stage = SV_SAVING;
+    t->s.ending.since = t->s.watch.clock.now = LONG_NS;
+    sv_ending_advance(&t->s);
+    assert_int_equal(t->s.ending.stage, SV_SAVING);
+    t->s.watch.clock.now = 2 * LONG_NS;
+    sv_ending_advance(&t->s);
+    assert_int_equal(t->s.ending.stage, SV_CLEARING);
+}
+
 int main(void)
 {
 #define TURN(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -209,6 +223,7 @@ int main(void)
         TURN(a_trainer_that_failed_and_stays_is_ended),
         TURN(who_hangs_does_not_hold_up_the_end),
         TURN(who_was_asked_to_leave_and_stays_is_ended),
+        TURN(a_trainer_that_nobody_tells_of_is_not_waited_for),
         TURN(a_number_without_its_processes_is_made_true),
     };
 
