@@ -156,8 +156,8 @@ static int once(const struct im_conf *conf, const struct im_earlier *c)
     struct im_text text = {""};
     int err = 0, status = b ? sv_bench_data_run(conf, b) : IM_EXIT_FAILED;
 
-    sv_release_stop_signals();
     if (status == 0) {
+        sv_release_stop_signals();
         warn_warm(conf, b);
         warn_deaths(b);
         if (conf->json)
@@ -210,9 +210,9 @@ static int scan_row(const struct im_conf *conf, const struct sv_scan *scan, int6
         *c = *conf;
         *(scan->readers ? &c->readers : &c->augmenters) = n;
         status = sv_bench_data_run(c, b);
-        sv_release_stop_signals();
     }
     if (status == 0) {
+        sv_release_stop_signals();
         r->x[r->count] = (double)n;
         r->rate[r->count] = b->rate.mean;
         r->ideal[r->count] = r->rate[0] * (double)n / r->x[0];
