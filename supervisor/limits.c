@@ -27,7 +27,7 @@
 #define FILES_OF_PEER 8            /* connections to another trainer */
 #define THREADS_OF_SUPERVISOR 8
 #define THREADS_OF_WORKER 4
-#define THREADS_OF_TRAINER 8    /* beside those that compute */
+#define THREADS_OF_TRAINER 8 /* beside those that compute */
 #define PROCESSES_LEAST (1 + THREADS_OF_SUPERVISOR + 2 * THREADS_OF_WORKER + THREADS_OF_TRAINER + 1)
 #define LARGE (64 * 1024 * MIB) /* a limit of memory above this is nobody's suspect */
 #define CPU_TIME_LARGE 100000   /* seconds */
@@ -241,7 +241,8 @@ const char *sv_limits_suspects(char *buffer, size_t n)
     buffer[0] = 0;
     if (pids.limit < PROCESSES_LARGE)
         used = (size_t)snprintf(
-            buffer, n, "; a limit may be the cause: the processes and threads of this cgroup (pids.max %" PRIu64 ")",
+            buffer, n,
+            "; a limit may be the cause: the processes and threads of this cgroup (pids.max %" PRIu64 ")",
             pids.limit);
     for (size_t i = 0; i < IM_COUNT(rows) && used < n; i++) {
         const struct limit *l = &limits[rows[i].limit];

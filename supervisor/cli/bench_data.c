@@ -24,9 +24,9 @@
 #include "supervisor/report/observe.h"
 
 #define RUN_NAME "bench-data"
-#define LOOK_NS 50000000L /* for the end of the run, and for signals */
+#define LOOK_NS 50000000L       /* for the end of the run, and for signals */
 #define END_NS (30 * IM_SECOND) /* for a run that was told to stop */
-#define FASTEST 40000     /* images/s of one trainer, for which there are to be enough batches */
+#define FASTEST 40000           /* images/s of one trainer, for which there are to be enough batches */
 
 enum { RESULT_BYTES_MAX = 1 << 20, SCAN_MAX = 512 };
 

@@ -6,6 +6,7 @@
 set -euo pipefail
 source=$1 build=$2 bad=0 named=0
 tests=$(ctest --test-dir "$build" -N | sed -n 's/^ *Test *#[0-9]*: //p')
+# shellcheck disable=SC2016 # backticks of Markdown
 for name in $(grep -oE '`[a-z0-9]+_[a-z0-9_]+`' "$source/docs/faults.md" | tr -d '`' | sort -u); do
   named=$((named + 1))
   if grep -qxF "$name" <<<"$tests" || ! grep -q "^$(cut -d _ -f 1-2 <<<"$name")_" <<<"$tests"; then continue; fi
