@@ -239,7 +239,8 @@ static void one_turn(struct sv_super *s, struct pollfd *p)
 /* Gives everyone time to leave, then none. */
 static void end_children(struct sv_super *s, struct pollfd *p)
 {
-    im_ns deadline = im_now() + (s->exit_status == IM_EXIT_FORCED ? 0 : END_WAIT_NS);
+    const bool has_results = s->exit_status == IM_EXIT_OK || !im_conf_is_probe(&s->conf);
+    im_ns deadline = im_now() + (s->exit_status == IM_EXIT_FORCED || !has_results ? 0 : END_WAIT_NS);
     bool killed = false;
 
     for (;;) {

@@ -289,6 +289,7 @@ int sv_cmd_bench_all(struct im_conf *conf)
         judge(a, conf, &verdict);
         if (old)
             find_earlier(a, old);
+        sv_release_stop_signals();
         if (conf->json)
             err = print_json(a, &verdict);
         else

@@ -25,6 +25,7 @@
 #include "supervisor/cli/gpus.h"
 #include "supervisor/cli/header.h"
 #include "supervisor/cli/launcher.h"
+#include "supervisor/cli/messages.h"
 #include "supervisor/cli/nodes.h"
 #include "supervisor/cli/precision.h"
 #include "supervisor/cli/program.h"
@@ -606,7 +607,7 @@ static int look_at_end(const struct start *s, int status)
                                                                                              : status;
 }
 
-static int start(struct start *s, struct im_conf *conf)
+static int start(struct start *s, struct im_conf *conf, struct sv_messages *messages)
 {
     struct sv_warden_fds fds;
     struct sv_kept kept = {.count = 0};
@@ -659,6 +660,7 @@ static int start(struct start *s, struct im_conf *conf)
         fds.listener = s->meeting.listener;
         sv_kept_read(s->conf.run_dir, &kept);
         fds.kept = &kept;
+        sv_messages_end(messages);
         status = sv_warden_run(&s->run, &fds, &s->placement);
         sv_kept_fini(&kept);
         im_ctl_remove(s->conf.run_dir);
@@ -673,8 +675,12 @@ static int start(struct start *s, struct im_conf *conf)
 int sv_start_run(struct im_conf *conf)
 {
     struct start s = {.conf = *conf, .lock = {-1, -1}, .meeting = {.listener = -1}};
-    const int status = start(&s, conf);
+    struct sv_messages messages;
+    int status;
 
+    sv_messages_begin(&messages);
+    status = start(&s, conf, &messages);
+    sv_messages_end(&messages);
     free(s.data.copies);
     return status;
 }

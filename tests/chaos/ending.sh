@@ -324,7 +324,7 @@ case_stranger_in_place() {
   must_have_taken 6 $began "it"
 }
 
-# A supervisor that cannot be started again: the warden itself has the run saved.
+# A supervisor that cannot be started again: the warden itself has the run saved, by a trainer that somebody has stopped, too.
 case_no_supervisor() {
   mkdir "$T/bin"
   cp "$BIN"/imsuper "$BIN"/imsuper-{reader,augmenter,trainer} "$T/bin"
@@ -332,6 +332,7 @@ case_no_supervisor() {
   launch "${WORKERS[@]}"
   wait_step 5
   chmod 644 "$T/bin/imsuper"
+  signal_role STOP trainer
   signal_role KILL supervisor
   finish 75
   must_say "continues from here"

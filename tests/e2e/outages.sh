@@ -77,6 +77,11 @@ case_unread_pipe() {
   until_true 5 has_event '"process.died","role":"augmenter"' || fail "the augmenter's death was not seen"
   send INT
   ends_soon 75
+  # It is full before the first word, too.
+  launch_to "$T/pipe" --plain
+  until_true $SOON reached 13 || fail "the run does not begin"
+  send INT
+  ends_soon 75
   continue_and_check
 }
 

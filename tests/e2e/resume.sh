@@ -70,6 +70,16 @@ case_second_interrupt() {
 
 # The run is done, its last reports take long, and nobody wants to wait for them: it is done, and nothing is left.
 case_interrupts_at_the_end() {
+  # The second Ctrl-C comes while the reports of a run that was saved are written.
+  FAULTS=$PACE,supervisor:file.write=sleep:4000@4/every
+  launch
+  wait_step 3
+  send INT
+  until_true 60 says "continues from here" || fail "the run is not saved"
+  send INT
+  finish 75
+  must_leave_nothing
+  # And of one that is done.
   FAULTS=supervisor:file.write=sleep:4000@4/every
   launch
   until_true 60 ls "$RUN/DONE" >/dev/null 2>&1 || fail "the run is not done"
