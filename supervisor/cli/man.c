@@ -135,7 +135,7 @@ void sv_man_verb(FILE *out, const struct sv_verb *verb)
             "capitals, with _ for -. Flags override the environment, the environment the file.");
     }
     put_exits(out);
-    fputs(".SH SEE ALSO\n.BR imsuper (1)\n", out);
+    fputs(".SH SEE ALSO\n.BR imsuper (1), share/doc/imsuper/docs beside the programs\n", out);
 }
 
 void sv_man_overview(FILE *out, const struct sv_verb *verbs, size_t count)
