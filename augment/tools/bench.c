@@ -421,7 +421,7 @@ static void print_profile(struct bench *b)
     }
     profile_line("rest", total - decode - resize - steps, total);
     profile_line("all", total, total);
-    profile_line("of that, waiting for a core", b->wait_ms, total);
+    printf("%-34s %9.1f\n", "waited for a core, passes and clocks", b->wait_ms * 1e3);
     printf("\n1 augmenter = %.0f images/s with a core to itself\n", rate(b, b->pass_cpu, 0.5));
 }
 

@@ -13,6 +13,7 @@
 
 enum { FILES_MAX = 4096, BUCKETS = 24, BAR = 40 };
 #define BUCKET_LEAST_MS 0.001
+#define CACHED_SHARE 0.25 /* of the files' pages in memory: not cold any more */
 
 #define SCHEMA "imsuper.bench-read/1"
 
@@ -119,7 +120,7 @@ static void say_problems(const struct rd_bench *b, bool cold)
                "imsuper: %" PRIu64
                " files are larger than a cell (--cell-bytes): read as far as it goes, as in a run",
                b->cut);
-    if (cold && b->still_cached > 0.25)
+    if (cold && b->still_cached > CACHED_SHARE)
         im_say(stderr,
                "imsuper: %.0f%% of the files' pages stayed in memory (tmpfs, or mapped by others): not cold",
                100 * b->still_cached);
@@ -231,8 +232,11 @@ static int sweep_step(struct im_conf *conf, const struct rd_bench_files *files, 
     } else if (err == 0) {
         const struct im_summary s = rates(&b, files->count);
 
-        printf("%-5s %8u %10.0f +- %-6.0f %8.1f %8.3f %8.3f %8.3f %8.4f\n", cold ? "cold" : "warm", depth,
-               s.mean, s.sigma, s.mean * b.bytes / (double)files->count / 1e6, quantile(&b, 0.5),
+        printf("%-5s %8u %10.0f +- %-6.0f %8.1f %8.3f %8.3f %8.3f %8.4f\n",
+               !cold                           ? "warm"
+               : b.still_cached > CACHED_SHARE ? "cold?"
+                                               : "cold",
+               depth, s.mean, s.sigma, s.mean * b.bytes / (double)files->count / 1e6, quantile(&b, 0.5),
                quantile(&b, 0.99), quantile(&b, 1), 1e3 * b.cpu_seconds / (double)b.latencies);
         if (last)
             print_histogram(&b);

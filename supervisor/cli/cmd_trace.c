@@ -21,8 +21,9 @@
 #define DEFAULT_FILE "trace.json"
 #define PAUSE_NS                                                                                             \
     10000000l /* between two looks; a process that keeps more than IM_SPANS meanwhile loses some */
-#define ASK_NS (IM_SECOND / 4)
-#define SILENCE_NS IM_SECOND /* the supervisor may have died: another one answers at another place */
+#define ASK_NS (IM_SECOND / 2)
+#define SILENCE_NS                                                                                           \
+    (IM_SECOND + IM_SECOND / 5) /* the supervisor may have died: another one answers at another place */
 #define BYTES_MAX ((size_t)1 << 30)
 
 struct tracing {

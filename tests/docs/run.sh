@@ -30,6 +30,7 @@ make_things() {
 }
 
 # Words in capitals stand for others.
+# shellcheck disable=SC2016 # the variables of the examples are looked for
 fill_in() {
   sed -E 's/\[GPU\]/h200/; s/-o DIR/-o made/; s/\bDIR\b/path\/to\/images/; s/--model NAME/--model resnet20/; s/--aug\.NAME VALUE/--aug.hue 0.2/
     s/\b(RUN|NAME)\b/demo/g; s/WEIGHTS\.pth/weights.pth/; s/NEW\.safetensors/new.safetensors/; s/FILE\.\.\./photo.jpg/; s/\bFILE\b/weights.safetensors/
@@ -52,6 +53,7 @@ try() {
 short=(--passes 1 --image-size 16 --batch-size 8 --trainer-threads 1)
 
 # run_command WORD...: of a command without its "imsuper".
+# shellcheck disable=SC2046 # flags or nothing
 run_command() {
   local verb=$1
   case $verb in data | bench | profile | cluster) verb="$1 ${2:-}" ;; esac

@@ -580,10 +580,12 @@ static void what_a_verb_does_is_wrapped(void **state)
 
     (void)state;
     im_help_flow(f, "imsuper verb [--flag VALUE] [--another-flag VALUE] [--more-flags]", 8, 50);
-    im_help_flow(f, "Words that go on behind the end of their line,\nand a sentence.\nAnother: \n  imsuper x", 0, 50);
+    im_help_flow(f, "Words that go on behind the end of their line,\nand a sentence.\nAnother: \n  imsuper x",
+                 0, 50);
     fclose(f);
-    assert_string_equal(s, "imsuper verb [--flag VALUE] [--another-flag VALUE]\n        [--more-flags]\n"
-                           "Words that go on behind the end of their line, and\na sentence.\nAnother: \n  imsuper x\n");
+    assert_string_equal(
+        s, "imsuper verb [--flag VALUE] [--another-flag VALUE]\n        [--more-flags]\n"
+           "Words that go on behind the end of their line, and\na sentence.\nAnother: \n  imsuper x\n");
     free(s);
 }
 
