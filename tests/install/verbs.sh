@@ -105,6 +105,11 @@ compares() {
   run 0 "$@" --compare "$T/old.json" && must_say "compared"
   echo '{"schema":"other/1"}' >"$T/old.json" && run 65 "$@" --compare "$T/old.json" && must_say "it is no answer of the same command"
 }
+verb_bench_cluster() {
+  run 0 bench cluster --model resnet50 --ranks 8 --step-ms 100 --nodes 1..256 --bandwidth 100 --latency 10
+  must_say "102.2 MB of gradients" && must_say "scaling" && run 2 bench cluster --nodes 4 && must_say "--step-ms"
+  run 2 bench cluster --step-ms 1 --nodes 9..3 && must_say "1..256"
+}
 verb_bench_ring() { compares bench ring && must_say "it is no answer"; }
 # is_profile KIND FILE: as the rules of speedscope, or of trace events, say; the measurement that it is of took at least a microsecond.
 is_profile() {
