@@ -110,6 +110,17 @@ void im_batch_free(struct im_run *run, uint32_t rank, uint64_t batch)
     im_event_broadcast(&run->control->event_ready);
 }
 
+uint32_t im_batch_images(const struct im_run *run)
+{
+    const struct im_geometry *g = &run->geometry;
+    const uint64_t words = (uint64_t)g->ranks * g->batches * g->batch_size_max;
+    uint32_t images = 0;
+
+    for (uint64_t i = 0; i < words; i++)
+        images += im_word_state(atomic_load_explicit(&run->batch_word[i], memory_order_relaxed)) == IM_DONE;
+    return images;
+}
+
 /* Given back before its step has ended. */
 static bool is_back(const struct im_run *run, uint32_t rank, uint64_t batch)
 {

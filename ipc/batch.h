@@ -36,6 +36,9 @@ bool im_batch_was_done(const struct im_run *run, uint32_t rank, uint64_t batch, 
 /* Trainer, when nothing of it is read any more: gives the batch's places back, for batch + M. (B3) */
 void im_batch_free(struct im_run *run, uint32_t rank, uint64_t batch);
 
+/* Images of all ranks' batches that are complete and not given back yet; for whoever watches. */
+uint32_t im_batch_images(const struct im_run *run);
+
 /* How many of rank's M batches are complete now, from `next` on, which may have been given back;
  * for status lines. */
 uint32_t im_batch_ready_count(const struct im_run *run, const struct im_plan *plan, uint32_t rank,

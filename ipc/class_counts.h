@@ -3,13 +3,20 @@
 #ifndef IPC_CLASS_COUNTS_H
 #define IPC_CLASS_COUNTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
-#define IM_PER_CLASS_FOLDER "per_class" /* of a run directory */
-#define IM_PER_CLASS_TABLE "epoch_%03u.csv"
+#define IM_PER_CLASS_FOLDER "per_class"       /* of a run directory */
+#define IM_PER_CLASS_TABLE "epoch_%03u%s.csv" /* epoch, im_per_class_of() */
 /* "true,predicted,images", classes as their places in classes.txt from 0; only pairs that there are */
-#define IM_PER_CLASS_CONFUSION "confusion_%03u.csv"
+#define IM_PER_CLASS_CONFUSION "confusion_%03u%s.csv"
+
+/* In the names of files: of the weights themselves, or of their averages (--ema). */
+static inline const char *im_per_class_of(bool averaged)
+{
+    return averaged ? ".ema" : "";
+}
 
 struct im_class_counts {
     uint64_t support, predicted, correct; /* images of the class; images taken for it; both */

@@ -178,21 +178,28 @@ static int check_header(const struct im_segment *s, struct im_run *run, struct i
     return 0;
 }
 
+/* What control_segment holds, checked, as tables. */
+static int find_tables(struct im_run *run, struct im_text *text)
+{
+    int err = check_header(&run->control_segment, run, text);
+
+    if (err < 0)
+        return err;
+    place_tables(run);
+    if (run->control->header_check != im_run_header_check(run->control, run->conf))
+        return im_fail(text, -EBADMSG,
+                       "the run's sizes or its configuration in shared memory are not what they were at its "
+                       "start: this machine's memory may be faulty; the same command continues the run");
+    return 0;
+}
+
 int im_run_attach(const struct im_attach *how, struct im_run *ret, struct im_text *text)
 {
     struct im_run run = {0};
     int err = im_segment_attach(how->first_fd, 1, sizeof(struct im_control), &run.control_segment, text);
 
     if (err == 0)
-        err = check_header(&run.control_segment, &run, text);
-    if (err == 0) {
-        place_tables(&run);
-        if (run.control->header_check != im_run_header_check(run.control, run.conf))
-            err =
-                im_fail(text, -EBADMSG,
-                        "the run's sizes or its configuration in shared memory are not what they were at its "
-                        "start: this machine's memory may be faulty; the same command continues the run");
-    }
+        err = find_tables(&run, text);
     if (err == 0) {
         if (how->encoded_read || how->encoded_write)
             err = im_segment_attach(how->first_fd + IM_FD_ENCODED - IM_FD_CONTROL, how->encoded_write,
@@ -202,6 +209,23 @@ int im_run_attach(const struct im_attach *how, struct im_run *ret, struct im_tex
         if (how->batch_write || how->batch_read_rank == (int)r)
             err = im_segment_attach(how->first_fd + IM_FD_BATCH - IM_FD_CONTROL + (int)r, how->batch_write,
                                     run.layout.batch_bytes, &run.batch_segment[r], text);
+    if (err < 0) {
+        im_run_close(&run);
+        return err;
+    }
+    *ret = run;
+    return 0;
+}
+
+int im_run_watch(int fd, struct im_run *ret, struct im_text *text)
+{
+    struct im_run run = {0};
+    int err = im_segment_attach(fd, 0, sizeof(struct im_control), &run.control_segment, text);
+
+    if (err < 0)
+        close(fd);
+    else
+        err = find_tables(&run, text);
     if (err < 0) {
         im_run_close(&run);
         return err;

@@ -85,6 +85,10 @@ struct im_attach {
  * that is no run of this build. The control segment is always mapped writable. */
 int im_run_attach(const struct im_attach *how, struct im_run *ret, struct im_text *text);
 
+/* Maps the control segment alone, read-only: for whoever watches a run from outside (`imsuper trace`). Takes ownership of the
+ * descriptor, also when it fails. The same checks; nothing may be written through *ret. */
+int im_run_watch(int fd, struct im_run *ret, struct im_text *text);
+
 /* The fixed part of the control segment, header and configuration, as this process found it. */
 struct im_header_copy {
     char bytes[offsetof(struct im_control, run_state)];

@@ -284,7 +284,7 @@ static struct im_json *command(struct sv_super *s, const char *cmd, const struct
     if (strcmp(cmd, "status") == 0)
         return sv_status_json(s);
     if (strcmp(cmd, "trace") == 0)
-        return sv_trace_answer(s, message);
+        return sv_trace_answer(s);
     answer = sv_control(s, cmd, message);
     return answer ? answer : simple_reply("error", "unknown command");
 }

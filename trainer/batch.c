@@ -161,20 +161,22 @@ static int keep_logits(struct tr_trainer *t, const struct tr_ring_batch *b, enum
 }
 
 /* For the tables of each class. */
-static void keep_taken(struct tr_trainer *t, const struct tr_ring_batch *b)
+static void keep_taken(struct tr_trainer *t, const struct tr_ring_batch *b, enum tr_weights weights)
 {
-    tr_per_class_write(&t->per_class, &(struct tr_taken){.places = t->places.positions,
-                                                         .labels = b->batch.labels,
-                                                         .valid = b->batch.valid,
-                                                         .n = b->batch.n,
-                                                         .pass = t->at.epochs});
+    tr_per_class_write(&t->per_class, weights,
+                       &(struct tr_taken){.places = t->places.positions,
+                                          .labels = b->batch.labels,
+                                          .valid = b->batch.valid,
+                                          .n = b->batch.n,
+                                          .pass = t->at.epochs});
 }
 
 /* Adds to the sums, with the current or the averaged weights. */
 static int evaluate_with(struct tr_trainer *t, const struct tr_ring_batch *b, bool averaged,
                          struct tr_sums *sums, struct im_text *text)
 {
-    const bool tables = t->per_class.is_on && !averaged;
+    const enum tr_weights weights = averaged ? TR_AVERAGED : TR_PLAIN;
+    const bool tables = t->per_class.is_on;
     struct tr_tally tally = {0};
     int err = 0;
 
@@ -182,9 +184,9 @@ static int evaluate_with(struct tr_trainer *t, const struct tr_ring_batch *b, bo
         err = tr_network_evaluate(t->net, &b->batch, averaged, tables ? t->per_class.logits : t->multi.logits,
                                   &tally, text);
     if (err == 0 && b->count > 0 && tables)
-        keep_taken(t, b);
+        keep_taken(t, b, weights);
     if (err == 0 && b->count > 0)
-        err = keep_logits(t, b, averaged ? TR_AVERAGED : TR_PLAIN, t->multi.logits, text);
+        err = keep_logits(t, b, weights, t->multi.logits, text);
     if (err == 0)
         err = tr_ranks_sum_tally(&t->ranks, &tally);
     if (err == 0)

@@ -217,7 +217,7 @@ static int write_classes(const struct judging *j, struct im_text *text)
 }
 
 /* The table of this epoch. That it cannot be written is no reason to end the run. */
-static void keep_table(const struct judging *j)
+static void keep_table(const struct judging *j, enum tr_weights weights)
 {
     struct im_class_counts *counts = calloc(j->m->sets.classes, sizeof *counts);
     double *precision = calloc(j->m->sets.classes, sizeof *precision);
@@ -231,7 +231,8 @@ static void keep_table(const struct judging *j)
         precision[c] = d->positive > 0 ? j->precision[c] : (double)NAN;
     }
     if (err == 0)
-        err = tr_per_class_table(j->m->run_dir, j->pass + 1, counts, precision, j->m->sets.classes, &text);
+        err = tr_per_class_table(j->m->run_dir, j->pass + 1, weights, counts, precision, j->m->sets.classes,
+                                 &text);
     if (err < 0)
         im_log(IM_LOG_WARN, "no table of each class for this epoch; training goes on", "why=%s",
                im_log_quote(&(struct im_quoted){0}, text.s[0] ? text.s : strerror(-err)));
@@ -239,7 +240,8 @@ static void keep_table(const struct judging *j)
     free(precision);
 }
 
-static int judge(struct judging *j, bool writes_classes, struct tr_sums *sums, struct im_text *text)
+static int judge(struct judging *j, enum tr_weights weights, bool writes, struct tr_sums *sums,
+                 struct im_text *text)
 {
     const uint32_t classes = j->m->sets.classes;
     int err = 0;
@@ -257,18 +259,18 @@ static int judge(struct judging *j, bool writes_classes, struct tr_sums *sums, s
         im_log(IM_LOG_WARN,
                "mAP and F1 are of a part of the validation images: " TR_SCORES_FILE " lacks the others",
                "images=%" PRIu64 " of=%" PRIu64, j->count, sums->valid);
-    if (err == 0 && writes_classes)
+    if (err == 0 && writes && weights == TR_PLAIN)
         err = write_classes(j, text);
-    if (err == 0 && writes_classes && j->m->keeps_tables)
-        keep_table(j);
+    if (err == 0 && writes && j->m->keeps_tables)
+        keep_table(j, weights);
     free(j->scored);
     free(j->precision);
     free(j->decided);
     return err;
 }
 
-int tr_multi_label_judge(struct tr_multi_label *m, enum tr_weights weights, uint32_t pass,
-                         bool writes_classes, struct tr_sums *sums, struct im_text *text)
+int tr_multi_label_judge(struct tr_multi_label *m, enum tr_weights weights, uint32_t pass, bool writes,
+                         struct tr_sums *sums, struct im_text *text)
 {
     struct judging j = {.m = m, .pass = pass};
     const size_t bytes = (size_t)offset_of(m, weights, m->images);
@@ -282,7 +284,7 @@ int tr_multi_label_judge(struct tr_multi_label *m, enum tr_weights weights, uint
     if (map == MAP_FAILED)
         return im_fail(text, -errno, "cannot map %s/" TR_SCORES_FILE ": %s", m->run_dir, strerror(errno));
     j.map = (const char *)map + offset_of(m, weights, 0);
-    err = judge(&j, writes_classes, sums, text);
+    err = judge(&j, weights, writes, sums, text);
     munmap(map, bytes > 0 ? bytes : 1);
     return err;
 }

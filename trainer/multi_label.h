@@ -44,8 +44,9 @@ int tr_multi_label_write(struct tr_multi_label *m, enum tr_weights weights, cons
                          struct im_text *text);
 
 /* After the last batch of the pass, which all trainers have written: mAP and F1 into sums->multi. Classes without an image that
- * has them count in no mean. `writes_classes`: also the file of each class's numbers. */
-int tr_multi_label_judge(struct tr_multi_label *m, enum tr_weights weights, uint32_t pass,
-                         bool writes_classes, struct tr_sums *sums, struct im_text *text);
+ * has them count in no mean. `writes`: also the file of each class's numbers (of
+ * TR_PLAIN), and the tables of the epoch. */
+int tr_multi_label_judge(struct tr_multi_label *m, enum tr_weights weights, uint32_t pass, bool writes,
+                         struct tr_sums *sums, struct im_text *text);
 
 #endif

@@ -58,7 +58,13 @@ void tr_per_class_close(struct tr_per_class *p)
     *p = (struct tr_per_class){.file = -1};
 }
 
-void tr_per_class_write(struct tr_per_class *p, const struct tr_taken *taken)
+/* The records of the averages lie behind those of the weights. */
+static off_t offset_of(const struct tr_per_class *p, enum tr_weights weights, uint64_t place)
+{
+    return (off_t)((weights * p->images + place) * sizeof(struct record));
+}
+
+void tr_per_class_write(struct tr_per_class *p, enum tr_weights weights, const struct tr_taken *taken)
 {
     for (int i = 0; i < taken->n && !p->failed; i++) {
         const struct record r = {
@@ -69,7 +75,7 @@ void tr_per_class_write(struct tr_per_class *p, const struct tr_taken *taken)
         ssize_t n;
 
         do
-            n = pwrite(p->file, &r, sizeof r, (off_t)(taken->places[i] * sizeof r));
+            n = pwrite(p->file, &r, sizeof r, offset_of(p, weights, taken->places[i]));
         while (n < 0 && errno == EINTR);
         if (n != (ssize_t)sizeof r)
             say(p, strerror(n < 0 ? errno : ENOSPC));
@@ -101,7 +107,7 @@ static void take(const struct tr_per_class *p, uint32_t pass, const struct recor
     f->pairs[f->count++] = (uint64_t)r->label << 32 | r->taken;
 }
 
-static int read_records(const struct tr_per_class *p, uint32_t pass, struct found *f)
+static int read_records(const struct tr_per_class *p, enum tr_weights weights, uint32_t pass, struct found *f)
 {
     enum { AT_ONCE = 4096 };
     struct record *r = malloc(AT_ONCE * sizeof *r);
@@ -111,7 +117,7 @@ static int read_records(const struct tr_per_class *p, uint32_t pass, struct foun
     f->counts = calloc(p->classes, sizeof *f->counts);
     while (r && f->pairs && f->counts && done < p->images) {
         const uint64_t left = p->images - done, want = left < AT_ONCE ? left : AT_ONCE;
-        const ssize_t n = pread(p->file, r, want * sizeof *r, (off_t)(done * sizeof *r));
+        const ssize_t n = pread(p->file, r, want * sizeof *r, offset_of(p, weights, done));
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -163,8 +169,9 @@ static const char **name_classes(const char *run_dir, uint32_t classes, char **r
     return names;
 }
 
-int tr_per_class_table(const char *run_dir, uint32_t epoch, const struct im_class_counts *counts,
-                       const double *average_precision, uint32_t classes, struct im_text *text)
+int tr_per_class_table(const char *run_dir, uint32_t epoch, enum tr_weights weights,
+                       const struct im_class_counts *counts, const double *average_precision,
+                       uint32_t classes, struct im_text *text)
 {
     char *bytes = NULL, *name_bytes = NULL, name[32];
     const char **names = name_classes(run_dir, classes, &name_bytes);
@@ -172,7 +179,7 @@ int tr_per_class_table(const char *run_dir, uint32_t epoch, const struct im_clas
     FILE *out = names ? open_memstream(&bytes, &n) : NULL;
     int err = out ? 0 : -ENOMEM;
 
-    snprintf(name, sizeof name, IM_PER_CLASS_TABLE, epoch);
+    snprintf(name, sizeof name, IM_PER_CLASS_TABLE, epoch, im_per_class_of(weights == TR_AVERAGED));
     if (out) {
         im_class_table(out, names, counts, average_precision, classes);
         err = ferror(out) | fclose(out) ? -ENOMEM : 0;
@@ -185,15 +192,15 @@ int tr_per_class_table(const char *run_dir, uint32_t epoch, const struct im_clas
     return err;
 }
 
-static int write_confusion(const struct tr_per_class *p, uint32_t epoch, const struct found *f,
-                           struct im_text *text)
+static int write_confusion(const struct tr_per_class *p, uint32_t epoch, enum tr_weights weights,
+                           const struct found *f, struct im_text *text)
 {
     char *bytes = NULL, name[32];
     size_t n = 0;
     FILE *out = open_memstream(&bytes, &n);
     int err;
 
-    snprintf(name, sizeof name, IM_PER_CLASS_CONFUSION, epoch);
+    snprintf(name, sizeof name, IM_PER_CLASS_CONFUSION, epoch, im_per_class_of(weights == TR_AVERAGED));
     if (!out)
         return -ENOMEM;
     fputs("true,predicted,images\n", out);
@@ -211,29 +218,26 @@ static int write_confusion(const struct tr_per_class *p, uint32_t epoch, const s
     return err;
 }
 
-void tr_per_class_tables(struct tr_per_class *p, uint32_t pass, uint64_t valid)
+void tr_per_class_tables(struct tr_per_class *p, enum tr_weights weights, uint32_t pass, uint64_t valid)
 {
     struct found f = {0};
     struct im_text text = {""};
     int err;
 
-    if (p->failed) { /* it was said; the next pass may be written */
-        p->failed = false;
+    if (p->failed) /* it was said */
         return;
-    }
-    err = read_records(p, pass, &f);
+    err = read_records(p, weights, pass, &f);
     if (err == 0 && f.count != valid)
         im_log(IM_LOG_WARN,
                "the table of each class is of a part of the validation images: " TR_TAKEN_FILE
                " lacks the others",
                "images=%" PRIu64 " of=%" PRIu64, f.count, valid);
     if (err == 0) /* the table comes last: whoever sees it finds both */
-        err = write_confusion(p, pass + 1, &f, &text);
+        err = write_confusion(p, pass + 1, weights, &f, &text);
     if (err == 0)
-        err = tr_per_class_table(p->run_dir, pass + 1, f.counts, NULL, p->classes, &text);
+        err = tr_per_class_table(p->run_dir, pass + 1, weights, f.counts, NULL, p->classes, &text);
     if (err < 0)
         say(p, text.s[0] ? text.s : strerror(-err));
-    p->failed = false;
     free(f.pairs);
     free(f.counts);
 }

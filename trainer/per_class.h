@@ -1,12 +1,13 @@
 /* --per-class-log: what a validation says of each class. Which class each image was taken for is in a file of the run directory,
  * at its place in the pass, so that a batch that is validated again after a death writes the same bytes to the same place,
- * and several trainers write one file. At the pass's end rank 0 makes the tables of it (ipc/class_counts.h). Of the weights
- * themselves, not of their averages. What cannot be written is said, and training goes on. */
+ * and several trainers write one file. At the pass's end rank 0 makes the tables of it (ipc/class_counts.h). With --ema
+ * there are those of the averages, too. What cannot be written is said, and training goes on. */
 #ifndef TRAINER_PER_CLASS_H
 #define TRAINER_PER_CLASS_H
 
 #include "ipc/child.h"
 #include "ipc/class_counts.h"
+#include "trainer/checkpoint/position.h"
 
 #define TR_TAKEN_FILE "taken_for.bin"
 
@@ -31,14 +32,15 @@ struct tr_taken {
     int n;
     uint32_t pass;
 };
-void tr_per_class_write(struct tr_per_class *p, const struct tr_taken *taken);
+void tr_per_class_write(struct tr_per_class *p, enum tr_weights weights, const struct tr_taken *taken);
 
 /* After the last batch of the pass, which all trainers have written: the table and the confusion matrix. `valid`: images
  * that the validation counted. */
-void tr_per_class_tables(struct tr_per_class *p, uint32_t pass, uint64_t valid);
+void tr_per_class_tables(struct tr_per_class *p, enum tr_weights weights, uint32_t pass, uint64_t valid);
 
-/* Writes per_class/epoch_NNN.csv; the names are those of classes.txt. 0 or negative errno with a sentence. */
-int tr_per_class_table(const char *run_dir, uint32_t epoch, const struct im_class_counts *counts,
-                       const double *average_precision, uint32_t classes, struct im_text *text);
+/* Writes per_class/epoch_NNN.csv, or epoch_NNN.ema.csv; the names are those of classes.txt. 0 or negative errno with a sentence. */
+int tr_per_class_table(const char *run_dir, uint32_t epoch, enum tr_weights weights,
+                       const struct im_class_counts *counts, const double *average_precision,
+                       uint32_t classes, struct im_text *text);
 
 #endif

@@ -76,20 +76,24 @@ static bool is_best(const struct tr_sums *sums, double *best)
 /* mAP and F1, and the tables of each class, once all trainers have written what became of their images. */
 static int judge_labels(struct tr_trainer *t, struct im_text *text)
 {
+    const bool leads = tr_trainer_leads(t), averages = t->child->conf->ema > 0;
     const uint32_t pass = t->at.epochs;
     int err;
 
     if (!tr_is_multi_label(&t->multi) && !t->per_class.is_on)
         return 0;
     err = tr_ranks_meet(&t->ranks);
-    if (err == 0 && t->per_class.is_on && tr_trainer_leads(t))
-        tr_per_class_tables(&t->per_class, pass, t->at.sums[IM_VAL].valid);
+    if (err == 0 && t->per_class.is_on && leads)
+        tr_per_class_tables(&t->per_class, TR_PLAIN, pass, t->at.sums[IM_VAL].valid);
+    if (err == 0 && t->per_class.is_on && leads && averages)
+        tr_per_class_tables(&t->per_class, TR_AVERAGED, pass, t->at.ema.valid);
+    t->per_class.failed = false; /* the next pass may be written */
     if (!tr_is_multi_label(&t->multi))
         return err;
     if (err == 0)
-        err = tr_multi_label_judge(&t->multi, TR_PLAIN, pass, tr_trainer_leads(t), &t->at.sums[IM_VAL], text);
-    if (err == 0 && t->child->conf->ema > 0)
-        err = tr_multi_label_judge(&t->multi, TR_AVERAGED, pass, false, &t->at.ema, text);
+        err = tr_multi_label_judge(&t->multi, TR_PLAIN, pass, leads, &t->at.sums[IM_VAL], text);
+    if (err == 0 && averages)
+        err = tr_multi_label_judge(&t->multi, TR_AVERAGED, pass, leads, &t->at.ema, text);
     return err;
 }
 

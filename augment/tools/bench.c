@@ -24,6 +24,7 @@
 
 #include "ipc/base/earlier.h"
 #include "ipc/base/json.h"
+#include "ipc/base/output.h"
 #include "ipc/base/speedscope.h"
 #include "ipc/child.h"
 
@@ -420,7 +421,7 @@ static void print_profile(struct bench *b)
     }
     profile_line("rest", total - decode - resize - steps, total);
     profile_line("all", total, total);
-    profile_line("of that, waiting for a core", b->wait_ms, total);
+    printf("%-34s %9.1f\n", "waited for a core, passes and clocks", b->wait_ms * 1e3);
     printf("\n1 augmenter = %.0f images/s with a core to itself\n", rate(b, b->pass_cpu, 0.5));
 }
 
@@ -446,6 +447,8 @@ static int run(const struct im_conf *conf, bool is_profile)
     struct bench b = {0};
     int err = is_profile ? 0 : im_earlier_load(conf->compare, BENCH_SCHEMA, "rates", &b.earlier, &text);
 
+    if (err == 0 && is_profile && *conf->output)
+        err = im_output_check(conf->output, &text);
     if (err < 0)
         return im_command_fail(err, &text);
     err = au_session_open(&b.session, conf);

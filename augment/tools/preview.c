@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/output.h"
 #include "ipc/base/printable.h"
 #include "ipc/base/verdict.h"
 #include "ipc/child.h"
@@ -176,13 +177,15 @@ int au_cmd_preview(struct im_conf *conf)
 {
     struct im_text text = {""};
     struct au_session s;
-    const char *path;
+    const char *path = conf->output[0] ? conf->output : "preview.png";
     FILE *to = NULL;
-    int err = au_session_open(&s, conf);
+    int err = im_output_check(path, &text);
 
+    if (err < 0)
+        return im_command_fail(err, &text);
+    err = au_session_open(&s, conf);
     if (err)
         return err;
-    path = conf->output[0] ? conf->output : "preview.png";
     if (conf->images > IMAGES_MAX)
         err = im_fail(&text, -EINVAL, "--images %" PRId64 ": a preview shows %d at most", conf->images,
                       IMAGES_MAX);

@@ -57,7 +57,12 @@ static int describe(const struct im_command *c)
 
 static int help(const struct im_command *c)
 {
-    printf("%s%s%s\n\n%s\n", c->typed, c->usual ? " " : "", c->usual ? c->usual : "", c->what);
+    char usage[256];
+
+    snprintf(usage, sizeof usage, "%s%s%s", c->typed, c->usual ? " " : "", c->usual ? c->usual : "");
+    im_help_flow(stdout, usage, 8, 0);
+    putchar('\n');
+    im_help_flow(stdout, c->what, 0, 0);
     if (c->options) {
         putchar('\n');
         im_conf_help(stdout, c->options, 0);

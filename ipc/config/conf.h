@@ -180,6 +180,10 @@ bool im_conf_is_for(enum im_conf_key_id key, im_conf_commands commands);
 /* The word of a choice: im_conf_choice(IM_KEY_model, conf->model). NULL for a value that is none. */
 const char *im_conf_choice(enum im_conf_key_id key, int32_t value);
 
+/* Words of a text, broken before `columns` (as below); a line that ends with '.' or ':' ends here, too. What is continued begins in
+ * column `hang`. */
+void im_help_flow(FILE *out, const char *text, int hang, int columns);
+
 /* The options of `commands` by group, wrapped to `columns` (0: $COLUMNS, the terminal's width or 80). */
 void im_conf_help(FILE *out, im_conf_commands commands, int columns);
 

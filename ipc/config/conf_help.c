@@ -10,17 +10,51 @@
 
 enum { FLAG_COLUMNS = 30, COLUMNS_MIN = 50, COLUMNS_MAX = 120, COLUMNS_USUAL = 80 };
 
-static int find_columns(FILE *out)
+static int find_columns(FILE *out, int columns)
 {
     const char *s = getenv("COLUMNS");
     struct winsize size;
-    long columns = s ? strtol(s, NULL, 10) : 0;
+    long found = columns > 0 ? columns : s ? strtol(s, NULL, 10) : 0;
 
-    if (columns <= 0 && ioctl(fileno(out), TIOCGWINSZ, &size) == 0)
-        columns = size.ws_col;
-    if (columns <= 0)
-        columns = COLUMNS_USUAL;
-    return (int)columns;
+    if (found <= 0 && ioctl(fileno(out), TIOCGWINSZ, &size) == 0)
+        found = size.ws_col;
+    if (found <= 0)
+        found = COLUMNS_USUAL;
+    return found < COLUMNS_MIN ? COLUMNS_MIN : found > COLUMNS_MAX ? COLUMNS_MAX : (int)found;
+}
+
+/* A line that ends here ends in the output, too. */
+static bool is_break(const char *text, const char *newline)
+{
+    return newline == text || strchr(".:", newline[-1]) != NULL || newline[1] == '\n' || newline[1] == ' ';
+}
+
+void im_help_flow(FILE *out, const char *text, int hang, int columns)
+{
+    int at = 0;
+    bool fresh = true;
+
+    columns = find_columns(out, columns);
+    for (const char *s = text; *s;) {
+        const int n = (int)strcspn(s, " \n");
+
+        if (!fresh && at + 1 + n > columns) {
+            fprintf(out, "\n%*s", hang, "");
+            at = hang;
+        } else if (!fresh) {
+            fputc(' ', out);
+            at++;
+        }
+        fprintf(out, "%.*s", n, s);
+        at += n;
+        s += n;
+        fresh = *s == '\n' && is_break(text, s);
+        if (fresh)
+            fputc('\n', out);
+        at = fresh ? 0 : at;
+        s += *s != 0;
+    }
+    fputc('\n', out);
 }
 
 /* Whether the commands take the letter for this key: one letter may mean another key to another command. */
@@ -124,11 +158,10 @@ static void write_key(FILE *out, const struct im_conf *defaults, im_conf_command
 void im_conf_help(FILE *out, im_conf_commands commands, int columns)
 {
     struct im_conf defaults;
+    bool is_first = true;
 
     im_conf_defaults(&defaults);
-    if (columns <= 0)
-        columns = find_columns(out);
-    columns = columns < COLUMNS_MIN ? COLUMNS_MIN : columns > COLUMNS_MAX ? COLUMNS_MAX : columns;
+    columns = find_columns(out, columns);
     for (int group = 0; group < IM_GROUP_COUNT; group++) {
         bool is_begun = false;
 
@@ -136,8 +169,9 @@ void im_conf_help(FILE *out, im_conf_commands commands, int columns)
             if ((int)im_conf_keys[key].group != group || !(im_conf_keys[key].commands & commands))
                 continue;
             if (!is_begun)
-                fprintf(out, "%s%s:\n", group == 0 ? "" : "\n", im_conf_groups[group]);
+                fprintf(out, "%s%s:\n", is_first ? "" : "\n", im_conf_groups[group]);
             is_begun = true;
+            is_first = false;
             write_key(out, &defaults, commands, key, columns);
         }
     }

@@ -6,11 +6,14 @@
 
 #include "ipc/base/earlier.h"
 #include "ipc/base/json.h"
+#include "ipc/base/output.h"
 #include "ipc/base/printable.h"
+#include "ipc/base/speedscope.h"
 #include "reader/tools/bench_read.h"
 
 enum { FILES_MAX = 4096, BUCKETS = 24, BAR = 40 };
 #define BUCKET_LEAST_MS 0.001
+#define CACHED_SHARE 0.25 /* of the files' pages in memory: not cold any more */
 
 #define SCHEMA "imsuper.bench-read/1"
 
@@ -39,15 +42,37 @@ static double quantile(const struct rd_bench *b, double share)
 }
 
 /* Bucket i holds latencies from 2^i us up to twice that; the first also less, the last also more. */
+static int bucket_of(double ms)
+{
+    double bound = 2 * BUCKET_LEAST_MS;
+    int bucket = 0;
+
+    while (bucket + 1 < BUCKETS && ms >= bound)
+        bucket++, bound *= 2;
+    return bucket;
+}
+
 static void count_buckets(const struct rd_bench *b, uint64_t counts[BUCKETS])
 {
-    for (size_t i = 0; i < b->latencies; i++) {
-        double bound = 2 * BUCKET_LEAST_MS;
-        int bucket = 0;
+    for (size_t i = 0; i < b->latencies; i++)
+        counts[bucket_of(b->latency_ms[i])]++;
+}
 
-        while (bucket + 1 < BUCKETS && b->latency_ms[i] >= bound)
-            bucket++, bound *= 2;
-        counts[bucket]++;
+/* The latencies of a row, summed up by bucket. */
+static void add_to_profile(struct im_speedscope *p, const struct rd_bench *b, unsigned depth, bool cold)
+{
+    double sum[BUCKETS] = {0}, bound = BUCKET_LEAST_MS;
+    char in_flight[32], range[48];
+
+    snprintf(in_flight, sizeof in_flight, "%u in flight", depth);
+    for (size_t i = 0; i < b->latencies; i++)
+        sum[bucket_of(b->latency_ms[i])] += b->latency_ms[i];
+    for (int i = 0; i < BUCKETS; i++, bound *= 2) {
+        snprintf(range, sizeof range, "%.3f to %.3f ms", bound, 2 * bound);
+        if (sum[i] > 0)
+            im_speedscope_add(p,
+                              (const char *const[]){cold ? "from the disk" : "from memory", in_flight, range},
+                              3, sum[i]);
     }
 }
 
@@ -95,7 +120,7 @@ static void say_problems(const struct rd_bench *b, bool cold)
                "imsuper: %" PRIu64
                " files are larger than a cell (--cell-bytes): read as far as it goes, as in a run",
                b->cut);
-    if (cold && b->still_cached > 0.25)
+    if (cold && b->still_cached > CACHED_SHARE)
         im_say(stderr,
                "imsuper: %.0f%% of the files' pages stayed in memory (tmpfs, or mapped by others): not cold",
                100 * b->still_cached);
@@ -187,20 +212,31 @@ static void print_histogram(const struct rd_bench *b)
     }
 }
 
-/* One row, and its JSON into `list`. */
+/* What `imsuper profile reader` makes beside what it prints. */
+struct profile {
+    struct im_json *rows;
+    struct im_speedscope *stacks; /* NULL: no -o */
+};
+
+/* One row. */
 static int sweep_step(struct im_conf *conf, const struct rd_bench_files *files, unsigned depth, bool cold,
-                      bool last, struct im_json *rows, struct im_text *text)
+                      bool last, struct profile *p, struct im_text *text)
 {
     struct rd_bench b;
     int err = rd_bench_run(conf, files, depth, cold, &b, text);
 
+    if (err == 0 && p->stacks)
+        add_to_profile(p->stacks, &b, depth, cold);
     if (err == 0 && conf->json) {
-        im_json_append(rows, bench_json(&b, files->count, depth, cold));
+        im_json_append(p->rows, bench_json(&b, files->count, depth, cold));
     } else if (err == 0) {
         const struct im_summary s = rates(&b, files->count);
 
-        printf("%-5s %8u %10.0f +- %-6.0f %8.1f %8.3f %8.3f %8.3f %8.4f\n", cold ? "cold" : "warm", depth,
-               s.mean, s.sigma, s.mean * b.bytes / (double)files->count / 1e6, quantile(&b, 0.5),
+        printf("%-5s %8u %10.0f +- %-6.0f %8.1f %8.3f %8.3f %8.3f %8.4f\n",
+               !cold                           ? "warm"
+               : b.still_cached > CACHED_SHARE ? "cold?"
+                                               : "cold",
+               depth, s.mean, s.sigma, s.mean * b.bytes / (double)files->count / 1e6, quantile(&b, 0.5),
                quantile(&b, 0.99), quantile(&b, 1), 1e3 * b.cpu_seconds / (double)b.latencies);
         if (last)
             print_histogram(&b);
@@ -212,40 +248,49 @@ static int sweep_step(struct im_conf *conf, const struct rd_bench_files *files, 
 }
 
 /* 1, 4, 16, ... and --queue-depth. */
-static int sweep(struct im_conf *conf, const struct rd_bench_files *files, bool cold, struct im_json *rows,
+static int sweep(struct im_conf *conf, const struct rd_bench_files *files, bool cold, struct profile *p,
                  struct im_text *text)
 {
     const unsigned most = (unsigned)conf->queue_depth;
     int err = 0;
 
     for (unsigned depth = 1; err == 0 && depth < most; depth *= 4)
-        err = sweep_step(conf, files, depth, cold, false, rows, text);
-    return err == 0 ? sweep_step(conf, files, most, cold, true, rows, text) : err;
+        err = sweep_step(conf, files, depth, cold, false, p, text);
+    return err == 0 ? sweep_step(conf, files, most, cold, true, p, text) : err;
 }
 
 int rd_cmd_profile(struct im_conf *conf)
 {
-    struct rd_bench_files files;
+    struct rd_bench_files files = {0};
     struct im_text text = {""};
-    struct im_json *j = im_json_object(), *rows = im_json_array();
-    int err = list(conf, &files);
+    struct profile p = {.rows = im_json_array(),
+                        .stacks = conf->output[0] ? im_speedscope_new("reader") : NULL};
+    struct im_json *j = im_json_object();
+    int err = conf->output[0] ? im_output_check(conf->output, &text) : 0;
 
+    if (err == 0)
+        err = list(conf, &files);
     if (err == 0 && !conf->json) {
         printf("%zu files, one reader; latency is from the request to its result\n", files.count);
         printf("%-5s %8s %20s %8s %8s %8s %8s %8s\n", "cache", "inflight", "images/s", "MB/s", "p50 ms",
                "p99 ms", "max ms", "CPU ms");
     }
     if (err == 0)
-        err = sweep(conf, &files, true, rows, &text);
+        err = sweep(conf, &files, true, &p, &text);
     if (err == 0 && !conf->cold)
-        err = sweep(conf, &files, false, rows, &text);
+        err = sweep(conf, &files, false, &p, &text);
     if (err == 0 && conf->json) {
         im_json_set_str(j, "schema", "imsuper.profile-reader/1");
         im_json_set_int(j, "files", (int64_t)files.count);
-        im_json_set(j, "rows", rows), rows = NULL;
+        im_json_set(j, "rows", p.rows), p.rows = NULL;
         err = im_json_print(j, stdout);
     }
-    im_json_free(&rows);
+    if (p.stacks && err == 0) {
+        err = im_speedscope_write(p.stacks, conf->output, &text);
+        p.stacks = NULL;
+    }
+    im_speedscope_free(&p.stacks);
+    im_json_free(&p.rows);
     im_json_free(&j);
     rd_bench_files_free(&files);
     return err < 0 ? im_command_fail(err, &text) : err;

@@ -96,11 +96,11 @@ static const struct im_command verbs[] = {
      .run = rd_cmd_bench},
     {.name = "profile",
      .typed = "imsuper profile reader",
-     .usual = "--data-dir DIR [--json]",
+     .usual = "--data-dir DIR [--json] [-o x.speedscope.json]",
      .what = "Shows the latency of reads over the number of files in flight (1 to --queue-depth), first from "
              "the\n"
              "disk, then from the page cache.",
-     .options = IM_FOR_BENCH_READ,
+     .options = IM_FOR_BENCH_READ | IM_FOR_PROFILE,
      .required = "data-dir",
      .run = rd_cmd_profile},
     {.name = "drop",

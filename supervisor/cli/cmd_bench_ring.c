@@ -16,6 +16,8 @@
 #include "ipc/base/count.h"
 #include "ipc/base/earlier.h"
 #include "ipc/base/json.h"
+#include "ipc/base/output.h"
+#include "ipc/base/speedscope.h"
 #include "ipc/batch.h"
 #include "ipc/encoded.h"
 #include "ipc/wait.h"
@@ -332,6 +334,31 @@ static int print_json(struct bench *b, bool is_profile)
     return err;
 }
 
+/* The time of all hops, by the quantiles of each. Sorts the values. */
+static int write_profile(const struct bench *b, const char *path, struct im_text *text)
+{
+    static const char *const names[] = {"up to p50", "p50 to p90", "p90 to p99", "above p99"};
+    static const double ends[] = {0.5, 0.9, 0.99, 1};
+    struct im_speedscope *p = im_speedscope_new("rings");
+
+    if (!p)
+        return -ENOMEM;
+    for (int i = 0; i < RESULTS; i++) {
+        const size_t n = b->values[i].a_part * PARTS;
+        size_t at = 0;
+
+        im_series_sort(b->values[i].ns, n);
+        for (size_t q = 0; q < IM_COUNT(ends); q++) {
+            double ns = 0;
+
+            for (; at < (size_t)(ends[q] * (double)n); at++)
+                ns += b->values[i].ns[at];
+            im_speedscope_add(p, (const char *const[]){b->values[i].name, names[q]}, 2, ns / 1e6);
+        }
+    }
+    return im_speedscope_write(p, path, text);
+}
+
 static int run(struct im_conf *conf, bool is_profile)
 {
     struct bench b = {.result_count = 0};
@@ -339,12 +366,16 @@ static int run(struct im_conf *conf, bool is_profile)
     struct im_json *old = NULL;
     int err = is_profile ? 0 : im_earlier_open(conf->compare, SCHEMA, &old, &text);
 
+    if (err == 0 && is_profile && conf->output[0])
+        err = im_output_check(conf->output, &text);
     if (err == 0)
         err = make_values(&b);
     for (size_t part = 0; part < PARTS && err == 0; part++)
         err = measure_part(&b, part, &text);
     for (int i = 0; i < RESULTS && err == 0; i++)
         add_result(&b, &b.values[i]);
+    if (err == 0 && is_profile && conf->output[0])
+        err = write_profile(&b, conf->output, &text);
     for (int i = 0; i < RESULTS; i++)
         free(b.values[i].ns);
     if (err == 0 && old)

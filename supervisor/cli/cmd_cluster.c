@@ -9,7 +9,7 @@ int sv_cmd_cluster_key(int argc, char **argv)
     struct im_text text = {""};
     struct sv_keys keys;
 
-    if (argc != 2 || argv[1][0] == '-') {
+    if (argc != 2 || argv[1][0] == '-' || argv[1][0] == 0) {
         im_say(stderr, "imsuper: cluster key takes the name of the file to make: imsuper cluster key FILE");
         return IM_EXIT_USAGE;
     }

@@ -94,7 +94,15 @@ static int add_count(char *word, struct im_json *request)
     return -EINVAL;
 }
 
-/* "augmenters=4 readers=2", also with commas; "node1.augmenters=4": of that machine alone. */
+/* A word without "=" names the run, where no flag and no word has. */
+static bool take_run(struct im_conf *conf, const char *word)
+{
+    struct im_text text;
+
+    return !strchr(word, '=') && !conf->run_name[0] && im_conf_set(conf, "run-name", word, &text) == 0;
+}
+
+/* "augmenters=4 readers=2", also with commas; "node1.augmenters=4": of that machine alone. And the run. */
 int sv_cmd_scale(struct im_conf *conf)
 {
     struct im_json *request = make_request("scale");
@@ -104,12 +112,15 @@ int sv_cmd_scale(struct im_conf *conf)
         im_json_set_int(request, "node", conf->node);
     memcpy(text, conf->counts, sizeof text);
     while ((word = strtok_r(rest, " ,", &rest))) {
+        if (take_run(conf, word))
+            continue;
         if (take_node(&word, request) < 0 || add_count(word, request) < 0) {
             im_json_free(&request);
-            im_say(stderr,
-                   "imsuper: \"%.100s\": expected augmenters=N or readers=N, where N is 1 or more, or auto; "
-                   "node1.augmenters=N for one machine, the same in all words",
-                   word);
+            im_say(
+                stderr,
+                "imsuper: \"%.100s\": expected augmenters=N or readers=N, where N is 1 or more, or auto, and "
+                "the run's name; node1.augmenters=N for one machine, the same in all words",
+                word);
             return IM_EXIT_USAGE;
         }
     }

@@ -16,7 +16,7 @@
 #include "supervisor/report/evaluation.h"
 #include "supervisor/report/fold.h"
 
-enum { CLASSES_SHOWN = 20, UNUSABLE_SHOWN = 10, WORST_SHOWN = 10, NAME_WIDTH = 24 };
+enum { CLASSES_SHOWN = 20, UNUSABLE_SHOWN = 10, NAME_WIDTH = 24 };
 
 /* What a pass says of all images: of one label each, or of several. */
 static const struct {
@@ -110,7 +110,7 @@ static void print_classes(const struct sv_evaluation *e)
 
 static void print_worst(const struct sv_evaluation *e)
 {
-    const uint64_t n = e->worsts < WORST_SHOWN ? e->worsts : WORST_SHOWN;
+    const uint64_t n = e->worsts;
 
     for (uint64_t i = 0; i < n; i++) {
         const struct im_outcome *r = sv_evaluation_at(e, e->worst[i]);

@@ -67,12 +67,18 @@ static int exec_role(const struct verb *v, int argc, char **argv)
     return status;
 }
 
+/* `imsuper data list` is for tests and examples: not listed. */
+static bool is_listed(const struct verb *v)
+{
+    return !v->object || strcmp(v->object, "list") != 0;
+}
+
 /* `imsuper data` and `imsuper data --help`. */
 static int list(FILE *out, const char *name, int status)
 {
     fprintf(out, "imsuper: `imsuper %s` takes one more word; --help behind it shows its flags:\n", name);
     for (size_t i = 0; i < VERBS; i++)
-        if (strcmp(verbs[i].name, name) == 0)
+        if (strcmp(verbs[i].name, name) == 0 && is_listed(&verbs[i]))
             fprintf(out, "  imsuper %s %s\n", name, verbs[i].object ? verbs[i].object : "");
     return status;
 }

@@ -229,9 +229,11 @@ static void say_folded(const char *line)
 static void print_place(const struct im_json *j)
 {
     const double loss = im_json_real_or(j, "loss", (double)NAN), eta = im_json_real_or(j, "eta_seconds", -1);
+    const char *state = im_json_str_or(j, "state", "?");
     char line[1024] = "", time[24];
 
-    add(line, sizeof line, "%s  %s for %s", im_json_str_or(j, "run", "?"), im_json_str_or(j, "state", "?"),
+    add(line, sizeof line, "%s  %s%s %s", im_json_str_or(j, "run", "?"), state,
+        strcmp(state, "running") == 0 ? " for" : ", up",
         sv_format_seconds(im_json_real_or(j, "up_seconds", -1), time, sizeof time));
     if (im_json_get(j, "epoch"))
         add(line, sizeof line, ", epoch %lld/%lld %s step %lld/%lld",

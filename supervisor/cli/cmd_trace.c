@@ -1,6 +1,8 @@
 /* `imsuper trace`: a timeline of all processes of a run that goes on, as a file that Perfetto and chrome://tracing open. The
- * processes keep what they do while we ask (ipc/spans.h); the supervisor passes it on. */
+ * processes keep what they do while we ask the supervisor for it (ipc/spans.h); we read it in the run's shared memory, which
+ * the supervisor has open. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,77 +19,100 @@
 #include "supervisor/report/rundir.h"
 
 #define DEFAULT_FILE "trace.json"
-#define PAUSE_NS 10000000l
-#define ANSWER_MS 500
+#define PAUSE_NS                                                                                             \
+    10000000l /* between two looks; a process that keeps more than IM_SPANS meanwhile loses some */
+#define ASK_NS (IM_SECOND / 2)
+#define SILENCE_NS                                                                                           \
+    (IM_SECOND + IM_SECOND / 5) /* the supervisor may have died: another one answers at another place */
 #define BYTES_MAX ((size_t)1 << 30)
 
 struct tracing {
     struct im_conf *conf;
     struct im_ctl *ctl;
+    im_ns connected, answered;
+    struct im_run run; /* read-only */
     struct sv_chrome chrome;
     FILE *out; /* in memory */
     char *bytes;
     size_t size;
 };
 
-static struct im_json *make_request(const struct sv_chrome *c)
+static struct im_json *make_request(void)
 {
-    struct im_json *request = im_json_object(), *from = im_json_array();
+    struct im_json *request = im_json_object();
 
     im_json_set_str(request, "cmd", "trace");
-    for (size_t i = 0; i < c->slots; i++)
-        im_json_append_int(from, c->slot[i].answered ? c->slot[i].next : -1);
-    im_json_set(request, "from", from);
     return request;
 }
 
-/* The supervisor may have died: another one answers, which has not got our question. 0, or negative errno. */
-static int connect_anew(struct tracing *t, struct im_text *text)
+/* The shared memory of the run, by what its supervisor answered. */
+static int open_run(struct tracing *t, const struct im_json *answer, struct im_text *text)
 {
+    char path[64];
+    int fd;
+
+    if (strcmp(im_json_str_or(answer, "schema", ""), "imsuper.spans/2") != 0)
+        return im_fail(text, -EBADMSG,
+                       "the run in %s goes on with another version of imsuper: trace it with that one",
+                       t->conf->run_dir);
+    snprintf(path, sizeof path, "/proc/%" PRId64 "/fd/%" PRId64, im_json_int_or(answer, "pid", 0),
+             im_json_int_or(answer, "descriptor", -1));
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return im_fail(
+            text, -errno,
+            "cannot open the shared memory of the run in %s (%s): %s; trace it as the user who started it, "
+            "in the same container",
+            t->conf->run_dir, path, strerror(errno));
+    return im_run_watch(fd, &t->run, text);
+}
+
+/* Asks again, where there is somebody, and takes what has been answered. Waits for nothing: what the processes keep is there
+ * to be read in any case. */
+static void ask_again(struct tracing *t)
+{
+    const im_ns now = im_now();
     struct im_ctl_record record;
-    int err = im_ctl_find(t->conf->run_dir, &record);
-
-    im_ctl_close(&t->ctl, 0); /* an answer that comes late would be taken twice */
-    if (err < 0)
-        return im_fail(text, err, "the run in %s has no control socket any more", t->conf->run_dir);
-    return im_ctl_connect(record.path, &t->ctl, text);
-}
-
-/* 1: another answer was taken; 0: none came; negative errno. */
-static int turn(struct tracing *t, struct im_text *text)
-{
     struct im_json *answer = NULL;
-    int got = t->ctl ? 0 : connect_anew(t, text);
 
-    if (got == 0)
-        got = im_ctl_send(t->ctl, NULL, make_request(&t->chrome));
-    if (got == 0)
-        got = im_ctl_receive(t->ctl, ANSWER_MS, NULL, &answer);
-    if (got > 0)
-        sv_chrome_add(&t->chrome, answer, t->out);
-    im_json_free(&answer);
-    if (got == 0)
+    if (t->ctl && now - t->connected > SILENCE_NS && now - t->answered > SILENCE_NS)
         im_ctl_close(&t->ctl, 0);
-    return got >= 0 || text->s[0] ? got
-                                  : im_fail(text, got, "no answer from the supervisor: %s", strerror(-got));
+    if (!t->ctl && im_ctl_find(t->conf->run_dir, &record) == 0 &&
+        im_ctl_connect(record.path, &t->ctl, NULL) == 0)
+        t->connected = now;
+    if (!t->ctl)
+        return;
+    while (im_ctl_receive(t->ctl, 0, NULL, &answer) > 0) {
+        t->answered = now;
+        im_json_free(&answer);
+    }
+    im_ctl_send(t->ctl, NULL, make_request());
 }
 
-static int follow(struct tracing *t, struct im_text *text)
+static void follow(struct tracing *t)
 {
-    const im_ns end = im_now() + (im_ns)(t->conf->trace_seconds * 1e9);
     const struct timespec pause = {.tv_nsec = PAUSE_NS};
-    int err = 0;
+    const im_ns begin = im_now(), end = begin + (im_ns)(t->conf->trace_seconds * 1e9);
+    im_ns asked = begin;
+    bool is_over = false;
 
-    while (err >= 0 && im_now() < end && ftell(t->out) < (long)BYTES_MAX) {
-        err = turn(t, text);
-        if (err <= 0 && !sv_rundir_is_live(t->conf->run_dir)) { /* the run is over */
-            err = 0;
-            break;
-        }
+    t->answered = begin;
+    sv_chrome_look(&t->chrome, &t->run, t->out);
+    while (!is_over && im_now() < end && ftell(t->out) < (long)BYTES_MAX) {
         nanosleep(&pause, NULL);
+        sv_chrome_look(&t->chrome, &t->run, t->out);
+        is_over = im_run_state(&t->run) == IM_RUN_ENDED;
+        if (im_now() - asked < ASK_NS)
+            continue;
+        asked = im_now();
+        is_over |= !sv_rundir_is_live(t->conf->run_dir);
+        ask_again(t);
     }
     im_ctl_close(&t->ctl, 0);
-    return err < 0 ? err : 0;
+    if (!is_over && im_now() - t->answered > 3 * SILENCE_NS)
+        im_say(stderr,
+               "imsuper: warning: the supervisor has not answered for %.0f s: the timeline may end before",
+               (double)(im_now() - t->answered) / 1e9);
 }
 
 static int print(const struct tracing *t)
@@ -121,12 +146,14 @@ static int trace(struct tracing *t, const struct im_json *first, struct im_text 
 {
     int err;
 
+    err = open_run(t, first, text);
+    if (err < 0)
+        return err;
     t->out = open_memstream(&t->bytes, &t->size);
     if (!t->out)
         return -ENOMEM;
     sv_chrome_begin(&t->chrome, t->conf->run_name, t->out);
-    sv_chrome_add(&t->chrome, first, t->out);
-    err = follow(t, text);
+    follow(t);
     sv_chrome_end(&t->chrome, t->out);
     if (ferror(t->out) | fclose(t->out))
         err = -ENOMEM;
@@ -149,11 +176,13 @@ int sv_cmd_trace(struct im_conf *conf)
         err = im_output_find_file(conf->output, sizeof conf->output, &text);
     if (err == 0) {
         t->conf = conf;
-        status = sv_ask(conf, make_request(&t->chrome), &first);
+        status = sv_ask(conf, make_request(), &first);
     }
     if (err == 0 && status == IM_EXIT_OK)
         err = trace(t, first, &text);
     im_json_free(&first);
+    if (t)
+        im_run_close(&t->run);
     free(t);
     return err < 0 ? im_command_fail(err, &text) : status;
 }

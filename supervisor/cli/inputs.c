@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "ipc/base/image_type.h"
 
@@ -148,6 +149,20 @@ static char *read_stream(FILE *in, size_t *ret_n)
     return bytes;
 }
 
+/* By what the common types of images begin with, which no name does. */
+static bool is_image(const char *bytes, size_t n)
+{
+    static const struct {
+        size_t n;
+        const char *bytes;
+    } begins[] = {{3, "\xff\xd8\xff"}, {4, "\x89PNG"}, {6, "GIF89a"}, {6, "GIF87a"}, {4, "RIFF"}};
+
+    for (size_t i = 0; i < IM_COUNT(begins); i++)
+        if (n >= begins[i].n && memcmp(bytes, begins[i].bytes, begins[i].n) == 0)
+            return memchr(bytes, 0, n) != NULL;
+    return false;
+}
+
 static int add_names(struct sv_inputs *inputs, FILE *in, struct im_text *text)
 {
     size_t n = 0;
@@ -158,6 +173,9 @@ static int add_names(struct sv_inputs *inputs, FILE *in, struct im_text *text)
         return -ENOMEM;
     if (ferror(in))
         err = im_fail(text, -EIO, "cannot read names from standard input");
+    if (err == 0 && is_image(bytes, n))
+        err = im_fail(text, -EINVAL,
+                      "standard input holds an image, not names of images: name its file instead");
     end = memchr(bytes, 0, n) ? '\0' : '\n';
     for (size_t at = 0; at < n && err == 0;) {
         char *stop = memchr(bytes + at, end, n - at);

@@ -139,17 +139,18 @@ static const struct im_command verbs[] = {
      .run = sv_cmd_resume},
     {.name = "restart",
      .typed = "imsuper restart",
-     .usual = "STAGE[#N] [flags]",
+     .usual = "STAGE[#N] [RUN] [flags]",
      .what =
          "Starts the processes of a stage again: reader, augmenter or trainer; augmenter#1: that one alone.\n"
          "Readers and augmenters finish what they hold first, trainers take a snapshot and go on from it.",
      .options = IM_FOR_CONTROL | IM_FOR_RESTART,
      .operand = "stage",
      .operand_needed = true,
+     .second = "run-name",
      .run = sv_cmd_restart},
     {.name = "scale",
      .typed = "imsuper scale",
-     .usual = "augmenters=N readers=M [flags]",
+     .usual = "augmenters=N readers=M [RUN] [flags]",
      .what =
          "Changes how many readers and augmenters a run has while it goes on; auto: as many as are needed.\n"
          "The weights do not depend on it.",
@@ -222,9 +223,9 @@ static const struct im_command verbs[] = {
      .run = sv_cmd_bench_cluster},
     {.name = "profile ring",
      .typed = "imsuper profile ring",
-     .usual = "[--json]",
+     .usual = "[--json] [-o x.speedscope.json]",
      .what = "Shows how the times of `imsuper bench ring` are spread: quantiles of each hop, and of waking.",
-     .options = IM_FOR_BENCH_RING,
+     .options = IM_FOR_BENCH_RING | IM_FOR_PROFILE,
      .run = sv_cmd_profile_ring},
     {.name = "bench", .words = sv_cmd_role},
     {.name = "profile", .words = sv_cmd_role},

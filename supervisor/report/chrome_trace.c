@@ -4,80 +4,147 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ipc/spans.h"
+#include "ipc/base/json.h"
+#include "ipc/batch.h"
+#include "ipc/encoded.h"
 
-#define SECOND_TRACK 100000000 /* beside the thread of this number's remainder: above all pids */
+#define SECOND_TRACK UINT64_C(100000000) /* beside the thread of this number's remainder: above all pids */
 
-/* Whose answer it is. */
+/* Whose spans are read. */
 struct process {
     struct sv_chrome_slot *slot;
-    const char *role;
-    int64_t pid;
-    bool is_reader;
+    enum im_role role;
+    uint32_t index;
+    uint64_t pid;
 };
 
-static void put_time(FILE *out, const char *key, im_ns ns)
+/* One event, before it is written: printf would take most of the time of a trace. The longest has some 250 bytes. */
+struct event {
+    size_t n;
+    char text[512];
+};
+
+static void put(struct event *e, const char *text)
 {
-    fprintf(out, ",\"%s\":%" PRIu64 ".%03u", key, ns / 1000, (unsigned)(ns % 1000));
+    while (*text && e->n < sizeof e->text)
+        e->text[e->n++] = *text++;
 }
 
-static void begin_event(struct sv_chrome *c, FILE *out)
+static void put_number(struct event *e, uint64_t v)
 {
-    fputs(c->events++ ? ",\n{" : "\n{", out);
+    char digit[20];
+    size_t n = 0;
+
+    do
+        digit[n++] = (char)('0' + v % 10);
+    while (v /= 10);
+    while (n > 0 && e->n < sizeof e->text)
+        e->text[e->n++] = digit[--n];
 }
 
-static void name_track(struct sv_chrome *c, FILE *out, const char *what, int64_t pid, int64_t tid,
+/* ns as a number of a unit of 1000 ns or 1000,000 ns, with three digits behind the point. */
+static void put_thousandths(struct event *e, uint64_t thousandths)
+{
+    put_number(e, thousandths / 1000);
+    put(e, ".");
+    for (unsigned digit = 100; digit > 0; digit /= 10)
+        put_number(e, thousandths / digit % 10);
+}
+
+static void put_key(struct event *e, const char *key, uint64_t v)
+{
+    put(e, key);
+    put_number(e, v);
+}
+
+static void put_time(struct event *e, const char *key, im_ns ns)
+{
+    put(e, key);
+    put_thousandths(e, ns); /* the format counts in microseconds */
+}
+
+static void begin_event(struct sv_chrome *c, struct event *e, const char *text)
+{
+    e->n = 0;
+    put(e, c->events++ ? ",\n{" : "\n{");
+    put(e, text);
+}
+
+static void end_event(struct event *e, const char *text, FILE *out)
+{
+    put(e, text);
+    fwrite(e->text, 1, e->n, out);
+}
+
+static void name_track(struct sv_chrome *c, FILE *out, const char *what, uint64_t pid, uint64_t tid,
                        const char *name, int64_t index)
 {
-    begin_event(c, out);
-    fprintf(out,
-            "\"ph\":\"M\",\"name\":\"%s\",\"pid\":%" PRId64 ",\"tid\":%" PRId64 ",\"args\":{\"name\":\"%s",
-            what, pid, tid, name);
+    struct event e;
+
+    begin_event(c, &e, "\"ph\":\"M\",\"name\":\"");
+    put(&e, what);
+    put_key(&e, "\",\"pid\":", pid);
+    put_key(&e, ",\"tid\":", tid);
+    put(&e, ",\"args\":{\"name\":\"");
+    put(&e, name);
     if (index >= 0)
-        fprintf(out, "#%" PRId64, index);
-    fputs("\"}}", out);
+        put_key(&e, "#", (uint64_t)index);
+    end_event(&e, "\"}}", out);
 }
 
-static void put_complete(struct sv_chrome *c, FILE *out, const struct process *p, const char *name,
-                         int64_t tid, im_ns begin, im_ns length)
+/* Without its end. */
+static void put_complete(struct sv_chrome *c, struct event *e, const struct process *p, const char *name,
+                         uint64_t tid, im_ns begin, im_ns length)
 {
-    begin_event(c, out);
-    fprintf(out, "\"ph\":\"X\",\"name\":\"%s\",\"cat\":\"%s\",\"pid\":%" PRId64 ",\"tid\":%" PRId64, name,
-            p->role, p->pid, tid);
-    put_time(out, "ts", begin);
-    put_time(out, "dur", length);
+    begin_event(c, e, "\"ph\":\"X\",\"name\":\"");
+    put(e, name);
+    put(e, "\",\"cat\":\"");
+    put(e, im_role_name(p->role));
+    put_key(e, "\",\"pid\":", p->pid);
+    put_key(e, ",\"tid\":", tid);
+    put_time(e, ",\"ts\":", begin);
+    put_time(e, ",\"dur\":", length);
 }
 
 /* Files are read side by side: no track has room for them. */
 static void put_read(struct sv_chrome *c, FILE *out, const struct process *p, im_ns begin, im_ns length)
 {
     const uint64_t id = c->reads++;
+    struct event e;
 
     for (int end = 0; end < 2; end++) {
-        begin_event(c, out);
-        fprintf(out,
-                "\"ph\":\"%s\",\"name\":\"read\",\"cat\":\"read\",\"id\":%" PRIu64 ",\"pid\":%" PRId64
-                ",\"tid\":%" PRId64,
-                end ? "e" : "b", id, p->pid, p->pid);
-        put_time(out, "ts", begin + (end ? length : 0));
-        fputc('}', out);
+        begin_event(c, &e, end ? "\"ph\":\"e\"" : "\"ph\":\"b\"");
+        put_key(&e, ",\"name\":\"read\",\"cat\":\"read\",\"id\":", id);
+        put_key(&e, ",\"pid\":", p->pid);
+        put_key(&e, ",\"tid\":", p->pid);
+        put_time(&e, ",\"ts\":", begin + (end ? length : 0));
+        end_event(&e, "}", out);
     }
 }
 
 static void put_render(struct sv_chrome *c, FILE *out, const struct process *p)
 {
+    const im_ns *part = p->slot->render.part;
+    struct event e;
+
     if (p->slot->render.length == 0)
         return;
-    put_complete(c, out, p, "render", SECOND_TRACK + p->pid, p->slot->render.begin, p->slot->render.length);
-    fprintf(out, ",\"args\":{\"decode_ms\":%.3f,\"resize_ms\":%.3f,\"transform_ms\":%.3f}}",
-            p->slot->render.part[IM_H_DECODE], p->slot->render.part[IM_H_RESIZE],
-            p->slot->render.part[IM_H_TRANSFORM]);
+    put_complete(c, &e, p, "render", SECOND_TRACK + p->pid, p->slot->render.begin, p->slot->render.length);
+    put(&e, ",\"args\":{\"decode_ms\":");
+    put_thousandths(&e, part[IM_H_DECODE] / 1000);
+    put(&e, ",\"resize_ms\":");
+    put_thousandths(&e, part[IM_H_RESIZE] / 1000);
+    put(&e, ",\"transform_ms\":");
+    put_thousandths(&e, part[IM_H_TRANSFORM] / 1000);
+    end_event(&e, "}}", out);
     p->slot->render.length = 0;
 }
 
 static void put_item(struct sv_chrome *c, FILE *out, const struct process *p, enum im_histogram h,
                      im_ns begin, im_ns length)
 {
+    struct event e;
+
     switch (h) {
     case IM_H_RENDER:
         put_render(c, out, p);
@@ -88,101 +155,104 @@ static void put_item(struct sv_chrome *c, FILE *out, const struct process *p, en
     case IM_H_DECODE:
     case IM_H_RESIZE:
     case IM_H_TRANSFORM:
-        p->slot->render.part[h] = (double)length / 1e6;
+        p->slot->render.part[h] = length;
         return;
     case IM_H_ITEM:
     case IM_HISTOGRAMS:
         break;
     }
     put_render(c, out, p);
-    if (p->is_reader) {
+    if (p->role == IM_ROLE_READER) {
         put_read(c, out, p, begin, length);
         return;
     }
-    put_complete(c, out, p, strcmp(p->role, "trainer") == 0 ? "batch" : "image", SECOND_TRACK + p->pid, begin,
+    put_complete(c, &e, p, p->role == IM_ROLE_TRAINER ? "batch" : "image", SECOND_TRACK + p->pid, begin,
                  length);
-    fputc('}', out);
+    end_event(&e, "}", out);
 }
 
-static void put_span(struct sv_chrome *c, FILE *out, const struct process *p, int64_t kind, im_ns begin,
-                     im_ns length)
+static void put_span(struct sv_chrome *c, FILE *out, const struct process *p, const struct im_span_view *span)
 {
     static const char *const activity[IM_ACTIVITIES] = {"idle", "wait for input", "work", "wait for output",
                                                         "wait for I/O"};
+    struct event e;
 
-    if (kind < 0 || (uint64_t)kind >= IM_SPAN_KINDS)
+    if (span->kind >= IM_SPAN_KINDS)
         return;
-    if (kind >= IM_ACTIVITIES) {
-        put_item(c, out, p, (enum im_histogram)(kind - IM_ACTIVITIES), begin, length);
+    if (span->kind >= IM_ACTIVITIES) {
+        put_item(c, out, p, (enum im_histogram)(span->kind - IM_ACTIVITIES), span->begin, span->length);
         return;
     }
-    put_complete(c, out, p, activity[kind], p->pid, begin, length);
-    fputc('}', out);
+    put_complete(c, &e, p, activity[span->kind], p->pid, span->begin, span->length);
+    end_event(&e, "}", out);
 }
 
-static void put_lost(struct sv_chrome *c, FILE *out, const struct process *p, int64_t lost)
+static void put_lost(struct sv_chrome *c, FILE *out, const struct process *p, uint64_t lost)
 {
-    if (lost <= 0)
+    struct event e;
+
+    if (lost == 0)
         return;
-    c->lost += (uint64_t)lost;
-    begin_event(c, out);
-    fprintf(out,
-            "\"ph\":\"i\",\"s\":\"p\",\"name\":\"%" PRId64 " events lost before this\",\"pid\":%" PRId64
-            ",\"tid\":%" PRId64,
-            lost, p->pid, p->pid);
-    put_time(out, "ts", c->last_ns);
-    fputc('}', out);
+    c->lost += lost;
+    begin_event(c, &e, "\"ph\":\"i\",\"s\":\"p\",\"name\":\"");
+    put_number(&e, lost);
+    put_key(&e, " events lost before this\",\"pid\":", p->pid);
+    put_key(&e, ",\"tid\":", p->pid);
+    put_time(&e, ",\"ts\":", c->last_ns);
+    end_event(&e, "}", out);
 }
 
-/* Roles are words of ours; an answer that holds others is of no supervisor. */
-static bool is_role(const char *role)
+static void name_process(struct sv_chrome *c, FILE *out, const struct process *p)
 {
-    return strcmp(role, "reader") == 0 || strcmp(role, "augmenter") == 0 || strcmp(role, "trainer") == 0;
+    name_track(c, out, "process_name", p->pid, p->pid, im_role_name(p->role), p->index);
+    name_track(c, out, "thread_name", p->pid, p->pid, "activity", -1);
+    if (p->role != IM_ROLE_READER)
+        name_track(c, out, "thread_name", p->pid, SECOND_TRACK + p->pid,
+                   p->role == IM_ROLE_TRAINER ? "batches" : "images", -1);
+    c->processes++;
 }
 
-static void add_process(struct sv_chrome *c, const struct im_json *answer, FILE *out)
+static void look_at(struct sv_chrome *c, const struct im_run *run, enum im_role role, uint32_t index,
+                    FILE *out)
 {
-    const struct im_json *spans = im_json_get(answer, "spans");
-    const int64_t slot = im_json_int_or(answer, "slot", -1), index = im_json_int_or(answer, "index", 0);
-    struct process p = {.role = im_json_str_or(answer, "role", ""), .pid = im_json_int_or(answer, "pid", 0)};
+    const uint32_t at = im_run_slot(run, role, index);
+    const int32_t pid = atomic_load_explicit(&run->process[at].pid, memory_order_relaxed);
+    struct sv_chrome_slot *slot = &c->slot[at];
+    struct process p = {.slot = slot, .role = role, .index = index};
+    struct im_span_view span[IM_SPANS];
+    uint64_t lost = 0;
+    size_t n;
 
-    if (slot < 0 || slot >= IM_SLOTS_MAX || !is_role(p.role))
+    if (!slot->seen)
+        slot->next = atomic_load_explicit(&run->stats[at].spans, memory_order_acquire);
+    slot->seen = true;
+    if (pid <= 0 && slot->pid == 0)
         return;
-    p.is_reader = strcmp(p.role, "reader") == 0;
-    p.slot = &c->slot[slot];
-    p.slot->answered = true;
-    p.slot->next = im_json_int_or(answer, "next", 0);
-    if ((size_t)slot >= c->slots)
-        c->slots = (size_t)slot + 1;
-    if (p.pid > 0 && p.pid != p.slot->pid) {
-        name_track(c, out, "process_name", p.pid, p.pid, p.role, index);
-        name_track(c, out, "thread_name", p.pid, p.pid, "activity", -1);
-        if (!p.is_reader)
-            name_track(c, out, "thread_name", p.pid, SECOND_TRACK + p.pid,
-                       strcmp(p.role, "trainer") == 0 ? "batches" : "images", -1);
-        c->processes++;
-        p.slot->pid = p.pid;
+    p.pid = (uint64_t)(pid > 0 ? pid : slot->pid); /* what the dead one left */
+    if (pid > 0 && pid != slot->pid) {
+        put_render(c, out, &(struct process){.slot = slot, .role = role, .pid = (uint64_t)slot->pid});
+        name_process(c, out, &p);
+        slot->pid = pid;
     }
-    p.pid = p.pid > 0 ? p.pid : p.slot->pid; /* what the dead one left */
-    put_lost(c, out, &p, im_json_int_or(answer, "lost", 0));
-    for (size_t i = 0; p.pid > 0 && i + 2 < im_json_count(spans); i += 3) {
-        int64_t number[3] = {0, 0, -1};
-
-        for (size_t k = 0; k < 3; k++)
-            im_json_as_int(im_json_at(spans, i + k), &number[k]);
-        if (number[0] >= 0 && number[1] >= 0)
-            put_span(c, out, &p, number[2], (im_ns)number[0], (im_ns)number[1]);
-    }
+    n = im_spans_read(&run->stats[at], &slot->next, span, IM_SPANS, &lost);
+    put_lost(c, out, &p, lost);
+    for (size_t i = 0; i < n; i++)
+        put_span(c, out, &p, &span[i]);
 }
 
-static void put_counter(struct sv_chrome *c, const struct im_json *answer, FILE *out, const char *key,
-                        const char *name)
+/* Only what changed. */
+static void put_counter(struct sv_chrome *c, FILE *out, const char *name, uint32_t count, uint32_t *last)
 {
-    begin_event(c, out);
-    fprintf(out, "\"ph\":\"C\",\"name\":\"%s\",\"pid\":0,\"args\":{\"count\":%" PRId64 "}", name,
-            im_json_int_or(answer, key, 0));
-    put_time(out, "ts", c->last_ns);
-    fputc('}', out);
+    struct event e;
+
+    if (c->first_ns != c->last_ns && count == *last)
+        return;
+    *last = count;
+    begin_event(c, &e, "\"ph\":\"C\",\"name\":\"");
+    put(&e, name);
+    put_key(&e, "\",\"pid\":0,\"args\":{\"count\":", count);
+    put_time(&e, "},\"ts\":", c->last_ns);
+    end_event(&e, "}", out);
 }
 
 void sv_chrome_begin(struct sv_chrome *c, const char *run_name, FILE *out)
@@ -198,26 +268,28 @@ void sv_chrome_begin(struct sv_chrome *c, const char *run_name, FILE *out)
     name_track(c, out, "process_name", 0, 0, "rings", -1);
 }
 
-void sv_chrome_add(struct sv_chrome *c, const struct im_json *answer, FILE *out)
+void sv_chrome_look(struct sv_chrome *c, const struct im_run *run, FILE *out)
 {
-    const struct im_json *processes = im_json_get(answer, "processes");
+    const struct im_geometry *g = &run->geometry;
 
-    if (strcmp(im_json_str_or(answer, "schema", ""), "imsuper.spans/1") != 0)
-        return;
-    c->last_ns = (im_ns)im_json_int_or(answer, "now_ns", 0);
+    c->last_ns = im_now();
     if (c->first_ns == 0)
         c->first_ns = c->last_ns;
-    put_counter(c, answer, out, "ready_cells", "encoded cells ready");
-    put_counter(c, answer, out, "ready_batches", "batches ready");
-    for (size_t i = 0; i < im_json_count(processes); i++)
-        add_process(c, im_json_at(processes, i), out);
+    put_counter(c, out, "encoded cells ready", im_encoded_count(run, IM_READY), &c->ready_cells);
+    put_counter(c, out, "images ready", im_batch_images(run), &c->ready_images);
+    for (uint32_t i = 0; i < g->readers_max; i++)
+        look_at(c, run, IM_ROLE_READER, i, out);
+    for (uint32_t i = 0; i < g->augmenters_max; i++)
+        look_at(c, run, IM_ROLE_AUGMENTER, i, out);
+    for (uint32_t i = 0; i < g->ranks; i++)
+        look_at(c, run, IM_ROLE_TRAINER, i, out);
 }
 
 void sv_chrome_end(struct sv_chrome *c, FILE *out)
 {
-    for (size_t i = 0; i < c->slots; i++)
-        if (c->slot[i].render.length > 0)
-            put_render(c, out,
-                       &(struct process){.slot = &c->slot[i], .role = "augmenter", .pid = c->slot[i].pid});
+    for (size_t i = 0; i < IM_SLOTS_MAX; i++)
+        put_render(c, out,
+                   &(struct process){
+                       .slot = &c->slot[i], .role = IM_ROLE_AUGMENTER, .pid = (uint64_t)c->slot[i].pid});
     fputs("\n]}\n", out);
 }

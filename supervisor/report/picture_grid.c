@@ -169,8 +169,8 @@ static void count_pairs(char *bytes, uint32_t classes, uint32_t *count, uint64_t
     }
 }
 
-static int draw_confusion(const struct sv_run_classes *classes, char *bytes, uint32_t epoch, const char *path,
-                          struct im_text *text)
+static int draw_confusion(const struct sv_run_classes *classes, char *bytes, uint32_t epoch, bool averaged,
+                          const char *path, struct im_text *text)
 {
     uint32_t *count = calloc((size_t)classes->count * classes->count, sizeof *count);
     uint64_t images = 0, right = 0;
@@ -180,8 +180,8 @@ static int draw_confusion(const struct sv_run_classes *classes, char *bytes, uin
     if (!count)
         return -ENOMEM;
     count_pairs(bytes, classes->count, count, &images, &right);
-    snprintf(title, sizeof title, "epoch %" PRIu32 ", %" PRIu64 " images: top-1 %.2f %%", epoch, images,
-             images ? 100 * (double)right / (double)images : 0);
+    snprintf(title, sizeof title, "epoch %" PRIu32 "%s, %" PRIu64 " images: top-1 %.2f %%", epoch,
+             averaged ? ", averaged weights" : "", images, images ? 100 * (double)right / (double)images : 0);
     if (images > 0)
         err = sv_confusion_png(
             &(struct sv_confusion){
@@ -201,16 +201,17 @@ static bool is_newer(const char *path, const char *than)
                                                 : a.st_mtim.tv_nsec >= b.st_mtim.tv_nsec;
 }
 
-int sv_epoch_confusion_draw(const char *run_dir, uint32_t epoch, struct im_text *text)
+int sv_epoch_confusion_draw(const char *run_dir, uint32_t epoch, bool averaged, struct im_text *text)
 {
+    const char *of = im_per_class_of(averaged);
     char from[PATH_MAX], to[PATH_MAX], *bytes = NULL;
     struct sv_run_classes classes = {0};
     size_t n = 0;
     int err;
 
-    if (snprintf(from, sizeof from, "%s/" IM_PER_CLASS_FOLDER "/" IM_PER_CLASS_CONFUSION, run_dir, epoch) >=
-            (int)sizeof from ||
-        snprintf(to, sizeof to, "%s/" IM_PER_CLASS_FOLDER "/" SV_CONFUSION_PICTURE, run_dir, epoch) >=
+    if (snprintf(from, sizeof from, "%s/" IM_PER_CLASS_FOLDER "/" IM_PER_CLASS_CONFUSION, run_dir, epoch,
+                 of) >= (int)sizeof from ||
+        snprintf(to, sizeof to, "%s/" IM_PER_CLASS_FOLDER "/" SV_CONFUSION_PICTURE, run_dir, epoch, of) >=
             (int)sizeof to ||
         access(from, F_OK) < 0 || is_newer(to, from))
         return 0;
@@ -218,7 +219,7 @@ int sv_epoch_confusion_draw(const char *run_dir, uint32_t epoch, struct im_text 
     if (err == 0 && classes.count > 0 && classes.count <= CLASSES_MAX) {
         err = im_read_file(from, BYTES_MAX, &bytes, &n, text);
         if (err == 0)
-            err = draw_confusion(&classes, bytes, epoch, to, text);
+            err = draw_confusion(&classes, bytes, epoch, averaged, to, text);
     }
     free(bytes);
     sv_run_classes_free(&classes);

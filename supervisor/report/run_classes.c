@@ -108,7 +108,7 @@ static int parse(struct sv_class_table *t)
     return 0;
 }
 
-int sv_class_table_read_last(const char *run_dir, uint32_t epoch, struct sv_class_table *ret,
+int sv_class_table_read_last(const char *run_dir, uint32_t epoch, bool averaged, struct sv_class_table *ret,
                              struct im_text *text)
 {
     char path[PATH_MAX];
@@ -121,8 +121,8 @@ int sv_class_table_read_last(const char *run_dir, uint32_t epoch, struct sv_clas
     for (; epoch > 0; epoch--) {
         int err;
 
-        if (snprintf(path, sizeof path, "%s/" IM_PER_CLASS_FOLDER "/" IM_PER_CLASS_TABLE, run_dir, epoch) >=
-            (int)sizeof path)
+        if (snprintf(path, sizeof path, "%s/" IM_PER_CLASS_FOLDER "/" IM_PER_CLASS_TABLE, run_dir, epoch,
+                     im_per_class_of(averaged)) >= (int)sizeof path)
             return -ENOENT;
         if (access(path, F_OK) < 0)
             continue;

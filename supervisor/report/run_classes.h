@@ -34,8 +34,8 @@ struct sv_class_table {
     bool has_average_precision;
 };
 
-/* The last one of the run up to that epoch. -ENOENT, without a sentence: there is none. */
-int sv_class_table_read_last(const char *run_dir, uint32_t epoch, struct sv_class_table *ret,
+/* The last one of the run up to that epoch, of the weights or of their averages. -ENOENT, without a sentence: there is none. */
+int sv_class_table_read_last(const char *run_dir, uint32_t epoch, bool averaged, struct sv_class_table *ret,
                              struct im_text *text);
 void sv_class_table_free(struct sv_class_table *t); /* zeroed is fine */
 

@@ -162,16 +162,17 @@ static bool add_picture(struct batch *b, const char *name, const char *tag, int6
     return true;
 }
 
-/* Who is taken for whom; of a run with --per-class-log. */
-static void add_confusion(struct batch *b, const struct im_json *line, int64_t step)
+/* Who is taken for whom; of a run with --per-class-log, with --ema by the averaged weights, too. */
+static void add_confusion(struct batch *b, const struct im_json *line, bool averaged, int64_t step)
 {
     const uint32_t epoch = (uint32_t)im_json_int_or(line, "epoch", 0);
     char name[64];
-    int err = sv_epoch_confusion_draw(b->t->run_dir, epoch, b->picture_text);
+    int err = sv_epoch_confusion_draw(b->t->run_dir, epoch, averaged, b->picture_text);
 
     b->picture_err = err < 0 ? err : b->picture_err;
-    snprintf(name, sizeof name, IM_PER_CLASS_FOLDER "/" SV_CONFUSION_PICTURE, epoch);
-    add_picture(b, name, "val/confusion", step);
+    snprintf(name, sizeof name, IM_PER_CLASS_FOLDER "/" SV_CONFUSION_PICTURE, epoch,
+             im_per_class_of(averaged));
+    add_picture(b, name, averaged ? "val_ema/confusion" : "val/confusion", step);
 }
 
 static void add_first_batch(struct batch *b, const struct sv_options *options)
@@ -200,8 +201,8 @@ static int take_metrics(void *context, const struct im_json *line)
         add_step(b, line, step);
     b->t->last_step = step;
     flush(b, line, step);
-    if (is_epoch)
-        add_confusion(b, line, step);
+    for (int averaged = 0; is_epoch && averaged < 2; averaged++)
+        add_confusion(b, line, averaged, step);
     return b->records.failed ? -ENOMEM : 0;
 }
 

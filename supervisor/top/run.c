@@ -11,6 +11,7 @@
 #include "supervisor/report/history.h"
 
 #define PAST_INTERVAL_NS (IM_SECOND / 2)
+#define RATE_SECONDS 5
 
 static void push(struct sv_top_past *p, double value)
 {
@@ -48,6 +49,12 @@ static double growth(const struct im_json *before, const struct im_json *now, co
     return (to - from) / seconds;
 }
 
+/* A batch may take longer than the time between two answers: over some RATE_SECONDS. */
+static double smoothed(double before, double now, double seconds)
+{
+    return isnan(before) || isnan(now) ? now : before + (now - before) * seconds / (seconds + RATE_SECONDS);
+}
+
 static void compare(struct sv_top_run *r, const struct im_json *before, double seconds)
 {
     const struct im_json *list = im_json_get(r->status, "processes");
@@ -59,10 +66,13 @@ static void compare(struct sv_top_run *r, const struct im_json *before, double s
         const int64_t index = im_json_int_or(j, "index", 0);
         const struct im_json *then = find_process(before, role, index);
         struct sv_top_process *p = &r->process[r->processes++];
+        char name[sizeof p->name];
 
-        snprintf(p->name, sizeof p->name, "%.20s#%d", role, (int)index);
+        snprintf(name, sizeof name, "%.20s#%d", role, (int)index);
+        p->rate = smoothed(strcmp(name, p->name) == 0 ? p->rate : (double)NAN,
+                           growth(then, j, "samples", seconds), seconds);
+        memcpy(p->name, name, sizeof name);
         p->cpu = growth(then, j, "cpu_seconds", seconds);
-        p->rate = growth(then, j, "samples", seconds);
     }
 }
 

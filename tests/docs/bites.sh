@@ -3,6 +3,6 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 status=0
-found=$("$here/commands.sh" names "$here/selftest" "${1:?folder of the programs}") || status=$?
+found=$("$here/commands.sh" "$here/selftest" "${1:?folder of the programs}") || status=$?
 [ "$status" -eq 1 ] || { echo "exit status $status on bad documents, not 1" && exit 1; }
 diff "$here/selftest/expect" - <<<"$found"

@@ -1,64 +1,22 @@
 #!/usr/bin/env bash
 # The commands, flags and options that the documents show exist.
 #
-#   commands.sh names ROOT BUILD   every verb and flag, by the help; presets, quickstart's commands, scripts
-#   commands.sh run ROOT BUILD     runs those that need no image: none may end as wrong use (exit status 2)
+#   commands.sh ROOT BUILD   every verb and flag, by the help; presets, quickstart's commands, scripts
 #
 # Words in capitals stand for others (VERB, --aug.NAME) and are not checked. A command is an indented line, or text in backticks, that begins with imsuper, ./quickstart, cmake, ctest or tests/. ROOT may be
 # another tree, with documents that must fail (selftest/).
 set -euo pipefail
-mode=${1:?names or run} root=${2:?root} build=${3:?build}
+root=${1:?root} build=${2:?build}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source=$(cd "$here/../.." && pwd)
 program=$build/imsuper
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
+# shellcheck source-path=SCRIPTDIR source=list.sh
+. "$here/list.sh"
 cd "$root"
 
 found=0
 finding() { printf '%s\n' "$*" && found=1; }
-
-# "FILE:LINE<TAB>command": indented lines, fenced lines of sh, and what stands in backticks.
-commands() {
-  awk '
-    function out(text) {
-      sub(/[ \t]+#.*$/, "", text)
-      sub(/^build\/[a-z]+\/imsuper/, "imsuper", text)
-      if (text ~ /^(imsuper|\.\/quickstart|cmake|ctest|tests\/[^ ]+|--[a-z])/) print FILENAME ":" FNR "\t" text
-    }
-    FNR == 1 { fenced = 0 }
-    /^```/ { fenced = fenced ? 0 : $0 == "```sh" ? 1 : 2; next }
-    fenced == 2 { next }
-    /^    / || fenced { line = $0; sub(/^ +/, "", line); out(line); next }
-    {
-      line = $0
-      while (match(line, /`[^`]+`/)) {
-        out(substr(line, RSTART + 1, RLENGTH - 2))
-        line = substr(line, RSTART + RLENGTH)
-      }
-    }' "$@"
-}
-
-# The same of examples: commands of scripts, their lines joined, and of lists of words in YAML (- imsuper, - start, ...).
-example_commands() {
-  awk '
-    function out(text) {
-      gsub(/ *(\|\||&&|;|[0-9]*>).*/, "", text); gsub(/["\047]/, "", text)
-      print FILENAME ":" first "\t" text
-    }
-    FNR == 1 { if (list != "") out(list); list = joined = "" }
-    FILENAME ~ /\.yaml$/ {
-      if ($1 == "-" && $2 == "imsuper" && NF == 2) { list = $2; first = FNR }
-      else if (list != "" && $1 == "-" && NF == 2) list = list " " $2
-      else if (list != "") { out(list); list = "" }
-      next
-    }
-    { line = $0; sub(/^ +/, "", line) }
-    joined == "" { first = FNR }
-    /\\$/ { sub(/ *\\$/, "", line); joined = joined line " "; next }
-    { line = joined line; joined = ""; sub(/^#.*[ =]imsuper start /, "imsuper start ", line); sub(/^srun /, "", line) }
-    line ~ /^imsuper / { out(line) }
-    END { if (list != "") out(list) }' "$@"
-}
 
 # The verbs of the help, of one word or two; and the flags of one, by their long names.
 verbs() { "$program" help | sed -nE 's/^([A-Z][a-z]+)? +((data|bench|profile|cluster) [a-z]+|[a-z-]+)(  .*|, .*)$/\2/p'; }
@@ -142,38 +100,6 @@ check_names() {
   done
 }
 
-# In an empty folder, without images or servers: a command ends by itself, and not with 2 unless it is wrong.
-check_run() {
-  local place command word status
-  mkdir "$work/empty" && cd "$work/empty"
-  while IFS=$'\t' read -r place command; do
-    read -ra word <<<"$command"
-    case $command in
-    *...* | *[A-Z][A-Z]* | *\$* | *"--resume"* | *"bench trainer"* | *"profile trainer"* | *://*) continue ;;
-    "imsuper start --"* | "imsuper lr-find --"* | "imsuper model"* | "imsuper recipes"* | "imsuper help"* | "imsuper gpus"* | \
-      "imsuper data index --"* | "imsuper data preview --"* | "imsuper bench augment --"* | "imsuper profile augment --"*) ;;
-    *) continue ;;
-    esac
-    [[ $command == *--data-dir* || $command == "imsuper "[mrhg]* ]] || continue
-    status=0
-    timeout 60 "$program" "${word[@]:1}" >out 2>&1 </dev/null || status=$?
-    ran=$((ran + 1))
-    if [ "$status" = 2 ] || [ "$status" -ge 124 ]; then
-      finding "$place: $command: exit status $status: $(tail -n 1 out)"
-    fi
-  done
-  [ "$ran" -gt 20 ] || finding "only $ran commands were run"
-}
-
-shopt -s nullglob
-documents=(README.md CONTRIBUTING.md SECURITY.md ARCHITECTURE.md docs/*.md)
-for document in "${documents[@]}"; do [ ! -e "$document" ] || commands "$document"; done >"$work/commands"
-mapfile -t examples < <(find examples -type f ! -name '*.py' 2>/dev/null | sort)
-[ ${#examples[@]} -eq 0 ] || example_commands "${examples[@]}" >>"$work/commands"
-ran=0
-case $mode in
-names) check_names <"$work/commands" ;;
-run) check_run <"$work/commands" ;;
-*) echo "commands.sh: names or run" >&2 && exit 2 ;;
-esac
+documented "$root" >"$work/commands"
+check_names <"$work/commands"
 exit $found

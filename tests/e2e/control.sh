@@ -28,14 +28,14 @@ case_trace() {
   FAULTS=trainer:trainer.step.done=sleep:300@1/every # time for the command to begin
   launch --augmenters 2
   wait_step 2
-  "$BIN/imsuper" trace run --workspace "$T/w" --seconds 3 -o "$T/trace.json" >"$T/answer" 2>&1 &
+  "$BIN/imsuper" trace run --workspace "$T/w" --seconds $((3 * SLOWNESS)) -o "$T/trace.json" >"$T/answer" 2>&1 &
   wait_step 4
   for pid in $(pids augmenter | head -n 1); do kill -KILL "$pid"; done
   kill_supervisor
   wait $! || fail "trace: exit status $?: $(cat "$T/answer")"
   answers " events of "
   "$BIN/check_profile" "$T/trace.json" 5 || fail "the trace breaks the rules of its format"
-  for event in '"read","cat"' '"render","cat":"augmenter"' '"batch","cat":"trainer"' '"batches ready"'; do
+  for event in '"read","cat"' '"render","cat":"augmenter"' '"batch","cat":"trainer"' '"images ready"'; do
     grep -qF "\"name\":$event" "$T/trace.json" || fail "no event $event"
   done
   finish 0

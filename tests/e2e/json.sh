@@ -37,6 +37,7 @@ case_schemas() {
   answers imsuper.memory/1 0 memory h200
   answers imsuper.gpus/1 0 gpus
   answers imsuper.doctor/1 "$("$BIN/imsuper" doctor --workspace "$T/w" >"$T/out" 2>&1 && echo 0 || echo $?)" doctor --workspace "$T/w"
+  answers imsuper.packed/1 0 data pack "$DATA" "$T/packed"
   answers imsuper.index/1 0 data index --data-dir "$DATA"
   answers imsuper.verify/1 0 data verify --data-dir "$DATA" --near-duplicates 2
   answers imsuper.stats/1 0 data stats --data-dir "$DATA"
@@ -66,6 +67,8 @@ case_live() {
   wait_step 2
   answers imsuper.status/1 0 status run --workspace "$T/w"
   answers imsuper.trace/1 0 trace run --workspace "$T/w" --seconds 0.5 -o "$T/t.json"
+  answers imsuper.reply/1 0 scale readers=1 run --workspace "$T/w"
+  answers imsuper.reply/1 0 restart reader run --workspace "$T/w"
   answers imsuper.reply/1 0 pause run --workspace "$T/w"
   answers imsuper.reply/1 0 resume run --workspace "$T/w"
   answers imsuper.reply/1 0 stop run --workspace "$T/w"
@@ -80,20 +83,47 @@ refuses() {
   [ ! -s "$T/answer" ] || fail "imsuper $*: an answer: $(head -n 3 "$T/answer")"
   [ "$(wc -l <"$T/out")" -le 3 ] || fail "imsuper $*: more than a sentence: $(cat "$T/out")"
 }
+# has_json VERB...: does it take the flag?
+has_json() { "$BIN/imsuper" "$@" --help >"$T/help" </dev/null && grep -qE -- '--(\[no-\])?json' "$T/help"; }
+# Without an answer for programs: start and logs write files of JSON lines, top is a screen, the others say what they made in a
+# line, or print what is a file already.
+silent=(start top logs plot recipes "cluster key" "data organise" "data unpack" "data synth" "data preview")
+# Each verb that takes --json has its line above, and each that does not stands in the list.
+case_tables() {
+  local verb words
+  listed_verbs >"$T/verbs"
+  [ "$(wc -l <"$T/verbs")" -gt 45 ] || fail "few verbs: $(cat "$T/verbs")"
+  while read -r verb; do
+    read -ra words <<<"$verb"
+    case $verb in help | version) continue ;; esac
+    if has_json "${words[@]}"; then
+      grep -qE "^  answers imsuper\.[a-z-]+/[0-9]+ (\"|[0-9]+ )(.* )?$verb( |\$)" "${BASH_SOURCE[0]}" || fail "no answer of $verb is held against its schema"
+      if printf '%s\n' "${silent[@]}" | grep -qxF "$verb"; then fail "$verb takes --json"; fi
+    else
+      printf '%s\n' "${silent[@]}" | grep -qxF "$verb" || fail "$verb takes no --json"
+    fi
+  done <"$T/verbs"
+}
+
 case_calls() {
   local verb words
-  "$BIN/imsuper" help | sed -nE 's/^([A-Z][a-z]+)? +((data|bench|profile) [a-z]+|[a-z-]+)(  .*|, .*)$/\2/p' >"$T/verbs"
-  [ "$(wc -l <"$T/verbs")" -gt 30 ] || fail "few verbs: $(cat "$T/verbs")"
+  listed_verbs >"$T/verbs"
+  [ "$(wc -l <"$T/verbs")" -gt 45 ] || fail "few verbs: $(cat "$T/verbs")"
+  refuses version --no-such-flag && refuses version x && refuses help nothing && refuses help ""
   while read -r verb; do
     read -ra words <<<"$verb"
     case $verb in help | version) continue ;; esac
     "$BIN/imsuper" "${words[@]}" --help >"$T/answer" 2>"$T/out" || fail "$verb --help: exit status $?"
     grep -q "^imsuper $verb" "$T/answer" || fail "$verb --help: $(head -n 2 "$T/answer")"
     [ ! -s "$T/out" ] || fail "$verb --help: $(cat "$T/out")"
+    if grep -E '.{81}' "$T/answer" >"$T/out"; then fail "$verb --help: a line of more than 80 columns: $(cat "$T/out")"; fi
     refuses "${words[@]}" --no-such-flag
     refuses "${words[@]}" ""
-    case $verb in recipes) continue ;; esac
-    refuses "${words[@]}" --log-level loudest
+    case $verb in
+    recipes) refuses recipes no-such-recipe ;;
+    "cluster key") refuses cluster key ;;
+    *) refuses "${words[@]}" --log-level loudest ;;
+    esac
   done <"$T/verbs"
 }
 

@@ -105,6 +105,12 @@ within() { poll $(($1 * SLOWNESS)) "${@:2}"; }
 # must_have_taken SECONDS BEGAN WHAT: at most, since then.
 must_have_taken() { [ $((SECONDS - $2)) -le $(($1 * SLOWNESS)) ] || fail "$3 took $((SECONDS - $2)) s"; }
 
+# The verbs of the overview, one a line ("data index"): they begin in column 10, behind the group's name, and end before two blanks.
+listed_verbs() {
+  "$BIN/imsuper" help | awk 'substr($0, 1, 9) ~ /^([A-Z][a-z]*)? +$/ && substr($0, 10) ~ /^[a-z]/ {
+    text = substr($0, 10); sub(/  .*/, "", text); gsub(/ *(\[[^]]*\]|[A-Z]+)/, "", text); gsub(/, /, "\n", text); print text }'
+}
+
 # launch FLAG...: starts a run in the background as a terminal would, in its own process group with Ctrl-C enabled.
 launch() {
   set -m

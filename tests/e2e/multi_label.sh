@@ -60,10 +60,16 @@ case_killed() {
   start 0 "${LEARN[@]}" --epochs 2 --trainer-threads 1
   mv "$T/w" "$T/whole"
   FAULTS="trainer:trainer.step.done=kill@6"
-  start 0 "${LEARN[@]}" --epochs 2 --trainer-threads 1 --snapshot-steps 1
+  start 0 "${LEARN[@]}" --epochs 2 --trainer-threads 1 --snapshot-steps 1 --ema 0.9 --per-class-log
   [ "$(deaths_of trainer)" -ge 2 ] || fail "no trainer died"
   [ "$(number "$RUN/DONE" best_val_map)" = "$(number "$T/whole/run/DONE" best_val_map)" ] || fail "another mAP after deaths"
   cmp "$RUN/class_scores.csv" "$T/whole/run/class_scores.csv" || fail "other numbers of the classes after deaths"
+  # Each epoch's, of the averages too.
+  for epoch in 001 002 001.ema 002.ema; do
+    [ "$(wc -l <"$RUN/per_class/epoch_$epoch.csv")" = 5 ] || fail "no table of 4 labels of epoch $epoch"
+  done
+  [ "$(cut -d , -f 2 "$RUN/per_class/epoch_002.csv" | tail -n +2)" = "$(cut -d , -f 1 "$RUN/class_scores.csv" | tail -n +2)" ] ||
+    fail "another number of images with a label than class_scores.csv"
 }
 
 run_case

@@ -167,7 +167,7 @@ case_loss_scale_changes_nothing() {
 kind() { sed -n "s/.*\"memory_bytes\":{[^}]*\"$1\":\([0-9]*\).*/\1/p" "$RUN/metrics.jsonl" | head -n 1; }
 
 case_averages() {
-  start 0 --ema 0.9
+  start 0 --ema 0.9 --per-class-log
   for name in parameters gradients "optimiser's state" statistics averages activations backend snapshots; do
     [ "$(grep -cE "^(memory )? +$name +[0-9.]+ [KMG]iB" "$T/out")" = 1 ] || fail "no line says how much memory $name take"
   done
@@ -182,6 +182,14 @@ case_averages() {
   grep -q '"conv1.weight"' < <(head -c 65536 "$RUN/checkpoints/last.ema.safetensors") || fail "the averages lack torchvision's names"
   must_say "ema top1"
   awk -F , 'NR > 1 && ($10 == "" || $11 == "") { exit 1 }' "$RUN/summary.csv" || fail "summary.csv lacks the averages"
+  # The tables of each class are those of an evaluation of the same weights.
+  for kind in "" .ema; do
+    "$BIN/imsuper" eval "$RUN/checkpoints/last$kind.safetensors" -o "$T/eval" --quiet >"$T/answer" || fail "eval: exit status $?"
+    cmp "$T/eval/classes.csv" "$RUN/per_class/epoch_002$kind.csv" || fail "other numbers of the classes than eval's: $kind"
+    [ -s "$RUN/per_class/confusion_002$kind.csv" ] || fail "no confusion matrix: $kind"
+  done
+  if cmp -s "$RUN/per_class/epoch_002.csv" "$RUN/per_class/epoch_002.ema.csv"; then fail "weights and averages have the same tables"; fi
+  grep -q 'Each class by the averaged weights, epoch 2' "$RUN/report.html" || fail "report.html lacks the averages"
   # They only watch: the weights are those of the run without them.
   cmp <(tail -c 500000 "$REFERENCE/w/run/checkpoints/last.safetensors") <(tail -c 500000 "$RUN/checkpoints/last.safetensors") ||
     fail "averaging has changed the weights"

@@ -101,6 +101,7 @@ copy_settings() {
     /etc/apt/trusted.gpg /etc/apt/trusted.gpg.d /etc/apt/keyrings /etc/apt/auth.conf /etc/apt/auth.conf.d
   list_sources >"$root/etc/apt/sources.list"
   list_apt_settings >"$root/etc/apt/apt.conf.d/90fresh"
+  echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/90fresh" # what is thrown away need not survive a power cut: minutes on a busy disk
 }
 
 # --- roots ------------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ install ./imsuper_*.deb
 say "installed: $(dpkg-query -W -f '${Package} ${Version}, ${Installed-Size} KiB' imsuper)"
 command -v python3 >/dev/null && fail "python3 came with it"
 dpkg -V imsuper || fail "files differ from the package"
-for file in man/man1/imsuper.1.gz man/man1/imsuper-start.1.gz bash-completion/completions/imsuper doc/imsuper/copyright imsuper/recipes/quickstart.yaml; do
+for file in man/man1/imsuper.1.gz man/man1/imsuper-start.1.gz bash-completion/completions/imsuper doc/imsuper/copyright doc/imsuper/README.md doc/imsuper/NEWS.md doc/imsuper/docs/getting-started.md doc/imsuper/examples/finetune.sh imsuper/recipes/quickstart.yaml; do
   must_exist "/usr/share/$file"
 done
 must_exist /usr/lib/systemd/user/imsuper@.service

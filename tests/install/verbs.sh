@@ -110,11 +110,23 @@ verb_bench_cluster() {
   must_say "102.2 MB of gradients" && must_say "scaling" && run 2 bench cluster --nodes 4 && must_say "--step-ms"
   run 2 bench cluster --step-ms 1 --nodes 9..3 && must_say "1..256"
 }
-verb_bench_ring() { run 0 bench ring && must_say "wake" && compares bench ring; }
-verb_profile_ring() { run 0 profile ring && must_say "p99.9" && run 0 profile ring --json && must_say '"p999_ns"'; }
+verb_bench_ring() { compares bench ring && must_say "it is no answer"; }
+# is_profile KIND FILE: as the rules of speedscope, or of trace events, say; the measurement that it is of took at least a microsecond.
+is_profile() {
+  must_exist "$2"
+  "$build/check_profile" "$2" >"$T/out" 2>&1 || fail "$2 is no profile"
+  case $1 in speedscope) grep -q '"type":"sampled"' "$2" ;; trace) grep -q '"traceEvents":' "$2" ;; esac || fail "$2 is not of $1"
+}
+# profiles WORD...: into files of both formats, and not where no file can be.
+profiles() {
+  run 0 "$@" -o "$T/p.speedscope.json" && { grep -qE "share|cold" "$T/out" || fail "$*: no table"; } && is_profile speedscope "$T/p.speedscope.json"
+  run 0 "$@" --json -o "$T/p.trace.json" && is_profile trace "$T/p.trace.json"
+  run 1 "$@" -o "$T/no/such.json" && must_say "$T/no"
+}
+verb_profile_ring() { run 0 profile ring -o "$T/p.speedscope.json" && must_say "p99.9" && is_profile speedscope "$T/p.speedscope.json"; }
 verb_bench_decode() { run 0 bench decode --data-dir "$T/data" --passes 1 && must_say "images/s" && compares bench decode --data-dir "$T/data" --passes 2; }
 verb_bench_read() { run 0 bench read --data-dir "$T/data" --passes 2 && must_say "images/s" && compares bench read --data-dir "$T/data" --passes 2; }
-verb_profile_reader() { run 0 profile reader --data-dir "$T/data" --passes 1 --queue-depth 4 && must_say "cold"; }
+verb_profile_reader() { profiles profile reader --data-dir "$T/data" --passes 1 --queue-depth 4; }
 verb_export() {
   run 0 export "$RUN" -o "$T/net.onnx" && must_say "2 classes" && must_exist "$T/net.onnx"
   grep -q '"proven": ' "$T/net.onnx.proof.json" || fail "no proof, and no reason why there is none"
@@ -139,15 +151,13 @@ verb_average() {
   run 2 average run run --workspace "$T/w" --ratio 1 -o "$T/mean.safetensors" && must_say "give 2 numbers"
   run 2 average run run --workspace "$T/w" --data-dir "$T/none" -o "$T/mean.safetensors" && must_say "bn mean"
 }
-# is_profile FILE: of speedscope.
-is_profile() { must_exist "$1" && grep -q 'www.speedscope.app/file-format-schema.json' "$1" && grep -q '"type":"sampled"' "$1"; }
 verb_bench_augment() { run 0 bench augment --data-dir "$T/data" --passes 1 && must_say "images/s" && compares bench augment --data-dir "$T/data" --passes 2; }
 verb_profile_augment() {
-  run 0 profile augment --data-dir "$T/data" --passes 1 -o "$T/a.speedscope.json" && must_say "share" && is_profile "$T/a.speedscope.json"
+  profiles profile augment --data-dir "$T/data" --passes 1
 }
 verb_bench_trainer() { run 0 bench trainer "${steps[@]}" && must_say "images/s" && compares bench trainer "${steps[@]}"; }
 verb_profile_trainer() {
-  run 0 profile trainer "${steps[@]}" -o "$T/t.speedscope.json" && must_say "share" && is_profile "$T/t.speedscope.json"
+  profiles profile trainer "${steps[@]}"
 }
 verb_version() { run 0 version && must_say "imsuper "; }
 verb_help() {
@@ -161,11 +171,6 @@ verb_help() {
   if grep -E '.{81}' "$T/out"; then fail "a line of \`imsuper help\` has more than 80 columns"; fi
 }
 
-# The verbs of the overview, one a line ("data index"): they begin in column 10, behind the group's name, and end before two blanks.
-listed_verbs() {
-  "$BIN/imsuper" help | awk 'substr($0, 1, 9) ~ /^([A-Z][a-z]*)? +$/ && substr($0, 10) ~ /^[a-z]/ {
-    text = substr($0, 10); sub(/  .*/, "", text); gsub(/ *(\[[^]]*\]|[A-Z]+)/, "", text); gsub(/, /, "\n", text); print text }'
-}
 function_of() { echo "verb_${1//[ -]/_}"; }
 
 "$cmake" --install "$build" --prefix "$T/prefix" >"$T/out" 2>&1 || fail "cmake --install"

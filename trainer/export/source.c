@@ -1,6 +1,7 @@
 #include "trainer/export/source.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,14 @@ static bool is_directory(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+static bool is_run(const char *folder)
+{
+    char path[PATH_MAX];
+
+    return snprintf(path, sizeof path, "%s/config.yaml", folder) < (int)sizeof path &&
+           access(path, F_OK) == 0;
+}
+
 /* Weights of a run. A run that has not validated has no best. */
 static int find_weights(struct tr_source *s, enum im_conf_weights which, struct im_text *text)
 {
@@ -44,6 +53,8 @@ static int find_weights(struct tr_source *s, enum im_conf_weights which, struct 
         return im_fail(text, -ENAMETOOLONG, "%.200s: the name is too long", s->run_dir);
     if (access(s->path, F_OK) == 0)
         return 0;
+    if (!is_run(s->run_dir))
+        return im_fail(text, -ENOENT, "%.700s is a folder, but no run: it has no config.yaml", s->run_dir);
     return im_fail(text, -ENOENT, "the run in %.700s has no checkpoints/%s.safetensors%s", s->run_dir,
                    names[which],
                    which == IM_WEIGHTS_BEST   ? " (it has not validated yet: --weights last)"

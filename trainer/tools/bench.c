@@ -18,6 +18,7 @@
 #include "ipc/base/earlier.h"
 #include "ipc/base/err.h"
 #include "ipc/base/json.h"
+#include "ipc/base/output.h"
 #include "ipc/base/rng.h"
 #include "ipc/base/speedscope.h"
 #include "trainer/backends/cuda/device.h"
@@ -335,22 +336,24 @@ static void print_bench(struct bench *b)
         printf("compared: %s\n", compared.s);
 }
 
-/* The medians as stacks: which way through the network, then the layer. */
+/* The medians as stacks, in the order of a step: which way through the network, then the layer. */
 static int write_profile(struct bench *b, struct im_text *text)
 {
     struct im_speedscope *s = im_speedscope_new(im_conf_choice(IM_KEY_model, b->conf.model));
     double *scratch = calloc((size_t)b->kept, sizeof *scratch), sum = 0;
     const double total = median(b->totals, b->kept), update = median(b->updates, b->kept);
 
-    for (int i = 0; s && scratch && i < b->layers; i++) {
+    for (int k = 0; s && scratch && k < 2 * b->layers; k++) {
+        const bool forward = k < b->layers;
+        const int i = forward ? k : 2 * b->layers - 1 - k;
         const struct tr_layer_work work = tr_graph_layer(b->graph, i);
         const struct times t = layer_times(b, i, scratch);
+        const double ms = forward ? t.forward : t.backward;
         char layer[160];
 
         snprintf(layer, sizeof layer, "%d %s %s", i, work.name, work.shape);
-        sum += t.forward + t.backward;
-        im_speedscope_add(s, (const char *const[]){"step", "forward", layer}, 3, t.forward);
-        im_speedscope_add(s, (const char *const[]){"step", "backward", layer}, 3, t.backward);
+        sum += ms;
+        im_speedscope_add(s, (const char *const[]){"step", forward ? "forward" : "backward", layer}, 3, ms);
     }
     free(scratch);
     if (!s)
@@ -410,6 +413,8 @@ static int run(const struct im_conf *conf, bool is_profile)
     struct bench b = {.conf = *conf};
     int err = is_profile ? 0 : im_earlier_load(conf->compare, BENCH_SCHEMA, "rates", &b.earlier, &text);
 
+    if (err == 0 && is_profile && *conf->output)
+        err = im_output_check(conf->output, &text);
     if (err == 0)
         err = open_bench(&b, is_profile, &text);
     if (err == 0)

@@ -54,10 +54,12 @@ int tr_cuda_load_file(const char *path, const struct tr_cuda_table **ret_table, 
     int err;
 
     if (access(path, F_OK) < 0)
-        return im_fail(text, -ENOSYS,
-                       "this build of imsuper has no CUDA backend: %s does not exist; build with the preset "
-                       "cuda on a machine with the CUDA toolkit and cuDNN 9, or train on the CPU (--gpus 0)",
-                       path);
+        return im_fail(
+            text, -ENOSYS,
+            "this build of imsuper has no CUDA backend: %s does not exist; install the "
+            "package imsuper-cuda, or build the preset cuda where the CUDA toolkit and cuDNN 9 are, or "
+            "train on the CPU (--gpus 0)",
+            path);
     dlerror();
     module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!module) {

@@ -572,6 +572,23 @@ static void help_is_wrapped(void **state)
     free(s);
 }
 
+static void what_a_verb_does_is_wrapped(void **state)
+{
+    char *s;
+    size_t n;
+    FILE *f = open_memstream(&s, &n);
+
+    (void)state;
+    im_help_flow(f, "imsuper verb [--flag VALUE] [--another-flag VALUE] [--more-flags]", 8, 50);
+    im_help_flow(f, "Words that go on behind the end of their line,\nand a sentence.\nAnother: \n  imsuper x",
+                 0, 50);
+    fclose(f);
+    assert_string_equal(
+        s, "imsuper verb [--flag VALUE] [--another-flag VALUE]\n        [--more-flags]\n"
+           "Words that go on behind the end of their line, and\na sentence.\nAnother: \n  imsuper x\n");
+    free(s);
+}
+
 static void contradictions_get_their_sentences(void **state)
 {
     static const struct {
@@ -763,6 +780,7 @@ int main(void)
         cmocka_unit_test(the_effective_yaml_reads_back_the_same),
         cmocka_unit_test(help_names_each_option_of_the_command_and_no_other),
         cmocka_unit_test(help_is_wrapped),
+        cmocka_unit_test(what_a_verb_does_is_wrapped),
         cmocka_unit_test(contradictions_get_their_sentences),
         cmocka_unit_test(pairs_that_contradict_get_their_sentences),
         cmocka_unit_test(a_letter_means_one_key_to_a_command),

@@ -97,11 +97,19 @@ static void each_class_has_a_line(void **state)
         "class,support\n\"later\",1\n"); /* of a start that was taken back */
     page = make(*state);
     must_have(page, "Each class, epoch 1");
+    assert_null(strstr(page, "averaged weights"));
     must_have(page, "<th>F1</th></tr>\n<tr><th>worst</th><td>2</td><td>0</td><td>0.000000</td>");
     must_have(page,
               "<tr><th>a, &quot;b&quot; &lt;i&gt;</th><td>8</td><td>4</td><td>0.500000</td><td>0.250000</td>"
               "<td>0.333333</td></tr>");
     assert_null(strstr(page, "later"));
+    free(page);
+    put(*state, "per_class/epoch_001.ema.csv",
+        "class,support,predicted,precision,recall,f1\n\"mean\",3,3,1.000000,1.000000,1.000000\n");
+    page = make(*state);
+    must_have(page, "Each class by the averaged weights, epoch 1");
+    must_have(page, "(per_class/epoch_001.ema.csv)");
+    must_have(page, "<tr><th>mean</th><td>3</td>");
     free(page);
     put(*state, "per_class/epoch_002.csv", "class,support,predicted,precision\n\"cut,5\n\n,,,,,,,,,\nx");
     page = make(*state); /* damaged: whatever it shows, it ends */

@@ -307,8 +307,9 @@ static void pictures_are_in_the_file(void **state)
     const struct im_first_batch head = {IM_FIRST_BATCH_MAGIC, 2, 2};
     const int32_t labels[2] = {1, -1};
     const uint8_t pixels[2 * 2 * 2 * 3] = {255};
-    const char *const expected = "train/loss@20=2.5 train/lr@20=0.1 val/loss@40=3 train/lr@40=0.1 "
-                                 "val/confusion@40 val/loss@60=2 train/lr@60=0.1 train/first_batch@0 ";
+    const char *const expected =
+        "train/loss@20=2.5 train/lr@20=0.1 val/loss@40=3 train/lr@40=0.1 "
+        "val/confusion@40 val_ema/confusion@40 val/loss@60=2 train/lr@60=0.1 train/first_batch@0 ";
     struct sv_tensorboard t, next;
     char path[PATH_MAX];
     FILE *f;
@@ -318,6 +319,7 @@ static void pictures_are_in_the_file(void **state)
     snprintf(path, sizeof path, "%s/per_class", (const char *)*state);
     assert_int_equal(mkdir(path, 0777), 0);
     put(*state, "per_class/confusion_001.csv", "true,predicted,images\n0,0,3\n0,1,1\n9,0,1\n");
+    put(*state, "per_class/confusion_001.ema.csv", "true,predicted,images\n0,0,4\n");
     put(*state, "metrics.jsonl", STEP(20, 2.5) EPOCH(40, 1, 3) EPOCH(60, 2, 2));
     snprintf(path, sizeof path, "%s/" IM_FIRST_BATCH_FILE, (const char *)*state);
     f = fopen(path, "we");
