@@ -246,7 +246,7 @@ case_interrupt_stopped_supervisor() {
   continue_to_the_end
 }
 
-# A program that cannot be started any more: what was trained is saved, and the reason is said.
+# A program that cannot be started any more: what was trained is saved, and the reason is printed.
 case_give_up() {
   mkdir "$T/bin"
   cp "$BIN"/imsuper "$BIN"/imsuper-{reader,augmenter,trainer} "$T/bin"

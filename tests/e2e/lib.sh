@@ -18,7 +18,7 @@ chmod 700 "$T/rt"
 LIMIT_SECONDS=${E2E_LIMIT_SECONDS:-200} # for one wait; CTest has the last word
 
 # How the reference was trained; the same flags must give the same bits however the work is spread and disturbed.
-TRAIN=(--data-dir "$REFERENCE/data" --model resnet20 --image-size 16 --batch-size 16 --epochs 2 --trainer-threads 1
+TRAIN=(--data-dir "$REFERENCE/data" --model resnet20 --image-size 8 --batch-size 16 --epochs 2 --trainer-threads 1
   --seed 7 --queue-depth 8 --encoded-cells 32)
 RUN=$T/w/run # the run directory of start and launch
 FAULTS=""

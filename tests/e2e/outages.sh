@@ -436,7 +436,7 @@ case_folder_removed() {
     || fail "the weights are not those of the undisturbed run"
 }
 
-# Something is where the folder of checkpoints was when training ends: that is said at once; Ctrl-C ends the wait.
+# Something is where the folder of checkpoints was when training ends: a warning says so at once; Ctrl-C ends the wait.
 case_nowhere_to_save() {
   FAULTS=$QUICK_PACE
   launch

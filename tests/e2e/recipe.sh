@@ -149,7 +149,7 @@ case_too_many_skipped_steps() {
   events | grep '"run.ended"' | grep -q '"saved":"yes"' || fail "it was not saved" # but 75 would queue a job again for ever
 }
 
-# Weights or statistics that are not finite give no loss: it is said, they are no checkpoint of an epoch, and the run ends.
+# Weights or statistics that are not finite give no loss: a warning says so, they are no checkpoint of an epoch, and the run ends.
 case_validation_without_loss() {
   start 1 --lr 1000 --schedule constant --warmup-epochs 0 --max-bad-steps 1000
   must_say "the validation loss of epoch 1 is nan: "
