@@ -252,7 +252,7 @@ case_resize() {
   TRAIN=(--data-dir "$REFERENCE/data" --model resnet20 --epochs 5 --trainer-threads 1 --seed 7 --queue-depth 8 --encoded-cells 32
     --schedule onecycle --lr-scale linear --no-drop-last)
   start 0 --resize-schedule "$sizes"
-  [ "$(cut -d , -f 10,11 "$RUN/summary.csv" | tr '\n' ' ')" = "image_size,batch_size 8,16 8,12 24,12 40,12 16,10 " ] ||
+  [ "$(cut -d , -f 10,11 "$RUN/summary.csv" | tr '\n' ' ')" = "image_size,batch_size 8,16 8,12 32,12 40,12 16,10 " ] ||
     fail "summary.csv does not show the sizes"
   mv "$T/w" "$T/whole"
   FAULTS=$PACE
