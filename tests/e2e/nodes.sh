@@ -22,7 +22,7 @@ launch_member() {
   MEMBER=$!
   set +m
 }
-member_is_over() { ! kill -0 "$MEMBER" 2>/dev/null || [ "$(cut -d ' ' -f 3 "/proc/$MEMBER/stat" 2>/dev/null)" = Z ]; }
+member_is_over() { is_gone "$MEMBER"; }
 # finish_nodes STATUS [STATUS OF NODE 1]
 finish_nodes() {
   local status=0

@@ -166,7 +166,7 @@ case_full_disk() {
   must_say "bytes_needed="
   must_say "metrics.jsonl"
   must_say "a checkpoint is written again"
-  [ "$(grep -c 'no checkpoint could be written' "$T/out")" = 1 ] || fail "said more than once"
+  [ "$(grep -c 'WARN trainer#0: no checkpoint could be written' "$T/out")" = 1 ] || fail "said more than once"
   check_outcome
   must_equal_metrics
   must_parse

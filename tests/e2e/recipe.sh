@@ -118,7 +118,7 @@ case_model_flags() {
   local flag state=$REFERENCE/w/run/$STATE
   for flag in "model resnet32" "stem imagenet" "head conv" "blurpool zhang" "drop-path-rate 0.1"; do
     # shellcheck disable=SC2086 # a flag and its value
-    start 2 --resume "$state" --${flag%% *} ${flag#* }
+    start 2 --resume "$state" --image-size 16 --${flag%% *} ${flag#* } # the large stem needs 16
     must_say "this run began with --${flag%% *} "
     must_say ", not --${flag}"
   done
