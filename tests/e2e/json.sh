@@ -42,6 +42,7 @@ case_schemas() {
   answers imsuper.stats/1 0 data stats --data-dir "$DATA"
   answers imsuper.lr-find/1 0 lr-find --data-dir "$DATA" --model resnet20 --image-size 16 --batch-size 16 --num-iter 30 --trainer-threads 1 --workspace "$T/w" -o "$T/lr"
   answers imsuper.bench-data/1 0 bench data --data-dir "$DATA" --batch-size 8 --image-size 16 --passes 1 --pass-seconds 0.1 --warm-up-seconds 0
+  answers imsuper.bench-cluster/1 0 bench cluster --nodes 1..4 --step-ms 100
   answers imsuper.profile-reader/1 0 profile reader --data-dir "$DATA" --passes 1 --queue-depth 4
   answers imsuper.profile-augment/1 0 profile augment --data-dir "$DATA" --passes 1
   answers imsuper.profile-trainer/1 0 profile trainer "${STEPS[@]}"
