@@ -118,6 +118,8 @@ launch() {
 is_held() { [ "$(cut -d ' ' -f 3 "/proc/$(pids trainer)/stat" 2>/dev/null)" = T ]; }
 wait_held() { until_true "$LIMIT_SECONDS" is_held || fail "the trainer does not come to step 12"; }
 let_go() { kill -CONT "$(pids trainer)" || fail "there is no trainer to go on"; }
+# remove_all PATH...: although a process may write in it meanwhile.
+remove_all() { until_true 10 rm -rf "$@" 2>/dev/null || fail "cannot remove $*"; }
 # A port that nobody has, below those that the kernel gives.
 free_port() {
   local port=$((20000 + RANDOM % 12000))

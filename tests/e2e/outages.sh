@@ -321,7 +321,7 @@ case_kept_files() {
   rm "$RUN/class_weights.txt" "$RUN/classes.txt"
   kill_all trainer
   wait_step 6
-  rm -rf "$RUN"
+  remove_all "$RUN"
   kill_all trainer
   finish 0
   "$BIN/compare_states" "$T/r/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors" ||
@@ -421,7 +421,7 @@ case_folder_removed() {
   launch --snapshot-steps 1
   wait_step 14
   mv "$RUN" "$T/moved"
-  rm -rf "$T/moved"
+  remove_all "$T/moved"
   finish 0
   must_say "the folder of checkpoints was gone"
   # The best weights are there again if the second epoch was the better one.
