@@ -258,7 +258,7 @@ bool sv_ending_on_message(struct sv_super *s, const struct sv_message *m, int pi
     return true;
 }
 
-/* Somebody has stopped it, and somebody wants the run to be saved: it is let go on, as a shell does with a stopped job
+/* Somebody has stopped it, and the run has to be saved: it is let go on, as a shell does with a stopped job
  * that it ends. */
 static void wake(struct sv_super *s, const char *name, pid_t pid, int pidfd)
 {

@@ -363,7 +363,7 @@ int tr_trainer_save_last(struct tr_trainer *t, bool at_the_end, struct im_text *
             lines_until = im_now() + LINES_WAIT_NS;
         }
         if (err || (!must_save(t) && done && (tr_report_settle(&t->report) || im_now() > lines_until)))
-            return err; /* lines that are lost are said when their files are closed */
+            return err; /* lines that are lost are reported when their files are closed */
         if (is_blocked(t) && ++blocked >= BLOCKED_TRIES)
             return end_blocked(t, text);
         if (!stopping && is_stopping(t)) { /* somebody waits for us */

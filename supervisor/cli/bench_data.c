@@ -304,7 +304,7 @@ double sv_bench_verdict(const struct sv_bench *b, double images_per_second, stru
     double more = 0;
 
     if (b->limit < 0) {
-        im_fail(ret, 0, "which stage limits cannot be told from so short a measurement");
+        im_fail(ret, 0, "this measurement is too short to tell which stage limits");
     } else if (b->limit == SV_STAGE_TRAIN && images_per_second > 0) {
         im_fail(ret, 0, "the trainers limit: they get the %.0f images/s that they can take",
                 images_per_second * (double)b->trainers);

@@ -169,7 +169,7 @@ case_data() {
   [ -z "$(ls "$TMPDIR")" ] || fail "left behind: $(ls "$TMPDIR")"
 }
 has_augmenter() { [ -n "$(pids augmenter)" ]; }
-# The CPU time of a process that dies is lost: what is made of it is not right, and that is said.
+# The CPU time of a process that dies is lost: numbers made of it are not right, and a line says so.
 case_data_death() {
   local bench status=0
   "$BIN/imsuper" bench data --data-dir "$DATA" --batch-size 16 --image-size 32 --passes 20 --pass-seconds 0.1 --warm-up-seconds 0.1 >"$T/out" 2>"$T/err" &

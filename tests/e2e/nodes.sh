@@ -22,7 +22,7 @@ launch_member() {
   MEMBER=$!
   set +m
 }
-member_is_over() { ! kill -0 "$MEMBER" 2>/dev/null || [ "$(cut -d ' ' -f 3 "/proc/$MEMBER/stat" 2>/dev/null)" = Z ]; }
+member_is_over() { is_gone "$MEMBER"; }
 # finish_nodes STATUS [STATUS OF NODE 1]
 finish_nodes() {
   local status=0
@@ -70,7 +70,7 @@ case_same_bits() {
   check_two
   [ "$(ledger train_samples)" = "$(count_images train)" ] || fail "node 0 had $(ledger train_samples) images in 2 epochs"
   if [ -e "$T/w/run/nodes/node1/metrics.jsonl" ]; then fail "node 1 has written the run's files"; fi
-  # A node whose options differ is told the first difference, and no other node minds.
+  # A node whose options differ is told the first difference, and the others go on.
   launch "${ONE[@]}" --node 0 --epochs 3
   launch_member --lr 0.2 --epochs 3
   until_true "$LIMIT_SECONDS" member_is_over || fail_nodes "node 1 was not refused"

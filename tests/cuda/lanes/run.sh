@@ -29,6 +29,11 @@ stopped_like_whole() {
 }
 
 case_plain() { stopped_like_whole --amp none; }
+# Two steps and a validation pass, for the sanitizers: under them the emulated kernels take seconds a step.
+case_short() {
+  start 0 "${FLAGS[@]:0:7}" --subset-size 32 --readers 1 --augmenters 1 --amp none
+  must_balance
+}
 case_everything() {
   stopped_like_whole --amp fp16 --accumulate 2 --ema 0.9 --mixup 0.2 --cutmix 1 --label-smoothing 0.1 --grad-clip 1 \
     --drop-path-rate 0.1 --loss bce --bce-threshold 0.2
