@@ -103,13 +103,18 @@ struct count {
     uint32_t one;  /* such a node */
 };
 
+static im_ns patience_for(const struct sv_head *h, uint32_t node)
+{
+    return h->node[node].state == SV_NODE_DEAD ? h->patience_back : h->patience;
+}
+
 /* A node that has left does not come back by itself. */
 static bool is_late(const struct sv_head *h, uint32_t node)
 {
     const struct sv_head_node *n = &h->node[node];
     const im_ns since = n->changed > h->gathering ? n->changed : h->gathering;
 
-    return n->state == SV_NODE_LEFT || h->now - since > h->patience;
+    return n->state == SV_NODE_LEFT || h->now - since > patience_for(h, node);
 }
 
 static struct count count_nodes(const struct sv_head *h)
@@ -148,7 +153,7 @@ static void give_up(struct sv_head *h, uint32_t node)
     else
         snprintf(why, sizeof why, "node %s %s within %.0f s", name,
                  n->state == SV_NODE_DEAD ? "has not come back" : "has not come",
-                 (double)h->patience / IM_SECOND);
+                 (double)patience_for(h, node) / IM_SECOND);
     sv_head_give_up(h, node, why);
 }
 

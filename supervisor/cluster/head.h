@@ -34,7 +34,7 @@ struct sv_head {
     struct sv_port port;
     uint64_t session;
     uint32_t nodes, nodes_min;
-    im_ns patience;
+    im_ns patience, patience_back;
     char where[300], build[SV_BUILD_MAX];
     char *agree;
 
