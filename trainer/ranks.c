@@ -300,6 +300,11 @@ void tr_ranks_close(struct tr_ranks *t)
     *t = (struct tr_ranks){0};
 }
 
+void tr_ranks_begin_wait(struct tr_ranks *t)
+{
+    tr_poll_begin(&t->wait);
+}
+
 int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a)
 {
     const double mine[] = {a->stop, a->saves, a->weight, a->paused};
@@ -308,7 +313,7 @@ int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a)
 
     if (tr_world(t->child) == 1)
         return 0;
-    tr_poll_begin(&t->wait);
+    tr_ranks_begin_wait(t);
     leave = exchange(t, mine, 4, all);
     if (leave)
         return leave;

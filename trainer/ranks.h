@@ -26,7 +26,7 @@ struct tr_ranks {
     const struct tr_comm_ops *ops;
     struct tr_comm *comm;
     struct tr_rank_sum rank_sum; /* see tr_ranks_rank_sum() */
-    struct tr_poll wait;         /* for the device, in this step */
+    struct tr_poll wait;         /* for the device */
     struct tr_bn_sync bn_sync;   /* for a network whose batch norm goes over all ranks */
     float *gathered;             /* [ranks][...] gathered from all ranks, then this rank's part */
     size_t gathered_floats;
@@ -61,6 +61,9 @@ struct tr_agreement {
     bool paused;    /* the run is paused; agreed: any rank has seen it, and no rank takes the step */
 };
 int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a);
+
+/* The limit of a wait for the device is counted from here; tr_ranks_agree() begins one too. */
+void tr_ranks_begin_wait(struct tr_ranks *t);
 
 /* Resolves an error of a network step: if a collective caused it, the result of that. */
 int tr_ranks_resolve_error(struct tr_ranks *t, int err, struct im_text *text);

@@ -431,6 +431,18 @@ static int take_snapshot(struct tr_trainer *t, bool training, bool whole, struct
     return err;
 }
 
+int tr_trainer_snapshot_advance(struct tr_trainer *t, struct im_text *text)
+{
+    return tr_snapshot_advance(&t->snapshot, false, text);
+}
+
+bool tr_trainer_snapshot_is_due(const struct tr_trainer *t, uint64_t next_batch)
+{
+    return atomic_load_explicit(&t->child->run->control->snapshot_requests, memory_order_acquire) !=
+               t->snapshots_seen ||
+           tr_snapshot_is_due(&t->snapshot, next_batch);
+}
+
 /* A request is served also where the last snapshot or checkpoint is of this very position. */
 int tr_trainer_snapshot(struct tr_trainer *t, bool training, struct im_text *text)
 {

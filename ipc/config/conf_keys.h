@@ -367,6 +367,7 @@ typedef uint64_t im_conf_commands;
     BOOL(sync_bn, "sync-bn", false, IM_GROUP_PIPELINE, IM_FOR_START, "", "synchronise batch norm statistics across ranks") \
     BOOL(tf32, "tf32", true, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "", "GPUs, fp32: allow TF32 (10-bit mantissa) in convolutions and matrix products, which is several times faster; the default") \
     BOOL(deterministic, "deterministic", false, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "", "GPUs: use deterministic kernels only (slower), so that runs on the same GPUs give the same weights; the CPU is always deterministic") \
+    BOOL(step_ahead, "step-ahead", true, IM_GROUP_TRAINING, IM_FOR_START, "", "GPUs: begin a step before the end of the one before, so that the GPU does not wait for the host; changes no bits; the default; only without --accumulate") \
     INT(readers, "readers", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE, "N", "reader processes; 0 or auto = chosen for this machine, and changed while the run goes on when they limit it") \
     INT(augmenters, "augmenters", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE | IM_FOR_INDEX, "N", "decoding processes; 0 or auto = chosen for this machine, and changed while the run goes on when they limit it") \
     BOOL(readers_auto, "readers-auto", false, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "", "readers was 0 or auto") \

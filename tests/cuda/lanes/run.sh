@@ -96,4 +96,34 @@ case_fails() {
   must_say "not finite in 4 steps in a row"
 }
 
+# Steps that begin before the end of the one before change no bit: with steps that are skipped, snapshots within, and a
+# trainer that dies while one is in flight.
+case_ahead() {
+  local two=(--gpus 2 --batch-size 8 --epochs 2 --amp fp16 --opt adamw --lr 0.001 --ema 0.9 --snapshot-steps 3)
+  local skips=trainer:trainer.step.nonfinite=fail:EIO
+  FAULTS=$skips@4,$skips@5,$skips@9
+  start 0 "${FLAGS[@]}" "${two[@]}" --no-step-ahead
+  must_balance
+  [ "$(ahead)" = "0 0" ] || fail "--no-step-ahead goes ahead: $(ahead)"
+  mv "$RUN" "$T/whole"
+  start 0 "${FLAGS[@]}" "${two[@]}"
+  must_balance
+  echo "ahead, of both ranks: $(ahead) of 12 steps"
+  [ "$(ahead | awk '$1 > 0 && $2 > 0')" ] || fail "no step began ahead"
+  "$BIN/compare_states" "$T/whole/$STATE" "$RUN/$STATE" || fail "the state is not that of the steps one by one"
+  rm -r "$T/whole" "$RUN"
+  FAULTS=
+  start 0 "${FLAGS[@]}" "${two[@]}" --no-step-ahead
+  mv "$RUN" "$T/whole"
+  FAULTS="trainer#1:trainer.step.done=kill@8"
+  start 0 "${FLAGS[@]}" "${two[@]}"
+  [ "$(deaths_of trainer)" -ge 1 ] || fail "no trainer died"
+  [ "$(grep -c 'msg="continuing" from=snapshot ' "$RUN/log.txt" || true)" -ge 1 ] || fail "none went on from a snapshot"
+  "$BIN/compare_states" "$T/whole/$STATE" "$RUN/$STATE" || fail "the state is not that of the undisturbed run"
+  must_balance
+  must_be_clean
+}
+# Of each trainer that ended a run.
+ahead() { grep -o 'msg="steps of the GPU" ahead=[0-9]*' "$RUN/log.txt" | sed 's/.*=//' | tr '\n' ' ' | sed 's/ $//'; }
+
 run_case
