@@ -72,7 +72,7 @@ run_command() {
   "data index --rebuild-index" | "data index --json" | "data verify --sample"*) skip_for "a flag of a verb, without its images" && return ;;
   esac
   # Named with some flags, in a sentence.
-  case $verb in start | lr-find | "bench data" | "bench all") if [[ $* != *--data* ]]; then set -- "$@" --data-dir path/to/images; fi ;; esac
+  case $verb in start | lr-find | "bench data" | "bench all" | "data index") if [[ $* != *--data* ]]; then set -- "$@" --data-dir path/to/images; fi ;; esac
   case $verb in
   start | python | torchrun)
     case "$*" in
