@@ -116,6 +116,9 @@ void im_run_take_part(struct im_run *run, uint32_t world, uint32_t first_rank)
 
     set_part(run, share);
     im_assert(part_is_sane(run) && (!all || first_rank == g->first_rank));
+    /* A place may change between a rank of this node and one of another, whose cards carry another kind of number. */
+    for (uint32_t rank = 0; rank < g->ranks + g->remote_ranks; rank++)
+        atomic_store_explicit(&run->peer[rank].card, 0, memory_order_relaxed);
     atomic_store_explicit(&run->control->node_share, share, memory_order_release);
 }
 
