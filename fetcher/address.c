@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ipc/base/file.h"
+#include "reader/dataset/shard_list.h"
 
 #define PROFILES_MAX ((size_t)1 << 20)
 
@@ -227,7 +228,7 @@ static int read_s3(const char *s, struct fe_address *ret, struct im_text *text)
     return err;
 }
 
-int fe_address_read(const char *data_dir, struct fe_address *ret, struct im_text *text)
+static int read_folder(const char *data_dir, struct fe_address *ret, struct im_text *text)
 {
     size_t n = strlen(data_dir);
 
@@ -240,6 +241,17 @@ int fe_address_read(const char *data_dir, struct fe_address *ret, struct im_text
         return im_fail(text, -EINVAL, "the address \"%.200s\" is too long", data_dir);
     snprintf(ret->base, sizeof ret->base, "%.*s/", (int)n, data_dir);
     return 0;
+}
+
+int fe_address_read(const char *data_dir, struct fe_address *ret, struct im_text *text)
+{
+    char *buffer = malloc((size_t)2 * PATH_MAX);
+    int err = buffer ? rd_shards_split_url(data_dir, buffer, buffer + PATH_MAX, PATH_MAX, text) : -ENOMEM;
+
+    if (err == 0)
+        err = read_folder(buffer, ret, text);
+    free(buffer);
+    return err;
 }
 
 int fe_address_url(const struct fe_address *address, const char *path, char *ret, size_t size)

@@ -23,7 +23,7 @@ struct fe_address {
     char region[64];
 };
 
-/* -EINVAL with a sentence. */
+/* Of a list of shards that of their folder. -EINVAL with a sentence. */
 int fe_address_read(const char *data_dir, struct fe_address *ret, struct im_text *text);
 
 /* AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN; else the profile (AWS_PROFILE, default) of

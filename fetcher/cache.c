@@ -19,7 +19,6 @@
 #include "ipc/base/fault.h"
 #include "ipc/base/file.h"
 #include "reader/dataset/mirror.h"
-#include "reader/dataset/scan.h"
 
 #define MAGIC UINT64_C(0x316b6f6f62667369)
 #define DEPTH_MAX 64
@@ -213,7 +212,7 @@ static int64_t used_at(const struct stat *st)
 static void note_use(struct visit *v, int dir_fd, const char *name, const struct stat *st)
 {
     (void)dir_fd;
-    if (!rd_is_image_name(name))
+    if (!rd_mirror_may_go(name))
         return;
     if (v->count == v->capacity) {
         size_t capacity = v->capacity ? 2 * v->capacity : 4096;
@@ -257,7 +256,7 @@ static int make_away(const struct fe_cache *c, int dir_fd, const char *name, mod
 
 static void evict_file(struct visit *v, int dir_fd, const char *name, const struct stat *st)
 {
-    if (v->evicted >= v->wanted || used_at(st) > v->until || !rd_is_image_name(name) ||
+    if (v->evicted >= v->wanted || used_at(st) > v->until || !rd_mirror_may_go(name) ||
         make_away(v->cache, dir_fd, name, RD_MIRROR_AWAY_MODE) < 0)
         return;
     IM_FAULT("fetcher.evicted");
@@ -523,6 +522,8 @@ int fe_cache_mark(struct fe_cache *cache, int root_fd, const char *path)
         return err;
     if (fstatat(root_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_size == 0)
         err = make_away(cache, root_fd, path, RD_MIRROR_FAILED_MODE);
+    if (err == -ENOENT && fe_cache_folders(root_fd, path) == 0) /* the first member of its shard */
+        err = make_away(cache, root_fd, path, RD_MIRROR_FAILED_MODE);
     unlock(cache);
     return err;
 }
@@ -541,4 +542,23 @@ int fe_cache_forget(struct fe_cache *cache, int root_fd, const char *path)
     }
     unlock(cache);
     return err;
+}
+
+void fe_cache_forget_folder(struct fe_cache *cache, int root_fd, const char *path)
+{
+    int fd = openat(root_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    const struct dirent *entry;
+
+    while (dir && (entry = readdir(dir))) {
+        if (entry->d_name[0] == '.')
+            continue;
+        fe_cache_forget(cache, dirfd(dir), entry->d_name);
+        unlinkat(dirfd(dir), entry->d_name, 0);
+    }
+    if (dir)
+        closedir(dir);
+    else if (fd >= 0)
+        close(fd);
+    unlinkat(root_fd, path, AT_REMOVEDIR);
 }

@@ -70,5 +70,7 @@ int fe_cache_mark(struct fe_cache *cache, int root_fd, const char *path);
 
 /* An object that has changed, or is no longer listed, is not kept. */
 int fe_cache_forget(struct fe_cache *cache, int root_fd, const char *path);
+/* The same of all in a folder, which is removed. One that is not there is none. */
+void fe_cache_forget_folder(struct fe_cache *cache, int root_fd, const char *path);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,8 @@ struct request {
     bool used, has_begun, wants_etag;
     int sink_err;
     int64_t length, received; /* the length: -1, not said */
+    uint64_t from, n;         /* the part that was asked for; n 0: all */
+    int64_t part_from, total; /* what the answer says that it is of; -1: nothing */
     char etag[FE_ETAG_BYTES], region[64], error[CURL_ERROR_SIZE];
     bool is_encrypted; /* with a key of its own: then the ETag is no sum */
     im_ns wait;
@@ -45,7 +48,7 @@ struct fe_client {
 /* "HTTP/1.1 200 OK" begins the headers of an answer; those of a redirection came before it. */
 static void begin_answer(struct request *r)
 {
-    r->length = -1;
+    r->length = r->part_from = r->total = -1;
     r->etag[0] = r->region[0] = 0;
     r->is_encrypted = false;
     r->wait = 0;
@@ -59,6 +62,28 @@ static void take_retry_after(struct request *r, const char *value)
 
     if (seconds > 0)
         r->wait = (uint64_t)seconds * IM_SECOND < WAIT_MAX_NS ? (im_ns)seconds * IM_SECOND : WAIT_MAX_NS;
+}
+
+/* "bytes 0-511/10240", or "bytes 0-511/" and an asterisk. */
+static void take_range(struct request *r, const char *value)
+{
+    long long from, to, total;
+    const int n = sscanf(value, "bytes %lld-%lld/%lld", &from, &to, &total);
+
+    if (n >= 2 && from >= 0)
+        r->part_from = from;
+    if (n == 3 && total > 0)
+        r->total = total;
+}
+
+/* Whether the answer is of what was asked for. */
+static int check_part(const struct request *r, long status)
+{
+    if (r->n == 0)
+        return 0;
+    return status == 206 && (uint64_t)r->part_from == r->from && r->length >= 0 && (uint64_t)r->length <= r->n
+               ? 0
+               : -EREMOTEIO;
 }
 
 static void copy_field(char *ret, size_t size, const char *value)
@@ -91,6 +116,8 @@ static size_t on_header(char *bytes, size_t one, size_t n, void *context)
     value = colon + 1 + strspn(colon + 1, " \t");
     if (strcasecmp(line, "content-length") == 0)
         r->length = isdigit((unsigned char)*value) ? strtoll(value, NULL, 10) : -1;
+    else if (strcasecmp(line, "content-range") == 0)
+        take_range(r, value);
     else if (strcasecmp(line, "etag") == 0)
         copy_field(r->etag, sizeof r->etag, value);
     else if (strcasecmp(line, "retry-after") == 0)
@@ -118,7 +145,9 @@ static size_t on_body(char *bytes, size_t one, size_t n, void *context)
         r->body_bytes += more;
         return n;
     }
-    if (!r->has_begun && r->sink.begin)
+    if (!r->has_begun)
+        r->sink_err = check_part(r, status);
+    if (!r->has_begun && r->sink_err == 0 && r->sink.begin)
         r->sink_err = r->sink.begin(r->sink.context, r->length);
     r->has_begun = true;
     if (r->sink_err == 0 && r->sink.write)
@@ -171,6 +200,7 @@ static int add_header(struct request *r, const char *name, const char *value)
 static int set_up(struct fe_client *c, struct request *r, const struct fe_request *wanted)
 {
     const bool is_tls = strncmp(wanted->url, "https", 5) == 0;
+    char range[64];
     int err = 0;
 
     curl_easy_reset(r->easy);
@@ -203,6 +233,9 @@ static int set_up(struct fe_client *c, struct request *r, const struct fe_reques
         curl_easy_setopt(r->easy, CURLOPT_NETRC, (long)CURL_NETRC_OPTIONAL);
     if (wanted->first_byte)
         curl_easy_setopt(r->easy, CURLOPT_RANGE, "0-0");
+    snprintf(range, sizeof range, "%" PRIu64 "-%" PRIu64, wanted->from, wanted->from + wanted->n - 1);
+    if (wanted->n > 0)
+        curl_easy_setopt(r->easy, CURLOPT_RANGE, range); /* copied */
     return 0;
 }
 
@@ -288,6 +321,10 @@ int fe_client_start(struct fe_client *client, const struct fe_request *wanted)
                           .sink = wanted->sink,
                           .wants_etag = wanted->etag && *wanted->etag,
                           .length = -1,
+                          .part_from = -1,
+                          .total = -1,
+                          .from = wanted->from,
+                          .n = wanted->n,
                           .tag = wanted->tag};
     err = set_up(client, r, wanted);
     if (err == 0 && curl_multi_add_handle(client->multi, r->easy) != CURLM_OK)
@@ -367,10 +404,15 @@ static void end(struct fe_client *c, struct request *r, CURLcode code, struct fe
     long status = 0;
 
     curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
-    *ret = (struct fe_result){.tag = r->tag, .status = (int)status, .bytes = r->received, .wait = r->wait};
+    *ret = (struct fe_result){
+        .tag = r->tag, .status = (int)status, .bytes = r->received, .total = r->total, .wait = r->wait};
     if (r->sink_err < 0) {
         ret->err = r->sink_err;
-        snprintf(ret->why, sizeof ret->why, "%s", strerror(-r->sink_err));
+        snprintf(ret->why, sizeof ret->why, "%s",
+                 r->n > 0 && status == 200 ? "the server gives no parts of objects (Range)"
+                 : r->n > 0 && r->sink_err == -EREMOTEIO
+                     ? "the server gives another part of the object than was asked for"
+                     : strerror(-r->sink_err));
     } else if (code != CURLE_OK) {
         ret->err = err_of_code(code);
         snprintf(ret->why, sizeof ret->why, "%s", r->error[0] ? r->error : curl_easy_strerror(code));
@@ -448,32 +490,59 @@ static bool helps(const struct fe_result *result)
            result->status != 400;
 }
 
-int fe_client_get(struct fe_client *client, const char *url, size_t bytes_max, char **ret_bytes,
-                  size_t *ret_n, struct im_text *text)
+/* Asks until it is given, or asking again is of no use. Before each try `body` is emptied. */
+static void ask(struct fe_client *client, struct fe_request *request, struct body *body,
+                struct fe_result *ret)
 {
-    struct fe_result result = {.err = -EIO};
     im_ns wait = 200 * IM_MS;
 
+    request->sink = (struct fe_sink){.write = write_body, .context = body};
     for (int i = 0; i < TRIES; i++) {
-        struct body body = {.max = bytes_max};
-        int err = fe_client_start(
-            client, &(struct fe_request){.url = url, .sink = {.write = write_body, .context = &body}});
+        int err = fe_client_start(client, request);
 
-        if (err < 0)
-            return err;
-        while (fe_client_go_on(client, &result, 1, 1000) == 0)
-            ;
-        if (result.err == 0) {
-            *ret_bytes = body.bytes ? body.bytes : calloc(1, 1);
-            *ret_n = body.n;
-            return *ret_bytes ? 0 : -ENOMEM;
+        body->n = 0;
+        if (err < 0) {
+            *ret = (struct fe_result){.err = err};
+            return;
         }
-        free(body.bytes);
-        if (!helps(&result) || i + 1 == TRIES)
-            break;
-        wait = result.wait > wait ? result.wait : wait;
+        while (fe_client_go_on(client, ret, 1, 1000) == 0)
+            ;
+        if (ret->err == 0 || !helps(ret) || i + 1 == TRIES)
+            return;
+        wait = ret->wait > wait ? ret->wait : wait;
         nanosleep(&(struct timespec){(time_t)(wait / IM_SECOND), (long)(wait % IM_SECOND)}, NULL);
         wait = wait < 10 * IM_SECOND ? 2 * wait : wait;
     }
+}
+
+int fe_client_get(struct fe_client *client, const char *url, size_t bytes_max, char **ret_bytes,
+                  size_t *ret_n, struct im_text *text)
+{
+    struct fe_request request = {.url = url};
+    struct body body = {.max = bytes_max};
+    struct fe_result result;
+
+    ask(client, &request, &body, &result);
+    if (result.err == 0) {
+        *ret_bytes = body.bytes ? body.bytes : calloc(1, 1);
+        *ret_n = body.n;
+        return *ret_bytes ? 0 : -ENOMEM;
+    }
+    free(body.bytes);
     return im_fail(text, result.err, "%.700s: %s", url, result.why[0] ? result.why : strerror(-result.err));
+}
+
+void fe_client_get_part(struct fe_client *client, const char *url, const char *etag, uint64_t from, size_t n,
+                        void *bytes, struct fe_result *ret)
+{
+    struct fe_request request = {.url = url, .etag = etag, .from = from, .n = n};
+    struct body body = {.max = n};
+
+    ask(client, &request, &body, ret);
+    ret->bytes = ret->err == 0 ? (int64_t)body.n : 0;
+    if (ret->err == 0 && body.n > 0)
+        memcpy(bytes, body.bytes, body.n);
+    if (ret->err < 0 && !ret->why[0])
+        snprintf(ret->why, sizeof ret->why, "%s", strerror(-ret->err));
+    free(body.bytes);
 }

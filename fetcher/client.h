@@ -24,6 +24,9 @@ struct fe_request {
     const char *url;
     const char *etag; /* the object must have it still; NULL or "": any */
     bool first_byte;  /* only that: to see whether the server gives anything */
+    uint64_t from,
+        n; /* n > 0: only so many bytes of it, fewer where it ends before; a server that gives others has
+                         failed */
     struct fe_sink sink;
     void *tag; /* comes back with the result */
 };
@@ -34,6 +37,7 @@ struct fe_result {
                      another ETag than asked for. What the sink said. Others: of the way, the server, or time */
     int status; /* of HTTP; 0: there was no answer */
     int64_t bytes;
+    int64_t total; /* of the whole object, of which a part was asked for; -1: the server did not say */
     char etag[FE_ETAG_BYTES]; /* "": the server did not say */
     bool is_md5;              /* the ETag is the MD5 sum of the object */
     im_ns wait;               /* Retry-After; 0: none */
@@ -59,5 +63,10 @@ void fe_client_renew_keys(struct fe_client *client);
  * -EFBIG: it is longer than bytes_max. */
 int fe_client_get(struct fe_client *client, const char *url, size_t bytes_max, char **ret_bytes,
                   size_t *ret_n, struct im_text *text);
+
+/* The same of a part: at most n bytes at `from`, into `bytes`, of an object that has this ETag (NULL or "": any). ret: err,
+ * bytes, total, etag, why. */
+void fe_client_get_part(struct fe_client *client, const char *url, const char *etag, uint64_t from, size_t n,
+                        void *bytes, struct fe_result *ret);
 
 #endif

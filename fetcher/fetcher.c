@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fetcher/sandbox.h"
 #include "fetcher/transfer.h"
 #include "ipc/base/fault.h"
 #include "ipc/base/hash.h"
@@ -61,6 +62,8 @@ struct fetcher {
     bool full, told_full; /* the cache takes nothing; that was said in this life */
     bool told_refused;    /* an object could not be asked for; said until one comes */
     bool removed;         /* the cache, by somebody: it is made again */
+    struct im_sandbox_state sandbox;
+    bool is_confined; /* to this cache: another one needs another process */
     im_ns probe_began;
     struct rd_storage storage;
 };
@@ -85,6 +88,24 @@ static int path_of(const struct fetcher *f, enum im_split split, uint64_t sample
         return -ENAMETOOLONG;
     memcpy(ret, f->store.below, n + 1);
     return rd_index_source(&f->index, split, sample, &source, ret + n, size - n);
+}
+
+/* Of which shard the sample is a member, if it is one. */
+static int part_of(const struct fetcher *f, enum im_split split, uint64_t sample, struct fe_part *ret)
+{
+    const size_t n = strlen(f->store.below);
+    struct rd_source_of source;
+    int length = rd_index_member(&f->index, split, sample, &source, ret->shard + n, sizeof ret->shard - n);
+
+    if (length <= 0) {
+        ret->shard[0] = 0;
+        return length;
+    }
+    memcpy(ret->shard, f->store.below, n);
+    ret->offset = source.offset;
+    ret->bytes = source.bytes;
+    ret->mark = source.mark;
+    return source.offset >= RD_TAR_BLOCK && source.bytes <= INT64_MAX - RD_TAR_BLOCK ? 0 : -EBADMSG;
 }
 
 static uint64_t key_of(enum im_split split, uint64_t sample)
@@ -137,6 +158,12 @@ static void begin(struct fetcher *f, struct wanted *w)
 /* Is there room for another? Then the object is wanted from now on. */
 static bool want(struct fetcher *f, enum im_split split, uint64_t sample, const char *path)
 {
+    struct fe_part part;
+
+    if (part_of(f, split, sample, &part) < 0) { /* an index that says what cannot be: readers are told */
+        fe_cache_mark(&f->store.cache, f->store.root_fd, path);
+        return true;
+    }
     for (uint32_t i = 0; i < f->count; i++) {
         struct wanted *w = &f->wanted[i];
 
@@ -144,7 +171,7 @@ static bool want(struct fetcher *f, enum im_split split, uint64_t sample, const 
             continue;
         *w = (struct wanted){.used = true,
                              .key = key_of(split, sample),
-                             .transfer = {.store = &f->store, .tag = w, .claim = {.fd = -1}}};
+                             .transfer = {.store = &f->store, .part = part, .tag = w, .claim = {.fd = -1}}};
         memcpy(w->transfer.path, path, strlen(path) + 1);
         f->held++;
         begin(f, w);
@@ -345,6 +372,7 @@ static void probe(struct fetcher *f, im_ns now)
 {
     uint64_t n = rd_index_count(&f->index, IM_TRAIN), sample = 0;
     char path[PATH_MAX], url[FE_URL_BYTES];
+    struct fe_part part = {.shard = ""};
 
     if (f->probing || now - f->probed < PROBE_EVERY_NS || now < f->hold || n == 0)
         return;
@@ -354,8 +382,8 @@ static void probe(struct fetcher *f, im_ns now)
         if (!find(f, key_of(IM_TRAIN, sample)))
             break;
     }
-    if (path_of(f, IM_TRAIN, sample, path, sizeof path) < 0 ||
-        fe_address_url(&f->store.address, path, url, sizeof url) < 0)
+    if (path_of(f, IM_TRAIN, sample, path, sizeof path) < 0 || part_of(f, IM_TRAIN, sample, &part) < 0 ||
+        fe_address_url(&f->store.address, *part.shard ? part.shard : path, url, sizeof url) < 0)
         return;
     f->probed = f->probe_began = now;
     f->probing = fe_client_start(f->store.client, &(struct fe_request){.url = url,
@@ -474,7 +502,7 @@ static void *list_in_thread(void *arg)
 {
     struct listing_job *job = arg;
 
-    job->err = fe_list(job->data_dir, job->cache, false, &job->text);
+    job->err = fe_list(job->data_dir, job->cache, FE_LIST_QUIETLY, &job->text);
     atomic_store_explicit(&job->ended, true, memory_order_release);
     return NULL;
 }
@@ -604,6 +632,15 @@ static int wait_for_store(struct fetcher *f, struct im_text *text)
     return 0;
 }
 
+/* From now on bytes of strangers come. */
+static int confine(struct fetcher *f, struct im_text *text)
+{
+    int err = fe_sandbox_enter(f->store.cache.path, im_child_is_first(f->child), &f->sandbox, text);
+
+    f->is_confined = err == 0 && f->sandbox.landlock > 0;
+    return err;
+}
+
 static int open_all(struct fetcher *f, struct im_text *text)
 {
     const struct im_conf *conf = f->child->conf;
@@ -627,6 +664,8 @@ int fe_run(struct im_child *child, struct im_text *text)
 
     while (err == 0) {
         err = wait_for_store(&f, text);
+        if (err == 0 && !ready)
+            err = confine(&f, text);
         if (err != 0)
             break;
         if (!ready)
@@ -638,6 +677,8 @@ int fe_run(struct im_child *child, struct im_text *text)
         f.removed = false;
         im_log(IM_LOG_WARN, "the cache was removed; it is made again", "");
         close_store(&f);
+        if (f.is_confined)
+            err = -ESTALE; /* the next one may write there */
     }
     im_stats_enter(child->stats, IM_IDLE);
     close_store(&f);

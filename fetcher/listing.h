@@ -44,7 +44,13 @@ void fe_listing_close(struct fe_listing *listing);
 bool fe_listing_find(const struct fe_listing *listing, const char *path, int64_t *ret_size, char *ret_etag,
                      size_t etag_size);
 
-/* Lists what is at an address, and makes the mirror below the cache folder. Says on stderr what it did, if `speaks`. */
-int fe_list(const char *data_dir, const char *cache_dir, bool speaks, struct im_text *text);
+enum fe_list_how {
+    FE_LIST_WHOLLY, /* says on stderr what it does */
+    FE_LIST_QUIETLY, /* for a run that has an index: members of shards, which it knows, are not listed. The list has no age
+                        (rd_mirror_listed_ns()), so that the index stays */
+};
+
+/* Lists what is at an address, shards with their members, and makes the mirror below the cache folder. */
+int fe_list(const char *data_dir, const char *cache_dir, enum fe_list_how how, struct im_text *text);
 
 #endif

@@ -6,6 +6,8 @@
 
 #include "fetcher/fetcher.h"
 #include "fetcher/listing.h"
+#include "fetcher/sandbox.h"
+#include "ipc/base/file.h"
 #include "ipc/base/log.h"
 #include "ipc/base/printable.h"
 #include "ipc/base/sysinfo.h"
@@ -29,12 +31,16 @@ static int fetch_for_run(int argc, char **argv)
 /* For rd_mirror_open(). */
 static int list(const char *data_dir, const char *cache_dir)
 {
+    struct im_sandbox_state sandbox;
     struct im_text text = {0};
     int err;
 
     prctl(PR_SET_PDEATHSIG, SIGTERM); /* nobody waits for the list any more */
-    err = fe_list(data_dir, cache_dir, true, &text);
-
+    err = im_mkdirs(cache_dir, 0700, &text);
+    if (err == 0) /* what a kernel lacks is said by the run's fetcher */
+        err = fe_sandbox_enter(cache_dir, false, &sandbox, &text);
+    if (err == 0)
+        err = fe_list(data_dir, cache_dir, FE_LIST_WHOLLY, &text);
     if (err < 0)
         im_say(stderr, "imsuper: %s", text.s[0] ? text.s : strerror(-err));
     return im_exit_status(err);

@@ -7,6 +7,7 @@
 #include "fetcher/cache.h"
 #include "fetcher/client.h"
 #include "fetcher/listing.h"
+#include "reader/dataset/tar.h"
 
 #define FE_SUM_BYTES 128
 
@@ -19,11 +20,22 @@ struct fe_store {
     const char *below; /* what of it is the data set's root: "" or ends with / */
 };
 
+/* Of an object that is a member of a shard: where its bytes are. bytes 0 and shard "": it is a whole one. */
+struct fe_part {
+    char shard[PATH_MAX]; /* in the mirror */
+    uint64_t offset, bytes;
+    uint32_t mark; /* of the header before them */
+};
+
 struct fe_transfer {
     struct fe_store *store;
     char path[PATH_MAX]; /* in the mirror */
+    struct fe_part part;
+    int64_t shard_bytes; /* as listed; -1: not known */
+    unsigned char header[RD_TAR_BLOCK];
+    uint32_t header_bytes; /* of it that came */
     char etag[FE_ETAG_BYTES];
-    int64_t size, said, have; /* as listed and as the server says, -1: not; written */
+    int64_t size, said, have; /* of what is asked for, as listed and as the server says, -1: not; what came */
     struct fe_claim claim;
     alignas(8) unsigned char md5[FE_SUM_BYTES]; /* of what came, as far as it did */
     void *tag;

@@ -26,7 +26,8 @@
 /* The kernel's numbers, for headers older than the kernel that will run this. The calls have the same on all
  * architectures. */
 enum { CREATE_RULESET = 444, ADD_RULE = 445, RESTRICT_SELF = 446, GET_VERSION = 1, PATH_BENEATH = 1 };
-enum { READ_FILE = 1 << 2, READ_DIR = 1 << 3 };
+enum { EXECUTE = 1 << 0, READ_FILE = 1 << 2, READ_DIR = 1 << 3, IOCTL_DEV = 1 << 15 };
+enum { BIND_TCP = 1 << 0, CONNECT_TCP = 1 << 1 };
 
 #define FOLDER_WAIT_NS (2 * IM_SECOND)
 
@@ -213,7 +214,10 @@ static int allow(int ruleset, int fd, uint64_t rights)
 static int allow_path(int ruleset, const char *path, uint64_t rights)
 {
     int fd = open(path, O_PATH | O_CLOEXEC);
+    struct stat st;
 
+    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
+        rights |= READ_DIR;
     return fd < 0 ? 0 : allow(ruleset, fd, rights);
 }
 
@@ -229,22 +233,30 @@ static bool identify(int fd, const char *path, struct im_sandbox_state *state)
     return true;
 }
 
-static int allow_folder(int ruleset, const char *folder, struct im_sandbox_state *state)
+static int allow_folder(int ruleset, const char *folder, uint64_t rights, struct im_sandbox_state *state)
 {
     int fd = *folder ? open_in_time(folder) : -ENOENT;
 
     if (fd >= 0 && identify(fd, "", state)) {
         state->below = true;
-        return allow(ruleset, fd, READ_FILE | READ_DIR);
+        return allow(ruleset, fd, rights);
     }
     if (fd >= 0)
         close(fd);
     return allow_path(ruleset, "/", READ_FILE | READ_DIR);
 }
 
-static int allow_paths(int ruleset, const struct im_sandbox *wanted, struct im_sandbox_state *state)
+/* What is done to files and folders, without starting programs and, of device files, their own commands. */
+static uint64_t rights_of_writers(uint64_t handled)
 {
-    int err = wanted->folder ? allow_folder(ruleset, wanted->folder, state) : 0;
+    return handled & ~(uint64_t)(EXECUTE | IOCTL_DEV);
+}
+
+static int allow_paths(int ruleset, const struct im_sandbox *wanted, uint64_t handled,
+                       struct im_sandbox_state *state)
+{
+    const uint64_t rights = wanted->writes ? rights_of_writers(handled) : READ_FILE | READ_DIR;
+    int err = wanted->folder ? allow_folder(ruleset, wanted->folder, rights, state) : 0;
 
     for (int i = 0; i < IM_SANDBOX_FILES_MAX && wanted->files[i] && err == 0; i++)
         err = allow_path(ruleset, wanted->files[i], READ_FILE);
@@ -265,7 +277,11 @@ static int restrict_paths(const struct im_sandbox *wanted, struct im_sandbox_sta
                           struct im_text *text)
 {
     long version = syscall(CREATE_RULESET, NULL, 0, GET_VERSION);
-    struct ruleset rules = {handled_files(version), version >= 4 ? 3 : 0, version >= 6 ? 3 : 0};
+    struct ruleset rules = {handled_files(version),
+                            version < 4        ? 0
+                            : wanted->connects ? BIND_TCP
+                                               : BIND_TCP | CONNECT_TCP,
+                            version >= 6 ? 3 : 0};
     size_t size = version >= 6 ? 24 : version >= 4 ? 16 : 8;
     int ruleset, err;
 
@@ -275,8 +291,14 @@ static int restrict_paths(const struct im_sandbox *wanted, struct im_sandbox_sta
                 "the container hides it");
         return 0;
     }
+    if (wanted->writes && version < 2) {
+        im_fail(text, 0,
+                "files are not restricted by path: this kernel's Landlock cannot rename from one folder to "
+                "another (Linux 5.19 can)");
+        return 0;
+    }
     ruleset = (int)syscall(CREATE_RULESET, &rules, size, 0);
-    err = ruleset < 0 ? -errno : allow_paths(ruleset, wanted, state);
+    err = ruleset < 0 ? -errno : allow_paths(ruleset, wanted, rules.handled_files, state);
     if (err == 0 && syscall(RESTRICT_SELF, ruleset, 0) < 0)
         err = -errno;
     if (ruleset >= 0)
@@ -356,6 +378,10 @@ static int fill(scmp_filter_ctx filter, const struct im_sandbox *wanted)
         err = allow_usual(filter);
     if (err == 0 && wanted->opens_files)
         err = allow_opening(filter);
+    if (err == 0 && wanted->loads_code) /* never of what can be written */
+        err = allow_conditions(
+            filter, (const struct im_sandbox_condition[]){{SYS_mmap, 2, PROT_EXEC | PROT_WRITE, PROT_EXEC}},
+            1);
     if (err == 0)
         err = allow_all(filter, wanted->calls, wanted->call_count);
     if (err == 0 && IM_SANITIZED)

@@ -28,7 +28,7 @@ struct im_sandbox_condition {
     uint64_t mask, value;
 };
 
-#define IM_SANDBOX_FILES_MAX 3
+#define IM_SANDBOX_FILES_MAX 20
 
 struct im_sandbox {
     const int *calls; /* beside those of every sandbox, allowed whatever their arguments are */
@@ -38,11 +38,14 @@ struct im_sandbox {
     bool opens_files; /* for reading, as far as the paths below allow it */
     int absent[2];    /* fail with ENOSYS, so that a library does it another way or says so */
     size_t absent_count;
-    /* What may be read: a folder with all below it ("": everything; NULL: none), and single files; one that is
-     * not there is passed over. A folder that does not answer or is not there counts as everything, for it may be
+    bool connects;   /* as a client, where its calls allow it */
+    bool loads_code; /* libraries that a library loads when it needs them */
+    /* What may be read: a folder with all below it ("": everything; NULL: none), and single files, or folders with all
+     * below them; one that is not there is passed over. A folder that does not answer or is not there counts as everything, for it may be
      * there again later. */
     const char *folder;
     const char *files[IM_SANDBOX_FILES_MAX];
+    bool writes; /* below the folder files may be made, changed and removed */
 };
 
 /* What came of it. */

@@ -8,6 +8,7 @@
 #include "ipc/base/sysinfo.h"
 #include "ipc/encoded.h"
 #include "ipc/process.h"
+#include "supervisor/nodes_ask.h"
 #include "supervisor/report/epochs.h"
 #include "supervisor/super.h"
 #include "supervisor/tracing.h"
@@ -357,6 +358,8 @@ void sv_answer(struct sv_super *s)
 
         if (got == -EBADMSG)
             im_ctl_send(s->ctl, &from, simple_reply("error", "not a JSON object"));
+        else if (*cmd && sv_nodes_take_command(s, &from, cmd, m))
+            ; /* answered later */
         else if (*cmd)
             im_ctl_send(s->ctl, &from, command(s, cmd, m));
         else if (strcmp(event, "epoch") == 0 && !im_conf_is_probe(&s->conf)) {

@@ -90,8 +90,6 @@ static struct im_json *restart(struct sv_super *s, const struct im_json *message
         return restart_workers(s, IM_ROLE_AUGMENTER, index);
     if (strcmp(stage, im_role_name(IM_ROLE_TRAINER)) != 0)
         return refuse("a stage is reader, augmenter or trainer");
-    if (sv_nodes_is_member(s))
-        return refuse("node 0 restarts the trainers of all nodes: ask there");
     if (index >= (int64_t)s->run.geometry.ranks) {
         snprintf(sentence, sizeof sentence, "there is no trainer#%" PRId64 ": they are numbered 0 to %u",
                  index, s->run.geometry.ranks - 1);

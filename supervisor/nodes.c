@@ -15,6 +15,7 @@
 #include "ipc/peers.h"
 #include "supervisor/cluster/link.h"
 #include "supervisor/cluster/pass.h"
+#include "supervisor/nodes_ask.h"
 #include "supervisor/super.h"
 
 #define REPORT_NS (IM_SECOND / 2)
@@ -73,7 +74,8 @@ static int open_link(struct sv_super *s, const char *agree, struct im_text *text
         .nodes_min = (uint32_t)s->conf.cluster_min_nodes,
         .survivors_min = s->conf.cluster_min_nodes > 0 ? (uint32_t)s->conf.cluster_min_nodes : 1,
         .wait = (im_ns)(s->conf.cluster_wait * 1e9),
-        .patience = (im_ns)(s->conf.cluster_timeout * 1e9)};
+        .patience = (im_ns)(s->conf.cluster_timeout * 1e9),
+        .patience_back = n->meeting.patience_back};
     int err;
 
     memcpy(&config.running, s->run.control->nodes_note, sizeof config.running);
@@ -96,7 +98,8 @@ int sv_nodes_open(struct sv_super *s, struct im_text *text)
                           text);
     if (err < 0)
         return err;
-    agree = sv_nodes_agree(&s->conf, s->run.geometry.samples, s->run.geometry.classes);
+    agree =
+        sv_nodes_agree(&s->conf, s->run.geometry.samples, s->run.geometry.classes, s->nodes.meeting.copies);
     err = agree ? open_link(s, agree, text) : -ENOMEM;
     free(agree);
     return err;
@@ -320,6 +323,11 @@ static void on_node(struct sv_super *s, uint32_t node)
         snprintf(why, sizeof why, "node %" PRIu32 " is gone before the run was saved", node);
         sv_ending_without_trainers(s, why);
     }
+    if (state.state == SV_NODE_DEAD && s->nodes.meeting.patience_back && s->ending.stage == SV_GOING_ON)
+        sv_screen_say(&s->screen,
+                      "srun does not start a killed task again: node %" PRIu32
+                      " is waited for %.0f s at most; --cluster-timeout S says otherwise",
+                      node, (double)s->nodes.meeting.patience_back / 1e9);
     if (state.state != SV_NODE_LEFT || state.status == IM_EXIT_OK || s->ending.stage != SV_GOING_ON)
         return;
     snprintf(why, sizeof why, "node %" PRIu32 " (%.60s) has ended with exit status %d", node, state.name,
@@ -381,6 +389,12 @@ static void on_news(struct sv_super *s, const struct sv_link_news *news)
         break;
     case SV_LINK_LOST:
         on_lost(s, news);
+        break;
+    case SV_LINK_ASKED:
+        sv_nodes_on_asked(s, news);
+        break;
+    case SV_LINK_ANSWERED:
+        sv_nodes_on_answered(s, news);
         break;
     case SV_LINK_JOINED:
         s->nodes.joined = true;
@@ -464,6 +478,7 @@ void sv_nodes_turn(struct sv_super *s)
     sv_link_turn(n->link);
     while (sv_link_news(n->link, &news))
         on_news(s, &news);
+    sv_nodes_ask_turn(s);
     if (!s->finished) {
         say_ready(s);
         carry_cards(s);
@@ -481,6 +496,7 @@ void sv_nodes_close(struct sv_super *s)
 
     if (!n->link)
         return;
+    sv_nodes_ask_close(s);
     sv_nodes_turn(s);
     until = im_now() + (s->exit_status == IM_EXIT_FORCED ? LINGER_NS : LEAVE_WAIT_NS);
     while (!sv_link_is_over(n->link) && im_now() < until) {
@@ -490,6 +506,7 @@ void sv_nodes_close(struct sv_super *s)
         atomic_fetch_add_explicit(&s->run.control->turns, 1, memory_order_relaxed);
         sv_nodes_turn(s);
     }
+    sv_nodes_ask_close(s);
     sv_link_close(&n->link, LINGER_NS);
     sv_meeting_fini(&n->meeting);
 }

@@ -44,6 +44,7 @@ struct sv_nodes {
         uint64_t life;            /* which start of its command; 0: none is known */
         uint64_t now[8], past[8]; /* its numbers, and the sums of those of its starts before */
     } counted[IM_RANKS_MAX];      /* on the head */
+    struct sv_nodes_asks *asks;   /* nodes_ask.h; NULL: none was made */
     bool shown[IM_RANKS_MAX],
         asked[IM_RANKS_MAX]; /* cards of this generation: of ranks here, of ranks elsewhere */
 };
@@ -82,7 +83,8 @@ void sv_nodes_say_end(struct sv_super *s);
 void sv_nodes_status(struct sv_super *s, struct im_json *ret);
 
 /* What must be the same on all nodes, as lines "name=value\n": the options on which results depend and what identifies
- * the data. malloc'ed; NULL: no memory. */
-char *sv_nodes_agree(const struct im_conf *conf, const uint64_t samples[IM_SPLITS], uint32_t classes);
+ * the data; copies: sv_meeting.copies. malloc'ed; NULL: no memory. */
+char *sv_nodes_agree(const struct im_conf *conf, const uint64_t samples[IM_SPLITS], uint32_t classes,
+                     const char *copies);
 
 #endif

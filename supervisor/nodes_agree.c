@@ -71,7 +71,8 @@ static bool may_differ(int key)
     return !im_conf_is_for((enum im_conf_key_id)key, IM_FOR_START | IM_FOR_CHILDREN);
 }
 
-char *sv_nodes_agree(const struct im_conf *conf, const uint64_t samples[IM_SPLITS], uint32_t classes)
+char *sv_nodes_agree(const struct im_conf *conf, const uint64_t samples[IM_SPLITS], uint32_t classes,
+                     const char *copies)
 {
     char *bytes = NULL, value[IM_CONF_TEXT_BYTES];
     size_t n = 0;
@@ -80,8 +81,8 @@ char *sv_nodes_agree(const struct im_conf *conf, const uint64_t samples[IM_SPLIT
     if (!out)
         return NULL;
     /* The data first: where they differ, that is what matters. */
-    fprintf(out, "train-images=%" PRIu64 "\nval-images=%" PRIu64 "\nclasses=%" PRIu32 "\nindex-hash=%s\n",
-            samples[IM_TRAIN], samples[IM_VAL], classes, conf->index_hash);
+    fprintf(out, "train-images=%" PRIu64 "\nval-images=%" PRIu64 "\nclasses=%" PRIu32 "\n%sindex-hash=%s\n",
+            samples[IM_TRAIN], samples[IM_VAL], classes, copies ? copies : "", conf->index_hash);
     for (int key = 0; key < IM_KEY_COUNT; key++) {
         if (may_differ(key) || key == IM_KEY_index_hash)
             continue;

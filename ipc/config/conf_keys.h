@@ -195,12 +195,13 @@ typedef uint64_t im_conf_commands;
 #define IM_FOR_AVERAGE IM_FOR(32) /* the mean of weights */
 #define IM_FOR_PIXELS IM_FOR(33)  /* samples for a program that asks for them */
 #define IM_FOR_TRACE IM_FOR(34)
-#define IM_FOR_PROFILE IM_FOR(35)  /* beside the measurement: profiles for speedscope */
-#define IM_FOR_MEASURED IM_FOR(36) /* beside the measurement: an earlier one to compare with */
-#define IM_FOR_NEAR IM_FOR(37)     /* data verify alone, beside IM_FOR_VERIFY */
-#define IM_FOR_PACK IM_FOR(38)     /* shards from any layout */
-#define IM_FOR_UNPACK IM_FOR(39)   /* class folders from shards */
-#define IM_FOR_MEMORY IM_FOR(40)   /* what fits GPUs */
+#define IM_FOR_PROFILE IM_FOR(35)       /* beside the measurement: profiles for speedscope */
+#define IM_FOR_MEASURED IM_FOR(36)      /* beside the measurement: an earlier one to compare with */
+#define IM_FOR_NEAR IM_FOR(37)          /* data verify alone, beside IM_FOR_VERIFY */
+#define IM_FOR_PACK IM_FOR(38)          /* shards from any layout */
+#define IM_FOR_UNPACK IM_FOR(39)        /* class folders from shards */
+#define IM_FOR_MEMORY IM_FOR(40)        /* what fits GPUs */
+#define IM_FOR_BENCH_CLUSTER IM_FOR(41) /* a model of several machines */
 #define IM_FOR_USE (IM_FOR_EVAL | IM_FOR_PREDICT)
 #define IM_FOR_RUNS (IM_FOR_START | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL)
 /* All that make samples. */
@@ -209,9 +210,10 @@ typedef uint64_t im_conf_commands;
     (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_CHILDREN | IM_FOR_SAMPLES | IM_FOR_LIST |            \
      IM_FOR_STEPS | IM_FOR_LR_FIND | IM_FOR_MODEL | IM_FOR_RESTART | IM_FOR_SCALE | IM_FOR_LIST_RUNS |       \
      IM_FOR_ORGANISE | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ |                    \
-     IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_USE | IM_FOR_EVALUATED | IM_FOR_EXPORT | IM_FOR_TOP |        \
-     IM_FOR_LOGS | IM_FOR_BENCH_RING | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_TRACE | IM_FOR_PROFILE |      \
-     IM_FOR_MEASURED | IM_FOR_NEAR | IM_FOR_PACK | IM_FOR_UNPACK | IM_FOR_MEMORY)
+     IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_USE | IM_FOR_EVALUATED | IM_FOR_EXPORT |                     \
+     IM_FOR_BENCH_CLUSTER | IM_FOR_TOP | IM_FOR_LOGS | IM_FOR_BENCH_RING | IM_FOR_IMPORT | IM_FOR_AVERAGE |  \
+     IM_FOR_TRACE | IM_FOR_PROFILE | IM_FOR_MEASURED | IM_FOR_NEAR | IM_FOR_PACK | IM_FOR_UNPACK |           \
+     IM_FOR_MEMORY)
 
 /* clang-format off */
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
@@ -230,6 +232,7 @@ typedef uint64_t im_conf_commands;
     INT(subset_size, "subset-size", 10000, 1, 1000000000000, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "N", "images in the subset that --subset selects") \
     INT(changed_since, "changed-since", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_INDEX, "NS", "also count the images that changed after this time (nanoseconds since 1970)") \
     TEXT(subset_out, "subset-out", "", IM_GROUP_DATA, IM_FOR_INDEX, "DIR", "output folder: data.index (the index to train from) and, with --subset, subset.txt (the list)") \
+    BOOL(copies, "copies", false, IM_GROUP_DATA, IM_FOR_INDEX, "", "also say sizes and hashes of the images, by which two copies of a data set can be compared") \
     TEXT(seek_index, "seek-index", "auto", IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX | IM_FOR_BENCH, "auto|off|DIR", "where Huffman codes of images stand, so that crops are decoded without what lies around them: a file in ~/.cache/imsuper (auto) or in DIR") \
     BOOL(seek, "seek", false, IM_GROUP_DATA, IM_FOR_INDEX, "", "make the seek index of all images now, in as many processes as `augmenters`; a run makes it on its way otherwise") \
     ENUM(io, "io", IM_IO_AUTO, IM_IOS, IM_GROUP_DATA, IM_FOR_START | IM_FOR_BENCH_READ | IM_FOR_USE, "ENGINE", "file I/O engine; auto uses io_uring where the system supports it") \
@@ -281,7 +284,7 @@ typedef uint64_t im_conf_commands;
     TEXT(aug_erase_fill, "aug-erase-fill", "0,0,0", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "FILL", "fill of the erased area: R,G,B or random (per byte)") \
     TEXT(mean, "mean", "0.485,0.456,0.406", IM_GROUP_AUGMENTATION, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "R,G,B", "per-channel mean to subtract (pixels from 0 to 1)") \
     TEXT(std, "std", "0.229,0.224,0.225", IM_GROUP_AUGMENTATION, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "R,G,B", "per-channel standard deviation to divide by") \
-    ENUM(model, "model", IM_MODEL_RESNET50, IM_MODELS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_MEMORY, "NAME", "the network; resnetv2 is pre-activation, resnet20, 32, 44 and 56 are CIFAR's") \
+    ENUM(model, "model", IM_MODEL_RESNET50, IM_MODELS, IM_GROUP_MODEL, IM_FOR_BENCH_CLUSTER | IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_MEMORY, "NAME", "the network; resnetv2 is pre-activation, resnet20, 32, 44 and 56 are CIFAR's") \
     ENUM(stem, "stem", IM_CONF_STEM_AUTO, IM_STEMS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_MEMORY, "NAME", "first layers: imagenet (7x7/2 convolution and pooling) or small (3x3); auto: small for CIFAR's networks, imagenet for the others") \
     ENUM(head, "head", IM_CONF_HEAD_AUTO, IM_HEADS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_MEMORY, "NAME", "classifier: fc or the same as a 1x1 convolution (conv); auto: conv for resnetv2, fc for the others") \
     ENUM(blurpool, "blurpool", IM_CONF_BLURPOOL_NONE, IM_BLURPOOLS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_MEMORY, "NAME", "anti-aliasing blur: zhang (after strided convolutions, as timm's resnetblur50) or ffcv (before every strided convolution)") \
@@ -296,7 +299,7 @@ typedef uint64_t im_conf_commands;
     TEXT(unfreeze_epochs, "unfreeze-epochs", "", IM_GROUP_MODEL, IM_FOR_START, "EPOCHS", "after each of these epochs one more part that freeze names is trained, from the last to the first; after the last of them all parts") \
     REAL(layer_decay, "layer-decay", 1, 0.01, 1, IM_GROUP_TRAINING, IM_FOR_START, "X", "the learning rate of each block is X times that of the block behind it, as timm's layer_decay; 1 = the same for all") \
     INT(epochs, "epochs", 90, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "passes over the training images") \
-    INT(batch_size, "batch-size", 256, 0, 65536, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_MEMORY, "N", "images per step and trainer process; 0 or auto = the largest that fits the GPU (start only)") \
+    INT(batch_size, "batch-size", 256, 0, 65536, IM_GROUP_TRAINING, IM_FOR_BENCH_CLUSTER | IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_MEMORY, "N", "images per step and trainer process; 0 or auto = the largest that fits the GPU (start only)") \
     TEXT(resize_schedule, "resize-schedule", "", IM_GROUP_TRAINING, IM_FOR_START, "ENTRIES", "image size and batch size by epoch; overrides image-size and batch-size: 1-30:64x256,31-50:128x128,51-:224x64; 12-14:160..192 is a ramp in steps of 32") \
     BOOL(drop_last, "drop-last", true, IM_GROUP_TRAINING, IM_FOR_START, "", "leave the images of an epoch that do not fill a last batch out of it, others in each; the default") \
     ENUM(sampler, "sampler", IM_SAMPLER_SHUFFLE, IM_SAMPLERS, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "order of the training images: shuffle (each once an epoch) or balanced (as many of each class; images of small classes come several times an epoch, augmented anew)") \
@@ -356,9 +359,9 @@ typedef uint64_t im_conf_commands;
     ENUM(early_stop_on, "early-stop-on", IM_EARLY_STOP_TOP1, IM_EARLY_STOPS, IM_GROUP_TRAINING, IM_FOR_START, "WHAT", "early-stop: what must become better: top1 (with multi-label mAP) or loss of validation, of the averaged weights where they are better") \
     ENUM(backend, "backend", IM_BACKEND_AUTO, IM_BACKENDS, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "NAME", "compute backend of the trainers") \
     TEXT(gpus, "gpus", "auto", IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "WHICH", "GPUs to train on, one trainer each: auto (all; the CPU if there is none), 0 (none), a number of GPUs, or a list such as 0,2 (`imsuper gpus` lists them)") \
-    INT(ranks, "ranks", 1, 1, 64, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE, "N", "data-parallel trainer processes; batch-size is per trainer; on GPUs one per GPU (see gpus)") \
-    TEXT(nodes, "nodes", "", IM_GROUP_PIPELINE, IM_FOR_START, "HOST,...", "train on several machines: names or addresses of all, the first (HOST or HOST:PORT) holds the run; each runs the same command with its own --node; Slurm, MPI, torchrun and Kubernetes say it by themselves") \
-    INT(node, "node", -1, -1, 63, IM_GROUP_PIPELINE, IM_FOR_START, "N", "which of `nodes` this machine is, from 0") \
+    INT(ranks, "ranks", 1, 1, 64, IM_GROUP_PIPELINE, IM_FOR_BENCH_CLUSTER | IM_FOR_START | IM_FOR_USE, "N", "data-parallel trainer processes; batch-size is per trainer; on GPUs one per GPU (see gpus)") \
+    TEXT(nodes, "nodes", "", IM_GROUP_PIPELINE, IM_FOR_BENCH_CLUSTER | IM_FOR_START, "HOST,...", "train on several machines: names or addresses of all, the first (HOST or HOST:PORT) holds the run; each runs the same command with its own --node; Slurm, MPI, torchrun and Kubernetes say it by themselves; bench cluster: how many, such as 1..256") \
+    INT(node, "node", -1, -1, 63, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_RESTART | IM_FOR_SCALE | IM_FOR_LOGS, "N", "which of `nodes` this machine is, from 0; of a run that goes on: the machine that is meant") \
     TEXT(cluster_key, "cluster-key", "", IM_GROUP_PIPELINE, IM_FOR_START, "FILE", "key of the machines of a run, the same file on all; `imsuper cluster key FILE` makes one") \
     REAL(cluster_timeout, "cluster-timeout", 300, 1, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START, "SECONDS", "how long to wait for machines that are missing, at the start, and where too few are left (cluster-min-nodes); then the run ends, saved") \
     REAL(cluster_wait, "cluster-wait", 30, 0, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START, "SECONDS", "how long to wait for a machine that is gone before the others share its work; it may come back later") \
@@ -389,7 +392,7 @@ typedef uint64_t im_conf_commands;
     ENUM(log_level, "log-level", IM_CONF_LOG_INFO, IM_LOG_LEVELS, IM_GROUP_OUTPUT, IM_FOR_ALL, "LEVEL", "lowest severity to log") \
     ENUM(color, "color", IM_COLOR_AUTO, IM_COLORS, IM_GROUP_OUTPUT, IM_FOR_ALL, "WHEN", "colours; auto: on a terminal unless NO_COLOR is set") \
     BOOL(plain, "plain", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "key=value lines even on a terminal") \
-    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS | IM_FOR_LIST_RUNS | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_PACK | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_BENCH_RING | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_TRACE | IM_FOR_MEMORY, "", "answer as one JSON object") \
+    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_BENCH_CLUSTER | IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS | IM_FOR_LIST_RUNS | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_PACK | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_BENCH_RING | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_TRACE | IM_FOR_MEMORY, "", "answer as one JSON object") \
     BOOL(quiet, "quiet", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "only warnings and errors") \
     TEXT(run_dir, "run-dir", "", IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "DIR", "the run's directory") \
     TEXT(index_hash, "index-hash", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "HASH", "identifies the images and their labels") \
@@ -466,6 +469,14 @@ typedef uint64_t im_conf_commands;
     REAL(images_per_second, "images-per-second", 0, 0, 1e9, IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA, "R", "each simulated trainer takes R images/s at most; 0 = as many as come") \
     TEXT(scan, "scan", "", IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA, "STAGE=LOW..HIGH", "measure with each of these numbers of processes: augmenters=1..8 or readers=1..4") \
     TEXT(compare, "compare", "", IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA | IM_FOR_MEASURED, "FILE", "compare with an earlier measurement: a file that --json wrote") \
+    REAL(bandwidth, "bandwidth", 10, 0.001, 100000, IM_GROUP_PIPELINE, IM_FOR_BENCH_CLUSTER, "GBIT/S", "of the network, for each machine in each direction") \
+    REAL(latency, "latency", 50, 0, 1000000, IM_GROUP_PIPELINE, IM_FOR_BENCH_CLUSTER, "MICROSECONDS", "of the network: from one trainer to another on the next machine and through its program") \
+    REAL(step_ms, "step-ms", 0, 0, 3600000, IM_GROUP_TRAINING, IM_FOR_BENCH_CLUSTER, "MILLISECONDS", "what a step of one trainer takes without sums over the others; bench step measures it") \
+    REAL(gradient_mb, "gradient-mb", 0, 0, 1000000, IM_GROUP_TRAINING, IM_FOR_BENCH_CLUSTER, "MB", "what the trainers sum in a step; 0 = 4 bytes for each parameter of the model") \
+    BOOL(ring, "ring", false, IM_GROUP_TRAINING, IM_FOR_BENCH_CLUSTER, "", "sums go round a ring, as Gloo's between CPUs; NCCL takes trees where they are faster") \
+    REAL(overlap, "overlap", 0, 0, 1, IM_GROUP_TRAINING, IM_FOR_BENCH_CLUSTER, "SHARE", "of the step, that sums may go on beside; 0 = they begin after it") \
+    REAL(node_rate, "node-rate", 0, 0, 100000000, IM_GROUP_PIPELINE, IM_FOR_BENCH_CLUSTER, "IMAGES/S", "that a machine can read and augment; 0 = enough; bench data measures it") \
+    REAL(storage_rate, "storage-rate", 0, 0, 100000000, IM_GROUP_PIPELINE, IM_FOR_BENCH_CLUSTER, "IMAGES/S", "that storage which all machines share can give in all; 0 = enough") \
     BOOL(consume, "consume", false, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "", "trainers take batches and do not train: bench data") \
     TEXT(out, "out", "", IM_GROUP_SYNTH, IM_FOR_SYNTH | IM_FOR_ORGANISE | IM_FOR_PACK | IM_FOR_UNPACK, "DIR", "output folder of the images") \
     INT(shard_bytes, "shard-bytes", 1000000000, 1, INT64_MAX, IM_GROUP_DATA, IM_FOR_PACK, "N", "a shard holds at most N bytes (WebDataset: maxsize)") \

@@ -17,6 +17,7 @@
 #include "ipc/base/hash.h"
 #include "ipc/base/reference.h"
 #include "reader/dataset/index_file.h"
+#include "reader/dataset/mirror.h"
 
 static const uint32_t item_bytes[RD_SECTIONS] = {
     [RD_STRINGS] = 1,
@@ -276,7 +277,7 @@ uint64_t rd_index_hash(const struct rd_index *index)
 
 bool rd_index_leads_out(const struct rd_index *index)
 {
-    return index->header->leads_out != 0;
+    return (index->header->flags & RD_INDEX_LEADS_OUT) != 0;
 }
 
 uint64_t rd_index_left_out_count(const struct rd_index *index)
@@ -346,6 +347,17 @@ static const struct rd_index_place *place_of(const struct rd_index *index, enum 
     return places && places[id].bytes != RD_INDEX_WHOLE ? &places[id] : NULL;
 }
 
+static const char *container_of(const struct rd_index *index, enum im_split split, uint64_t id)
+{
+    return index->strings + index->directories[index->samples[split][id].directory];
+}
+
+/* The place of a sample that is fetched as an object of its own. */
+static const struct rd_index_place *member_of(const struct rd_index *index, enum im_split split, uint64_t id)
+{
+    return index->header->flags & RD_INDEX_MEMBERS ? place_of(index, split, id) : NULL;
+}
+
 bool rd_index_has_containers(const struct rd_index *index)
 {
     return index->places[IM_TRAIN] || index->places[IM_VAL];
@@ -360,9 +372,26 @@ int rd_index_source(const struct rd_index *index, enum im_split split, uint64_t 
     *ret_source = (struct rd_source_of){0};
     if (!place)
         return rd_index_relative(index, split, id, ret_path, size);
+    if (member_of(index, split, id))
+        return rd_mirror_member(container_of(index, split, id), place->offset, place->mark, ret_path, size);
     *ret_source = (struct rd_source_of){index->samples[split][id].directory + 1, place->offset, place->bytes,
                                         place->mark};
-    length = snprintf(ret_path, size, "%s", index->strings + index->directories[ret_source->container - 1]);
+    length = snprintf(ret_path, size, "%s", container_of(index, split, id));
+    return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : length;
+}
+
+int rd_index_member(const struct rd_index *index, enum im_split split, uint64_t id,
+                    struct rd_source_of *ret_source, char *ret_path, size_t size)
+{
+    const struct rd_index_place *place = member_of(index, split, id);
+    int length;
+
+    *ret_source = (struct rd_source_of){0};
+    if (!place)
+        return 0;
+    *ret_source = (struct rd_source_of){index->samples[split][id].directory + 1, place->offset, place->bytes,
+                                        place->mark};
+    length = snprintf(ret_path, size, "%s", container_of(index, split, id));
     return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : length;
 }
 
@@ -370,12 +399,20 @@ int rd_index_reference(const struct rd_index *index, enum im_split split, uint64
 {
     const struct rd_index_place *place = place_of(index, split, id);
     const char *root = rd_index_root(index);
+    char member[PATH_MAX];
     int length;
 
     if (!place)
         return rd_index_path(index, split, id, ret, size);
-    length = snprintf(ret, size, "%s/%s", strcmp(root, "/") == 0 ? "" : root,
-                      index->strings + index->directories[index->samples[split][id].directory]);
+    if (member_of(index, split, id)) {
+        length = rd_mirror_member(container_of(index, split, id), place->offset, place->mark, member,
+                                  sizeof member);
+        if (length < 0)
+            return length;
+        length = snprintf(ret, size, "%s/%s", root, member);
+        return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : length;
+    }
+    length = snprintf(ret, size, "%s/%s", strcmp(root, "/") == 0 ? "" : root, container_of(index, split, id));
     return length < 0 || (size_t)length >= size ? -ENAMETOOLONG
                                                 : im_reference_add(ret, size, place->offset, place->bytes);
 }

@@ -92,7 +92,11 @@ struct rd_source_of {
 /* Writes the path of the file or container, relative to the root. Returns as the path calls do. */
 int rd_index_source(const struct rd_index *index, enum im_split split, uint64_t id,
                     struct rd_source_of *ret_source, char *ret_path, size_t size);
-/* The same as one string with an absolute path: ipc/base/reference.h. */
+/* Of a sample whose shard lies on another machine: it is fetched as an object of its own, which rd_index_source() names;
+ * here the shard's path, and where in it the bytes are. 0: it is no such sample. */
+int rd_index_member(const struct rd_index *index, enum im_split split, uint64_t id,
+                    struct rd_source_of *ret_source, char *ret_path, size_t size);
+/* As rd_index_source(), as one string with an absolute path: ipc/base/reference.h. */
 int rd_index_reference(const struct rd_index *index, enum im_split split, uint64_t id, char *ret,
                        size_t size);
 bool rd_index_has_containers(const struct rd_index *index);

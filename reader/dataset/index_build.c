@@ -16,6 +16,7 @@
 #include "reader/dataset/index_shards.h"
 #include "reader/dataset/index_table.h"
 #include "reader/dataset/labels.h"
+#include "reader/dataset/mirror.h"
 #include "reader/dataset/walk.h"
 
 struct build {
@@ -376,6 +377,7 @@ int rd_index_build(const struct rd_layout *layout, const struct rd_progress *pro
                                     text);
     else
         err = build_folders(&build, progress, text);
+    build.origin.has_members = layout->kind == RD_LAYOUT_SHARDS && rd_mirror_length(layout->root) > 0;
     if (err == 0 && layout->multi_label && layout->kind != RD_LAYOUT_CSV)
         err = rd_writer_single_sets(&build.writer);
     if (err == 0)

@@ -19,6 +19,7 @@
 #include "reader/dataset/data.h"
 #include "reader/dataset/index_file.h"
 #include "reader/dataset/mirror.h"
+#include "reader/dataset/shard_list.h"
 #include "reader/dataset/split.h"
 
 #define TICK_NS ((int64_t)20000000)
@@ -156,13 +157,32 @@ static int split(const struct rd_source *source, struct rd_data *data, struct im
     return rd_index_attach(bytes, size, &data->index, text);
 }
 
+/* The list of shards that an address is, with their places in the mirror; "": it is a folder. */
+static int list_in_mirror(const char *url, const char *mirror, char ret[PATH_MAX], struct im_text *text)
+{
+    char *buffer = malloc((size_t)2 * PATH_MAX), *names = buffer + PATH_MAX;
+    size_t used = 0;
+    int err = buffer ? rd_shards_split_url(url, buffer, names, PATH_MAX, text) : -ENOMEM;
+
+    *ret = 0;
+    for (const char *at = names, *end; err == 0 && at && *at; at = end ? end + 2 : NULL) {
+        end = strstr(at, "::");
+        used += (size_t)snprintf(ret + used, PATH_MAX - used, "%s%s/%.*s", used ? "::" : "", mirror,
+                                 end ? (int)(end - at) : (int)strlen(at), at);
+        if (used >= PATH_MAX)
+            err = im_fail(text, -ENAMETOOLONG, "the list of shards is too long");
+    }
+    free(buffer);
+    return err;
+}
+
 int rd_data_open(const struct rd_source *source, const struct rd_progress *progress, struct rd_data *ret_data,
                  struct im_text *text)
 {
     struct rd_data *data = calloc(1, sizeof *data);
     const struct rd_label_files files = {source->labels ? source->labels : "",
                                          source->val_labels ? source->val_labels : "", source->multi_label};
-    char key[3 * PATH_MAX + 16], mirror[PATH_MAX];
+    char key[3 * PATH_MAX + 16], mirror[PATH_MAX], list[PATH_MAX];
     const char *folder = source->folder;
     struct rd_layout layout;
     int err = 0;
@@ -177,7 +197,9 @@ int rd_data_open(const struct rd_source *source, const struct rd_progress *progr
     } else if (im_conf_is_remote(folder)) {
         err = rd_mirror_open(folder, source->cache_dir ? source->cache_dir : "", source->rebuild, mirror,
                              sizeof mirror, text);
-        folder = mirror;
+        if (err == 0)
+            err = list_in_mirror(source->folder, mirror, list, text);
+        folder = *list ? list : mirror;
     }
     if (err < 0)
         goto out;

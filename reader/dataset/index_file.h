@@ -20,6 +20,9 @@
 #define RD_INDEX_HASH_SEED 1 /* of rd_index_hash(), by which a run tells its data: the same in all versions */
 #define RD_INDEX_ENDIAN 0x01020304u
 
+#define RD_INDEX_LEADS_OUT 1u /* a symbolic link leads to a place outside the root */
+#define RD_INDEX_MEMBERS 2u   /* parts are objects of their own in a mirror (mirror.h) */
+
 #define RD_SKIP_ROOM 16 /* kinds that may be added without another version */
 static_assert(RD_SKIP_KINDS <= RD_SKIP_ROOM, "index version 6");
 
@@ -46,7 +49,7 @@ struct rd_index_header {
     uint64_t layout_hash;  /* rd_layout_hash() of the layout that was scanned */
     int64_t built_ns;      /* CLOCK_REALTIME when the scan began */
     uint32_t layout, root; /* enum rd_layout_kind; string */
-    uint32_t leads_out;    /* 1: a symbolic link leads to a place outside the root */
+    uint32_t flags;        /* RD_INDEX_... */
     uint32_t set_words;    /* words of a set of labels, a bit for each class; 0: each sample has one label */
     uint64_t skipped_count[RD_SKIP_ROOM]; /* of RD_LEFT_OUT, and of those that it has no room for */
     struct {
@@ -136,7 +139,7 @@ struct rd_index_origin {
     enum rd_layout_kind layout;
     uint64_t layout_hash;
     int64_t built_ns;
-    bool leads_out;
+    bool leads_out, has_members;
 };
 
 /* The finished file as one malloc'ed block, the caller's. */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "reader/dataset/layout_names.h"
+#include "reader/dataset/mirror.h"
 #include "reader/dataset/parallel.h"
 #include "reader/dataset/shard_classes.h"
 
@@ -26,6 +27,7 @@ struct build {
     struct rd_shard_list list;
     struct rd_shard_classes classes;
     bool has_labels;
+    bool in_mirror;                   /* the shards lie on another machine */
     bool by_number;                   /* labels are numbers, and no file names the classes */
     uint32_t strip;                   /* bytes of the folders that all members lie in */
     struct placed *placed[IM_SPLITS]; /* without labels: all images */
@@ -41,6 +43,7 @@ static void scan_one(void *context, uint64_t i)
     struct build *build = context;
     struct rd_shard *shard = &build->list.shards[i];
 
+    shard->in_mirror = build->in_mirror;
     rd_shard_scan(build->root_fd, shard);
     atomic_fetch_add_explicit(&build->files, shard->count, memory_order_relaxed);
 }
@@ -522,7 +525,11 @@ static int add_all(struct build *build, bool *ret_leads_out, struct im_text *tex
 int rd_index_build_shards(const struct rd_layout *layout, int root_fd, const struct rd_progress *progress,
                           struct rd_index_writer *writer, bool *ret_leads_out, struct im_text *text)
 {
-    struct build build = {.layout = layout, .root_fd = root_fd, .progress = progress, .writer = writer};
+    struct build build = {.layout = layout,
+                          .root_fd = root_fd,
+                          .progress = progress,
+                          .writer = writer,
+                          .in_mirror = rd_mirror_length(layout->root) > 0};
     int err = scan(&build, text);
 
     *ret_leads_out = false;

@@ -256,7 +256,7 @@ static int fill_header(struct rd_index_writer *writer, const struct rd_index_ori
         .built_ns = origin->built_ns,
         .layout = (uint32_t)origin->layout,
         .root = (uint32_t)offset,
-        .leads_out = origin->leads_out,
+        .flags = (origin->leads_out ? RD_INDEX_LEADS_OUT : 0) | (origin->has_members ? RD_INDEX_MEMBERS : 0),
         .set_words = writer->multi_label ? rd_index_words(writer->classes.count) : 0,
     };
     memcpy(header->skipped_count, writer->skipped_count, sizeof writer->skipped_count);
@@ -337,6 +337,7 @@ int rd_writer_finish_copy(struct rd_index_writer *writer, const struct rd_index 
         .layout_hash = index->header->layout_hash,
         .built_ns = index->header->built_ns,
         .leads_out = rd_index_leads_out(index),
+        .has_members = (index->header->flags & RD_INDEX_MEMBERS) != 0,
     };
     const char *path, *note;
     int err = 0;

@@ -13,9 +13,11 @@
 
 #include "ipc/base/hash.h"
 #include "ipc/base/sysinfo.h"
+#include "reader/dataset/scan.h"
 
 #define FETCHER "imsuper-fetcher"
 #define HASH_SEED 1
+#define MEMBER ".part"
 
 static int64_t ns_of(const struct timespec *t)
 {
@@ -160,6 +162,32 @@ int64_t rd_mirror_listed_ns(const char *root)
         return 0;
     snprintf(path, sizeof path, "%.*s/listing", (int)(n - 5), root);
     return stat(path, &st) < 0 ? INT64_MAX : ns_of(&st.st_mtim);
+}
+
+int rd_mirror_members(const char *shard, char *ret_path, size_t size)
+{
+    const char *slash = strrchr(shard, '/'), *name = slash ? slash + 1 : shard;
+    const int length = snprintf(ret_path, size, "%.*s.%s", (int)(name - shard), shard, name);
+
+    return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : length;
+}
+
+int rd_mirror_member(const char *shard, uint64_t offset, uint32_t mark, char *ret_path, size_t size)
+{
+    const int n = rd_mirror_members(shard, ret_path, size);
+    int length;
+
+    if (n < 0)
+        return n;
+    length = snprintf(ret_path + n, size - (size_t)n, "/%llx-%08x" MEMBER, (unsigned long long)offset, mark);
+    return length < 0 || (size_t)length >= size - (size_t)n ? -ENAMETOOLONG : n + length;
+}
+
+bool rd_mirror_may_go(const char *name)
+{
+    const size_t n = strlen(name), m = strlen(MEMBER);
+
+    return rd_is_image_name(name) || (n > m && strcmp(name + n - m, MEMBER) == 0);
 }
 
 int rd_mirror_look(int root_fd, const char *path, int64_t since_ns)

@@ -4,6 +4,8 @@
  *     HASH/listing   a line an object, sorted: path, size and ETag, separated by tabs; size and ETag may be "".
  *                    Written last: where it is, all of data/ is
  *     HASH/data/     the objects at their paths. One that is not here is an empty file
+ *     HASH/data/DIR/.X.tar/AT-MARK.part  a member of the shard DIR/X.tar: its bytes, by where they begin and the mark of
+ *                    its header (rd_tar_mark()). DIR/X.tar itself is the table of its members (shard_table.h)
  *     lock, book, tmp/   of those who fetch (fetcher/cache.h)
  *
  * So that a mirror is a folder like any other: layouts, labels and the index need no change. An object is replaced by
@@ -34,6 +36,12 @@ size_t rd_mirror_length_of(const char *url, const char *cache_dir, const char *r
 
 /* When the objects of the mirror that a root is in were listed last; 0: it is in none. */
 int64_t rd_mirror_listed_ns(const char *root);
+
+/* The folder of a shard's members, and the object of one. The length, or -ENAMETOOLONG. */
+int rd_mirror_members(const char *shard, char *ret_path, size_t size);
+int rd_mirror_member(const char *shard, uint64_t offset, uint32_t mark, char *ret_path, size_t size);
+/* Whether a file of a mirror is an object that may make room for others: an image or a member, by its name. */
+bool rd_mirror_may_go(const char *name);
 
 #define RD_MIRROR_AWAY_MODE 0600
 #define RD_MIRROR_FAILED_MODE 0400

@@ -3,13 +3,10 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "ipc/base/image_type.h"
 #include "ipc/base/json.h"
@@ -424,53 +421,6 @@ int rd_shard_read(struct rd_tar *tar, struct rd_shard *shard)
     free(scan.members);
     free(scan.order);
     return err;
-}
-
-struct file {
-    int fd;
-};
-
-static int64_t read_at(void *context, uint64_t offset, void *buffer, size_t n)
-{
-    const struct file *file = context;
-    size_t have = 0;
-
-    while (have < n) {
-        ssize_t got = pread(file->fd, (char *)buffer + have, n - have, (off_t)(offset + have));
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return -errno;
-        if (got == 0)
-            break;
-        have += (size_t)got;
-    }
-    return (int64_t)have;
-}
-
-void rd_shard_scan(int root_fd, struct rd_shard *shard)
-{
-    struct file file = {.fd = openat(root_fd, shard->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
-    struct rd_tar *tar = calloc(1, sizeof *tar);
-    struct stat st;
-
-    shard->err = file.fd < 0 ? -errno : !tar ? -ENOMEM : rd_stamp_take(root_fd, shard->path, &shard->stamp);
-    if (shard->err == 0 && fstat(file.fd, &st) < 0)
-        shard->err = -errno;
-    if (shard->err == 0 && !S_ISREG(st.st_mode))
-        shard->err = S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
-    if (shard->err == 0) {
-        posix_fadvise(file.fd, 0, 0, POSIX_FADV_RANDOM);
-        tar->read = read_at;
-        tar->context = &file;
-        tar->bytes = (uint64_t)st.st_size;
-        shard->err = rd_shard_read(tar, shard);
-        rd_tar_fini(tar);
-    }
-    if (file.fd >= 0)
-        close(file.fd);
-    free(tar);
 }
 
 void rd_shard_fini(struct rd_shard *shard)

@@ -38,6 +38,7 @@ struct rd_shard {
     uint32_t count;
     struct rd_shard_skipped *skipped;
     uint32_t skipped_count;
+    bool in_mirror;  /* what stands at its path is its table (shard_table.h); the caller says so */
     bool has_labels; /* a member is a label */
     bool has_roles;  /* of index_shards.c: without labels, its members lie in train/ or val/ */
     bool leads_out;

@@ -42,6 +42,43 @@ bool rd_shards_is_list(const char *data_dir)
     return strstr(data_dir, "::") || (strchr(data_dir, '{') && strchr(data_dir, '}')) || is_shard(data_dir);
 }
 
+/* Bytes of the folder that a list's names begin with, up to the last slash before the first brace or the second pattern. */
+static size_t folder_bytes(const char *list)
+{
+    const char *slash = NULL;
+
+    for (const char *c = list; *c && *c != '{' && !(c[0] == ':' && c[1] == ':'); c++)
+        slash = *c == '/' ? c : slash;
+    return slash ? (size_t)(slash - list) + 1 : 0;
+}
+
+int rd_shards_split_url(const char *url, char *ret_folder, char *ret_list, size_t size, struct im_text *text)
+{
+    const char *host = strstr(url, "://"), *path = host ? host + 3 + strcspn(host + 3, "/") : url, *end;
+    const size_t n = (size_t)(path - url) + folder_bytes(path);
+    size_t used = 0;
+
+    *ret_list = 0;
+    if (strlen(url) >= size)
+        return im_fail(text, -EINVAL, "the address is too long");
+    snprintf(ret_folder, size, "%s", url);
+    if (!rd_shards_is_list(path))
+        return 0;
+    ret_folder[n] = 0;
+    for (const char *at = url; at; at = end ? end + 2 : NULL) {
+        end = strstr(at == url ? path : at, "::");
+        if (strncmp(at, ret_folder, n) == 0)
+            at += n;
+        if (strncmp(at, "http://", 7) == 0 || strncmp(at, "https://", 8) == 0 || strncmp(at, "s3://", 5) == 0)
+            return im_fail(text, -EINVAL,
+                           "the shards of one list must be in one folder, here %.300s: not so %.300s",
+                           ret_folder, at);
+        used += (size_t)snprintf(ret_list + used, size - used, "%s%.*s", used ? "::" : "",
+                                 end ? (int)(end - at) : (int)strlen(at), at);
+    }
+    return 0;
+}
+
 /* ---- braces ---- */
 
 struct expansion {
@@ -189,19 +226,14 @@ static int count_shards(int root_fd, const char *path, uint32_t *ret_packed, str
     return err < 0 ? err : count > INT_MAX ? INT_MAX : (int)count;
 }
 
-/* The folder that a list's names begin with, up to the last slash before the first brace of any. */
 static int split_list(const char *list, struct rd_layout *layout, struct im_text *text)
 {
     char folder[PATH_MAX];
-    const char *slash = NULL;
-    size_t n;
+    const size_t n = folder_bytes(list);
 
-    for (const char *c = list; *c && *c != '{' && !(c[0] == ':' && c[1] == ':'); c++)
-        slash = *c == '/' ? c : slash;
-    n = slash ? (size_t)(slash - list) : 0;
     if (n >= sizeof folder || strlen(list) >= PATH_MAX)
         return im_fail(text, -ENAMETOOLONG, "the list of shards is too long");
-    snprintf(folder, sizeof folder, "%.*s", n > 0 ? (int)n : 1, n > 0 ? list : slash ? "/" : ".");
+    snprintf(folder, sizeof folder, "%.*s", n > 0 ? (int)n : 1, n > 0 ? list : ".");
     if (!realpath(folder, layout->root))
         return im_fail(text, -errno, "cannot open the data folder '%.700s': %s", folder, strerror(errno));
     snprintf(layout->labels_path, sizeof layout->labels_path, "%s", list);

@@ -11,6 +11,10 @@
 /* Is this a list of shards, or the name of one, rather than that of a folder? */
 bool rd_shards_is_list(const char *data_dir);
 
+/* The folder of an address, and, of shards in it, the list with names below the folder; "": it is no list.
+ * "https://host/a/train-{000..127}.tar" is https://host/a/ and train-{000..127}.tar. -EINVAL with a sentence. */
+int rd_shards_split_url(const char *url, char *ret_folder, char *ret_list, size_t size, struct im_text *text);
+
 /* Writes all words of a pattern with braces, as bash does ({a,b}, {000..127}, several and nested), "::" between patterns.
  * -EINVAL, -EFBIG with a sentence. */
 int rd_braces_expand(const char *pattern, struct rd_names *ret_words, struct im_text *text);

@@ -19,6 +19,7 @@
 #include "ipc/label_sets.h"
 #include "ipc/seek_file.h"
 #include "reader/dataset/changed.h"
+#include "reader/dataset/copies.h"
 #include "reader/dataset/data.h"
 #include "reader/dataset/evaluated.h"
 #include "reader/dataset/subset.h"
@@ -50,6 +51,7 @@ struct answer {
     int64_t changed_since; /* 0: not asked for */
     struct rd_changed changed;
     struct rd_empty empty;
+    char *copies; /* rd_index_copies(); NULL: not asked for */
     double seconds;
 };
 
@@ -161,6 +163,8 @@ static int print_json(const struct answer *answer)
         add_classes(json, index);
     if (answer->changed_since > 0)
         add_changed(json, answer);
+    if (answer->copies)
+        im_json_set_str(json, "copies", answer->copies);
     err = im_json_print(json, stdout);
     im_json_free(&json);
     return err < 0 ? rd_cmd_fail(err, &(struct im_text){""}) : IM_EXIT_OK;
@@ -197,6 +201,8 @@ static int print_text(const struct answer *answer)
     if (answer->changed_since > 0)
         printf("changed %" PRIu64 " of %" PRIu64 " images\n", answer->changed.changed,
                answer->changed.checked);
+    for (char *line, *rest = answer->copies; rest && (line = strtok_r(rest, "\n", &rest));)
+        im_say(stdout, "%s", line);
     rd_report_say(&(struct rd_report){index, &answer->empty});
     if (*answer->data.note.s)
         im_say(stderr, "imsuper: %s", answer->data.note.s);
@@ -332,6 +338,10 @@ static int make_answer(const struct im_conf *conf, struct answer *answer, struct
     answer->changed_since = conf->changed_since;
     if (err == 0 && conf->changed_since > 0)
         rd_index_changed(&answer->index, conf->changed_since, CHANGED_LIMIT_NS, &answer->changed);
+    if (err == 0 && conf->copies) {
+        answer->copies = rd_index_copies(&answer->index);
+        err = answer->copies ? 0 : -ENOMEM;
+    }
     if (err == 0 && conf->seek)
         err = make_seek(conf, answer, line.is_shown, text);
     answer->seconds = (double)(im_now() - start) / (double)IM_SECOND;
@@ -367,6 +377,7 @@ static int index_folder(struct im_conf *conf, bool with_names, bool is_evaluated
         status = err < 0 ? rd_cmd_fail(err, &text) : conf->json ? print_json(answer) : print_text(answer);
     rd_data_close(&answer->data);
     rd_empty_fini(&answer->empty);
+    free(answer->copies);
     free(answer->subset);
     free(answer);
     return status;

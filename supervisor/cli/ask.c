@@ -5,9 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "ipc/abi.h"
 #include "ipc/base/clock.h"
 #include "ipc/base/exit.h"
 #include "ipc/base/printable.h"
@@ -144,12 +146,40 @@ static void remove_left_socket(const char *run_dir)
     sv_rundir_unlock(&lock);
 }
 
+static bool has_socket_here(const char *run_dir)
+{
+    struct im_ctl_record record = {.pid = 0};
+    struct stat st;
+
+    return im_ctl_find(run_dir, &record) == 0 && lstat(record.path, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+/* The folder may be shared by several machines, and node 0, whose run it is, be another: then the node that runs here is
+ * asked, and asks the others. */
+static void choose_node_here(struct im_conf *conf)
+{
+    char path[sizeof conf->run_dir];
+
+    if (has_socket_here(conf->run_dir))
+        return;
+    for (int node = 1; node < IM_RANKS_MAX; node++) {
+        if (snprintf(path, sizeof path, "%s/nodes/node%d", conf->run_dir, node) >= (int)sizeof path)
+            return;
+        if (!has_socket_here(path) || !sv_rundir_is_live(path))
+            continue;
+        memcpy(conf->run_dir, path, strlen(path) + 1);
+        return;
+    }
+}
+
 int sv_ask(struct im_conf *conf, struct im_json *request, struct im_json **ret)
 {
     struct im_text text = {""};
     int status = IM_EXIT_OK, live = 0, err = sv_rundir_find(conf, &text);
 
     *ret = NULL;
+    if (err == 0)
+        choose_node_here(conf);
     if (err == 0)
         live = sv_rundir_look(conf->run_dir);
     if (err < 0) {

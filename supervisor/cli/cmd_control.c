@@ -55,7 +55,26 @@ int sv_cmd_restart(struct im_conf *conf)
     im_json_set_str(request, "stage", stage.name);
     if (stage.index >= 0)
         im_json_set_int(request, "index", stage.index);
+    if (conf->node >= 0)
+        im_json_set_int(request, "node", conf->node);
     return send_request(conf, request);
+}
+
+/* Takes "node1." off a word. 0, or -EINVAL: it names another machine than a word before, or --node. */
+static int take_node(char **word, struct im_json *request)
+{
+    char *dot = strchr(*word, '.');
+    int64_t node;
+
+    if (strncmp(*word, "node", 4) != 0 || !dot)
+        return 0;
+    *dot = 0;
+    node = strcmp(*word + 4, "0") == 0 ? 0 : sv_stage_count(*word + 4);
+    *dot = '.';
+    if (node < 0 || node != im_json_int_or(request, "node", node))
+        return -EINVAL;
+    *word = dot + 1;
+    return im_json_set_int(request, "node", node);
 }
 
 /* One "augmenters=4" or "readers=auto" (0). 0, or -EINVAL. */
@@ -75,18 +94,21 @@ static int add_count(char *word, struct im_json *request)
     return -EINVAL;
 }
 
-/* "augmenters=4 readers=2", also with commas. */
+/* "augmenters=4 readers=2", also with commas; "node1.augmenters=4": of that machine alone. */
 int sv_cmd_scale(struct im_conf *conf)
 {
     struct im_json *request = make_request("scale");
     char text[IM_CONF_TEXT_BYTES], *rest = text, *word;
 
+    if (conf->node >= 0)
+        im_json_set_int(request, "node", conf->node);
     memcpy(text, conf->counts, sizeof text);
     while ((word = strtok_r(rest, " ,", &rest))) {
-        if (add_count(word, request) < 0) {
+        if (take_node(&word, request) < 0 || add_count(word, request) < 0) {
             im_json_free(&request);
             im_say(stderr,
-                   "imsuper: \"%.100s\": expected augmenters=N or readers=N, where N is 1 or more, or auto",
+                   "imsuper: \"%.100s\": expected augmenters=N or readers=N, where N is 1 or more, or auto; "
+                   "node1.augmenters=N for one machine, the same in all words",
                    word);
             return IM_EXIT_USAGE;
         }

@@ -14,6 +14,7 @@
 
 #include "ipc/base/file.h"
 #include "ipc/base/printable.h"
+#include "supervisor/cli/ask.h"
 #include "supervisor/cli/commands.h"
 #include "supervisor/cli/stage.h"
 #include "supervisor/report/run_state.h"
@@ -128,12 +129,87 @@ static void tell_words_apart(struct im_conf *conf)
     snprintf(conf->stage, sizeof conf->stage, "%s", other);
 }
 
+/* ---- of another machine: pieces that its supervisor sends ---- */
+
+static void take_text(struct reader *r, const char *text)
+{
+    for (; *text && !r->failed; text++) {
+        if (*text == '\n' || r->used == sizeof r->line - 1) {
+            print_line(r);
+            r->used = 0;
+        }
+        if (*text != '\n')
+            r->line[r->used++] = *text;
+    }
+    r->failed |= fflush(stdout) != 0;
+}
+
+/* 0, or an exit status, which was explained. */
+static int read_node(struct im_conf *conf, struct reader *r)
+{
+    const struct timespec pause = {.tv_nsec = WAIT_MS * 1000000L};
+    int64_t offset = 0, inode = 0;
+    bool more = true;
+
+    while ((more || conf->follow) && !r->failed) {
+        struct im_json *request = im_json_object(), *answer = NULL;
+        int status;
+
+        if (!more)
+            nanosleep(&pause, NULL);
+        if (!more && !sv_rundir_is_live(conf->run_dir))
+            return IM_EXIT_OK;
+        im_json_set_str(request, "cmd", "logs");
+        im_json_set_int(request, "node", conf->node);
+        im_json_set_int(request, "offset", offset);
+        im_json_set_int(request, "inode", inode);
+        status = sv_ask(conf, request, &answer);
+        if (status)
+            return status;
+        take_text(r, im_json_str_or(answer, "text", ""));
+        offset = im_json_int_or(answer, "offset", 0);
+        inode = im_json_int_or(answer, "inode", 0);
+        more = im_json_bool_or(answer, "more", false);
+        im_json_free(&answer);
+    }
+    return IM_EXIT_OK;
+}
+
+/* Without a run that goes on, and with a folder that all machines share, the file is there. */
+static void choose_node_file(struct im_conf *conf)
+{
+    char path[sizeof conf->run_dir + 32];
+
+    if (conf->node < 1)
+        return;
+    snprintf(path, sizeof path, "%s/nodes/node%" PRId64, conf->run_dir, conf->node);
+    if (strlen(path) < sizeof conf->run_dir)
+        memcpy(conf->run_dir, path, strlen(path) + 1);
+}
+
+static int print_file(struct im_conf *conf, struct reader *r)
+{
+    struct im_text text = {""};
+    int err;
+
+    snprintf(r->path, sizeof r->path, "%s/log.txt", conf->run_dir);
+    err = open_file(r, &text);
+    if (err < 0 && !(err == -ENOENT && conf->follow)) {
+        im_say(stderr, "imsuper: %s", text.s);
+        return IM_EXIT_FAILED;
+    }
+    drain(r);
+    if (conf->follow)
+        follow(r);
+    return IM_EXIT_OK;
+}
+
 int sv_cmd_logs(struct im_conf *conf)
 {
     struct reader r = {.conf = conf, .fd = -1, .index = -1};
     struct sv_stage_name stage;
     struct im_text text = {""};
-    int err;
+    int err, status;
 
     tell_words_apart(conf);
     if (conf->stage[0]) {
@@ -147,15 +223,14 @@ int sv_cmd_logs(struct im_conf *conf)
         im_say(stderr, "imsuper: %s", text.s);
         return err == -EACCES ? IM_EXIT_FAILED : IM_EXIT_UNKNOWN_RUN;
     }
-    snprintf(r.path, sizeof r.path, "%s/log.txt", conf->run_dir);
-    err = open_file(&r, &text);
-    if (err < 0 && !(err == -ENOENT && conf->follow)) {
-        im_say(stderr, "imsuper: %s", text.s);
-        return IM_EXIT_FAILED;
+    if (conf->node >= 0 && sv_rundir_is_live(conf->run_dir)) {
+        status = read_node(conf, &r);
+    } else {
+        choose_node_file(conf);
+        status = print_file(conf, &r);
     }
-    drain(&r);
-    if (conf->follow)
-        follow(&r);
+    if (status)
+        return status;
     end_line(&r);
     if (r.fd >= 0)
         close(r.fd);

@@ -204,6 +204,7 @@ static int measure(struct start *s)
     snprintf(s->conf.read_root, sizeof s->conf.read_root, "%s", s->data.read_root);
     s->conf.has_avif = s->data.has_avif;
     snprintf(s->conf.index_hash, sizeof s->conf.index_hash, "%s", s->data.hash);
+    s->meeting.copies = s->data.copies;
     err = sv_sizes_choose(&s->conf, &s->machine, s->data.samples, s->data.classes, &s->geometry, &text);
     if (err == 0)
         err = im_plan_from_conf(&s->conf, s->data.samples, &plan, &text);
@@ -604,9 +605,8 @@ static int look_at_end(const struct start *s, int status)
                                                                                              : status;
 }
 
-int sv_start_run(struct im_conf *conf)
+static int start(struct start *s, struct im_conf *conf)
 {
-    struct start s = {.conf = *conf, .lock = {-1, -1}, .meeting = {.listener = -1}};
     struct sv_warden_fds fds;
     struct sv_kept kept = {.count = 0};
     struct sv_programs programs;
@@ -620,52 +620,61 @@ int sv_start_run(struct im_conf *conf)
     sv_hold_stop_signals();
     signal(SIGPIPE, SIG_IGN); /* whoever read what we say may leave; the run goes on */
     signal(SIGTTOU, SIG_IGN); /* and a terminal may be another job's (stty tostop) */
-    status = prepare(&s, &done);
+    status = prepare(s, &done);
     if (sv_stop_signal())
-        status = say_stopped(&s);
+        status = say_stopped(s);
 
-    *conf = s.conf;
+    *conf = s->conf;
     if (status) {
-        discard(&s, status);
+        discard(s, status);
         return status;
     }
     if (done) {
         im_say(stderr,
                "imsuper: the run in %s is done; more --epochs continue it, another --run-name begins anew",
-               s.conf.run_dir);
+               s->conf.run_dir);
         return IM_EXIT_OK;
     }
-    print_header(&s);
-    sv_dataset_warn(&s.data, &s.conf);
-    if (s.conf.dry_run) {
-        sv_dry_run_options(&s.conf);
-        sv_rundir_withdraw(&s.conf);
-        sv_rundir_discard(s.conf.run_dir, &s.lock);
+    print_header(s);
+    sv_dataset_warn(&s->data, &s->conf);
+    if (s->conf.dry_run) {
+        sv_dry_run_options(&s->conf);
+        sv_rundir_withdraw(&s->conf);
+        sv_rundir_discard(s->conf.run_dir, &s->lock);
         fprintf(stderr, "imsuper: dry run: nothing was started\n");
         return IM_EXIT_OK;
     }
-    status = create(&s);
-    if (status == 0 && s.conf.node_count > 1 && sv_meeting_pass(&s.meeting, &meeting, &text) < 0)
+    status = create(s);
+    if (status == 0 && s->conf.node_count > 1 && sv_meeting_pass(&s->meeting, &meeting, &text) < 0)
         status = fail(&text, IM_EXIT_FAILED);
     if (status == 0 && sv_warden_open(&fds, &text) < 0) {
         status = fail(&text, IM_EXIT_FAILED);
     }
     if (status == 0) {
         fds.programs = programs;
-        fds.lock = s.lock.second >= 0 ? s.lock.second : s.lock.file; /* we hold both */
-        fds.index = open(s.conf.index_file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        fds.lock = s->lock.second >= 0 ? s->lock.second : s->lock.file; /* we hold both */
+        fds.index = open(s->conf.index_file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         fds.meeting = meeting;
-        fds.listener = s.meeting.listener;
-        sv_kept_read(s.conf.run_dir, &kept);
+        fds.listener = s->meeting.listener;
+        sv_kept_read(s->conf.run_dir, &kept);
         fds.kept = &kept;
-        status = sv_warden_run(&s.run, &fds, &s.placement);
+        status = sv_warden_run(&s->run, &fds, &s->placement);
         sv_kept_fini(&kept);
-        im_ctl_remove(s.conf.run_dir);
-        status = look_at_end(&s, status);
+        im_ctl_remove(s->conf.run_dir);
+        status = look_at_end(s, status);
     }
-    if (status && !sv_rundir_is_described(s.conf.run_dir))
-        discard(&s, status);
-    im_run_close(&s.run);
+    if (status && !sv_rundir_is_described(s->conf.run_dir))
+        discard(s, status);
+    im_run_close(&s->run);
+    return status;
+}
+
+int sv_start_run(struct im_conf *conf)
+{
+    struct start s = {.conf = *conf, .lock = {-1, -1}, .meeting = {.listener = -1}};
+    const int status = start(&s, conf);
+
+    free(s.data.copies);
     return status;
 }
 

@@ -69,6 +69,50 @@ static void print_nodes(const struct im_json *nodes)
     }
 }
 
+static const struct im_json *find_stage(const struct im_json *row, const char *name)
+{
+    const struct im_json *stages = im_json_get(row, "stages");
+
+    for (size_t i = 0; i < im_json_count(stages); i++)
+        if (strcmp(im_json_str_or(im_json_at(stages, i), "stage", ""), name) == 0)
+            return im_json_at(stages, i);
+    return NULL;
+}
+
+/* What each machine's stages do, and how often an image of a server was in its cache. */
+static void print_node_stages(const struct im_json *nodes)
+{
+    static const char *const stages[] = {"read", "augment", "train"};
+
+    if (im_json_count(nodes) > 0)
+        printf("NODE  READERS  BUSY  AUGMENTERS  BUSY  TRAINERS  BUSY  LIMITED BY    CACHE HITS\n");
+    for (size_t i = 0; i < im_json_count(nodes); i++) {
+        static const int width[] = {7, 10, 8};
+        const struct im_json *j = im_json_at(nodes, i), *cache = im_json_get(j, "cache");
+        const double hits = im_json_real_or(cache, "hits", 0),
+                     all = hits + im_json_real_or(cache, "misses", 0);
+        struct im_shown shown;
+
+        printf("%4lld", (long long)im_json_int_or(j, "node", 0));
+        if (!im_json_get(j, "stages")) {
+            printf("  has not answered\n");
+            continue;
+        }
+        for (size_t k = 0; k < IM_COUNT(stages); k++) {
+            const struct im_json *stage = find_stage(j, stages[k]);
+
+            printf("  %*lld  %3.0f%%", width[k], (long long)im_json_int_or(stage, "processes", 0),
+                   100 * im_json_real_or(stage, "busy", 0));
+        }
+        printf("  %-10.10s", im_shown(&shown, im_json_str_or(j, "limited_by", "?")));
+        if (cache)
+            printf("  %10.1f%%", all > 0 ? 100 * hits / all : 0.0);
+        else
+            printf("  %11s", "-");
+        printf("\n");
+    }
+}
+
 static void print_gpus(const struct im_json *status)
 {
     const struct im_json *gpus = im_json_get(status, "gpus");
@@ -109,11 +153,8 @@ static const char *format_ms(const struct im_json *j, const char *key, char *s, 
     return s;
 }
 
-static void print_processes(const struct im_json *status)
+static void print_process_rows(const struct im_json *processes)
 {
-    const struct im_json *processes = im_json_get(status, "processes");
-
-    printf("PROCESS       PID     STATE            RESTARTS    IMAGES  BAD  P50 ms  P99 ms\n");
     for (size_t i = 0; i < im_json_count(processes); i++) {
         const struct im_json *j = im_json_at(processes, i);
         const char *state = im_json_str_or(j, "state", "?");
@@ -127,6 +168,24 @@ static void print_processes(const struct im_json *status)
                (long long)im_json_int_or(j, "restarts", 0), (long long)im_json_int_or(j, "samples", 0),
                (long long)im_json_int_or(j, "bad", 0), format_ms(j, "item_p50_ms", p50, sizeof p50),
                format_ms(j, "item_p99_ms", p99, sizeof p99));
+    }
+}
+
+/* Node 0's, or those of the one machine, and of the others below. */
+static void print_processes(const struct im_json *status)
+{
+    const struct im_json *nodes = im_json_get(status, "nodes");
+
+    printf("PROCESS       PID     STATE            RESTARTS    IMAGES  BAD  P50 ms  P99 ms\n");
+    print_process_rows(im_json_get(status, "processes"));
+    for (size_t i = 0; i < im_json_count(nodes); i++) {
+        const struct im_json *j = im_json_at(nodes, i);
+
+        if (im_json_int_or(j, "node", 0) == 0 || im_json_count(im_json_get(j, "processes")) == 0)
+            continue;
+        im_say(stdout, "node %lld (%s):", (long long)im_json_int_or(j, "node", 0),
+               im_json_str_or(j, "name", "?"));
+        print_process_rows(im_json_get(j, "processes"));
     }
     printf("P50, P99: of a file, an image, a batch since it began; at most %.4g %% too high\n",
            100 * im_json_real_or(status, "quantile_error", 1));
@@ -215,6 +274,7 @@ static void print_status(const struct im_json *j)
     print_stages(im_json_get(j, "stages"));
     print_gpus(j);
     print_nodes(im_json_get(j, "nodes"));
+    print_node_stages(im_json_get(j, "nodes"));
     print_processes(j);
     print_cache(im_json_get(j, "cache"));
     printf("rings     %lld of %lld files and %lld of %lld batches are ready\n",

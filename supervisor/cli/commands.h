@@ -28,6 +28,7 @@ int sv_cmd_restart(struct im_conf *conf);
 int sv_cmd_scale(struct im_conf *conf);
 int sv_cmd_gpus(struct im_conf *conf);
 int sv_cmd_bench_all(struct im_conf *conf);
+int sv_cmd_bench_cluster(struct im_conf *conf);
 int sv_cmd_bench_data(struct im_conf *conf);
 int sv_cmd_bench_ring(struct im_conf *conf);
 int sv_cmd_profile_ring(struct im_conf *conf);

@@ -13,7 +13,7 @@
 #include "supervisor/cli/program.h"
 #include "supervisor/report/rundir.h"
 
-#define ANSWER_MAX 65536
+#define ANSWER_MAX (192 * 1024)
 
 static void parse_warnings(const struct im_json *list, struct sv_dataset *ret)
 {
@@ -59,8 +59,12 @@ static int parse(const char *answer, struct sv_dataset *ret, struct im_text *tex
     snprintf(ret->left_out.s, sizeof ret->left_out.s, "%s", im_json_str_or(j, "left_out", ""));
     parse_warnings(im_json_get(j, "warnings"), ret);
     snprintf(ret->hash, sizeof ret->hash, "%s", im_json_str_or(j, "hash", ""));
+    if (im_json_get(j, "copies")) {
+        ret->copies = strdup(im_json_str_or(j, "copies", ""));
+        err = ret->copies ? 0 : -ENOMEM;
+    }
     im_json_free(&j);
-    return 0;
+    return err;
 }
 
 void sv_dataset_warn(const struct sv_dataset *dataset, const struct im_conf *conf)
@@ -89,6 +93,8 @@ static void describe(struct im_command_line *l, const struct im_conf *conf)
         im_command_line_flag(l, conf, IM_KEY_rebuild_index);
     if (conf->quiet)
         im_command_line_flag(l, conf, IM_KEY_quiet);
+    if (conf->node_count > 1)
+        im_command_line_word(l, "--copies");
     for (size_t i = 0; conf->subset && i < IM_COUNT(subset); i++)
         im_command_line_flag(l, conf, subset[i]);
     for (size_t i = 0; conf->evaluate && i < IM_COUNT(evaluated); i++)

@@ -21,6 +21,7 @@ struct sv_dataset {
     bool has_avif;                       /* by the names of the files */
     char read_root[IM_CONF_TEXT_BYTES];  /* below which all images lie; "": symbolic links lead out of it */
     char hash[32];                       /* of paths and labels */
+    char *copies; /* on several machines: what tells another copy of the images from this one; malloc'ed */
     double seconds;
     int cached;
     uint64_t changed, changed_checked; /* images that changed since the run began, of those that were asked */

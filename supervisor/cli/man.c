@@ -2,7 +2,9 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "supervisor/cli/documents.h"
+#include "supervisor/cli/examples.h"
 
 /* Text as it is: no control line, no escape, hyphens that can be copied. */
 static void put_text(FILE *out, const char *s)
@@ -115,6 +117,45 @@ static void put_options(FILE *out, const struct im_json *options)
     }
 }
 
+static void put_examples(FILE *out, const char *verb)
+{
+    bool first = true;
+
+    for (size_t i = 0; i < sv_example_count; i++) {
+        if (strcmp(sv_examples[i].verb, verb) != 0)
+            continue;
+        if (first)
+            fputs(".SH EXAMPLES\n", out);
+        first = false;
+        put_line(out, ".TP\n.B ", sv_examples[i].line);
+        put_line(out, "", sv_examples[i].what);
+    }
+}
+
+/* What lies in a run's folder, for the verbs that write or read it. */
+static const char *const run_files[][2] = {
+    {"config.yaml", "the options; imsuper start --config takes it"},
+    {"checkpoints/best.safetensors",
+     "weights of the best epoch; last.safetensors: of the last. Names as torchvision's"},
+    {"checkpoints/last.state.safetensors", "optimizer and position, from which the run continues"},
+    {"summary.csv", "a line for each epoch"},
+    {"metrics.jsonl", "a line of JSON for each report: loss, rate, images/s"},
+    {"events.jsonl", "what happened: starts, deaths, checkpoints, images left out"},
+    {"log.txt", "what the processes logged"},
+    {"classes.txt", "the names of the classes, in the order of the network's outputs"},
+    {"report.html", "the run on one page; loss.png, accuracy.png and others beside it"},
+    {"tensorboard/", "for tensorboard --logdir"},
+};
+
+static void put_run_files(FILE *out)
+{
+    put_line(out, ".SH FILES\n", "In the run's folder, runs/NAME unless --workspace says otherwise:");
+    for (size_t i = 0; i < IM_COUNT(run_files); i++) {
+        put_line(out, ".TP\n.I ", run_files[i][0]);
+        put_line(out, "", run_files[i][1]);
+    }
+}
+
 void sv_man_verb(FILE *out, const struct sv_verb *verb)
 {
     const struct im_json *options = im_json_get(verb->facts, "options");
@@ -134,8 +175,13 @@ void sv_man_verb(FILE *out, const struct sv_verb *verb)
             "Each option may also stand in a YAML file (--config) or in a variable: IMSUPER_ and its name in "
             "capitals, with _ for -. Flags override the environment, the environment the file.");
     }
+    put_examples(out, verb->line->name);
+    if (strcmp(verb->line->name, "start") == 0)
+        put_run_files(out);
     put_exits(out);
     fputs(".SH SEE ALSO\n.BR imsuper (1)\n", out);
+    put_line(out, ".PP\n",
+             "The documents: README.md and docs/ in /usr/share/doc/imsuper, where a package installed it.");
 }
 
 void sv_man_overview(FILE *out, const struct sv_verb *verbs, size_t count)

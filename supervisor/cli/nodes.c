@@ -9,6 +9,8 @@
 #include "ipc/abi.h"
 #include "ipc/base/printable.h"
 
+#define KILLED_TASK_NS (20 * IM_SECOND) /* for a process that only a loop in its own task would start again */
+
 /* ---- --nodes ---- */
 
 static uint32_t count_hosts(const char *list)
@@ -210,6 +212,8 @@ int sv_nodes_meet(struct im_conf *conf, const struct sv_launch *launch, bool (*l
     err = sv_meet(&config, ret, text);
     if (err < 0)
         return err;
+    if (launch->starts_once && conf->origin[IM_KEY_cluster_timeout].source == IM_CONF_DEFAULT)
+        ret->patience_back = KILLED_TASK_NS;
     snprintf(conf->node_address, sizeof conf->node_address, "%s", ret->here);
     return 0;
 }

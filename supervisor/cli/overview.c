@@ -46,6 +46,7 @@ const struct sv_overview_line sv_overview[] = {
     {"Measure", "bench data", "images/s of readers and augmenters, and the limit"},
     {"Measure", "bench all", "each stage by itself and the whole, and which limits"},
     {"Measure", "bench ring", "nanoseconds of a hop through the rings"},
+    {"Measure", "bench cluster", "how a run would scale over machines (a model)"},
     {"Measure", "profile ring", "how the times of those hops are spread"},
     {"Measure", "bench decode", "images/s of decoding whole images on one core"},
     {"Measure", "bench read", "images/s and latency of reading"},

@@ -41,6 +41,12 @@ static int value_width(struct line l)
     return l.name < l.n ? width(l.n - l.name - 1) : 0;
 }
 
+/* A value that agrees with every other. */
+static bool is_unknown(struct line l)
+{
+    return l.name + 2 == l.n && l.s[l.name + 1] == '?';
+}
+
 bool sv_first_difference(const char *head, const char *other, size_t other_bytes, struct im_text *ret)
 {
     size_t a = 0, b = 0, n = strlen(head);
@@ -57,7 +63,7 @@ bool sv_first_difference(const char *head, const char *other, size_t other_bytes
         if (x.name != y.name || memcmp(x.s, y.s, x.name) != 0)
             return im_fail(ret, true, "where the head has %.*s, it has %.*s", width(x.n), x.s, width(y.n),
                            y.s);
-        if (x.n != y.n || memcmp(x.s, y.s, x.n) != 0)
+        if (!is_unknown(x) && !is_unknown(y) && (x.n != y.n || memcmp(x.s, y.s, x.n) != 0))
             return im_fail(ret, true, "%.*s is %.*s there and %.*s on the head", width(x.name), x.s,
                            value_width(y), value_of(y), value_width(x), value_of(x));
         a += x.n + 1;
@@ -116,7 +122,11 @@ static void accept_node(struct sv_head *h, const struct sv_link_message *m)
     const bool goes_on =
         h->runs && h->generation.ranks[hello->node] == hello->ranks && hello->running == h->generation.number;
     const bool was_member = h->runs && h->generation.ranks[hello->node];
+    const bool was_gone = n->state == SV_NODE_DEAD || n->state == SV_NODE_LEFT;
 
+    if (was_gone)
+        sv_head_tell(h, false, "node %u (%s) is back after %.0f s", hello->node, hello->name,
+                     (double)(h->now - n->changed) / IM_SECOND);
     n->session = m->from;
     n->heard = h->now;
     n->closed = n->rival_since = n->ordered = 0;

@@ -46,6 +46,7 @@ struct launcher {
     const char *tasks, *task, *tasks_here, *task_here, *nodes, *node;
     const char *counts; /* tasks of each machine: "2(x3),1" */
     const char *root, *port, *job, *restarts;
+    bool starts_once;
 };
 
 static const struct launcher launchers[] = {
@@ -60,7 +61,8 @@ static const struct launcher launchers[] = {
      .node = "SLURM_NODEID",
      .root = "SLURM_STEP_NODELIST",
      .job = "SLURM_JOB_ID",
-     .restarts = "SLURM_RESTART_COUNT"},
+     .restarts = "SLURM_RESTART_COUNT",
+     .starts_once = true},
     {.name = "Kubeflow",
      .present = {"PET_NNODES", "PET_NODE_RANK"},
      .nodes = "PET_NNODES",
@@ -217,6 +219,7 @@ static int find(getter *get, const struct launcher *l, struct sv_launch *ret, st
     int err = take_numbers(get, l, ret, text);
 
     ret->launcher = l->name;
+    ret->starts_once = l->starts_once;
     if (err == 0 && root && sv_launch_first_host(root, ret->root) < 0)
         err = im_fail(text, -EINVAL, "%s started this process with %s=%s, which does not begin with a host",
                       l->name, l->root, root);

@@ -13,6 +13,7 @@
 #ifndef SUPERVISOR_CLUSTER_ENV_H
 #define SUPERVISOR_CLUSTER_ENV_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ipc/base/err.h"
@@ -28,6 +29,7 @@ struct sv_launch {
     uint32_t port;                  /* of machine 0, that the launcher reserves; 0: none */
     uint64_t job;                   /* the same number on all machines, another for another job; 0: none */
     uint32_t restarts;              /* how often the launcher began this job anew */
+    bool starts_once;               /* it does not start a process again that was killed */
     int pmi_fd;                     /* of its PMI-1 server; -1: none */
 };
 

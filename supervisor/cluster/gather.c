@@ -103,6 +103,13 @@ struct count {
     uint32_t one;  /* such a node */
 };
 
+static im_ns patience_for(const struct sv_head *h, uint32_t node, bool enough)
+{
+    const im_ns patience = h->node[node].state == SV_NODE_DEAD ? h->patience_back : h->patience;
+
+    return enough && h->has_run && h->wait < patience ? h->wait : patience;
+}
+
 /* A node that has left does not come back by itself; one that the others go on without is not waited for again. */
 static bool is_late(const struct sv_head *h, uint32_t node, bool enough)
 {
@@ -111,7 +118,7 @@ static bool is_late(const struct sv_head *h, uint32_t node, bool enough)
 
     if (n->state == SV_NODE_LEFT || (enough && n->left_out))
         return true;
-    return h->now - since > (enough && h->has_run ? h->wait : h->patience);
+    return h->now - since > patience_for(h, node, enough);
 }
 
 /* Nodes with which a generation may begin. */
@@ -156,7 +163,7 @@ static void give_up(struct sv_head *h, uint32_t node)
     else
         snprintf(why, sizeof why, "node %s %s within %.0f s", name,
                  n->state == SV_NODE_DEAD ? "has not come back" : "has not come",
-                 (double)h->patience / IM_SECOND);
+                 (double)patience_for(h, node, false) / IM_SECOND);
     sv_head_give_up(h, node, why);
 }
 

@@ -210,6 +210,27 @@ static void fetch(struct sv_head *h, uint32_t node, const struct sv_value *value
         kept->waiting[node / 64] |= (uint64_t)1 << (node % 64);
 }
 
+/* ---- questions of one node to another ---- */
+
+static void carry(struct sv_head *h, uint32_t node, const struct sv_link_message *m)
+{
+    struct sv_link_message out = {.kind = m->kind, .talk = m->talk};
+    const uint32_t to = m->talk.to;
+
+    hear(h, node);
+    out.talk.from = node;
+    out.talk.is_gone = false;
+    if (to < h->nodes && is_heard(&h->node[to])) {
+        sv_head_send(h, h->node[to].session, &out);
+    } else if (m->kind == SV_ASK) {
+        out.kind = SV_ANSWER;
+        out.talk = (struct sv_talk){.from = to, .to = node, .id = m->talk.id, .is_gone = true};
+        sv_head_send(h, h->node[node].session, &out);
+    } else {
+        h->dropped++;
+    }
+}
+
 /* ---- events ---- */
 
 static uint32_t node_of(const struct sv_head *h, uint64_t session)
@@ -226,6 +247,8 @@ static void of_a_node(struct sv_head *h, uint32_t node, const struct sv_link_mes
 
     if (m->kind == SV_REPORT) {
         report(h, node, &m->report);
+    } else if (m->kind == SV_ASK || m->kind == SV_ANSWER) {
+        carry(h, node, m);
     } else if (!is_value || !h->runs || m->value.generation != h->generation.number ||
                !h->generation.ranks[node]) {
         h->dropped++;
@@ -401,7 +424,8 @@ int sv_head_init(struct sv_head *h, const struct sv_link_config *config, uint64_
     h->nodes_min = config->nodes_min ? config->nodes_min : h->nodes;
     h->survivors_min = config->survivors_min ? config->survivors_min : h->nodes;
     h->patience = config->patience;
-    h->wait = config->wait < h->patience ? config->wait : h->patience;
+    h->patience_back = config->patience_back ? config->patience_back : config->patience;
+    h->wait = config->wait;
     snprintf(h->where, sizeof h->where, "%s", where);
     snprintf(h->build, sizeof h->build, "%s", config->build ? config->build : "");
     h->runs = h->has_run = config->running.number > 0;

@@ -50,7 +50,9 @@ struct sv_link {
 static void keep_news(void *context, const struct sv_link_news *news)
 {
     struct sv_link *l = context;
-    const size_t n = news->kind == SV_LINK_VALUE ? news->n : 0;
+    const size_t n =
+        news->kind == SV_LINK_VALUE || news->kind == SV_LINK_ASKED || news->kind == SV_LINK_ANSWERED ? news->n
+                                                                                                     : 0;
     struct item *item = malloc(sizeof *item + n);
 
     im_assert(item != NULL);
@@ -354,6 +356,22 @@ void sv_link_ask_stop(struct sv_link *l, bool now, const char *reason)
     sv_transport_wake(l->socket, 0);
 }
 
+int sv_link_ask(struct sv_link *l, uint32_t node, uint64_t id, const void *bytes, size_t n)
+{
+    const int err = sv_member_talk(&l->member, SV_ASK, node, id, bytes, n);
+
+    sv_transport_wake(l->socket, 0);
+    return err;
+}
+
+int sv_link_answer(struct sv_link *l, uint32_t node, uint64_t id, const void *bytes, size_t n)
+{
+    const int err = sv_member_talk(&l->member, SV_ANSWER, node, id, bytes, n);
+
+    sv_transport_wake(l->socket, 0);
+    return err;
+}
+
 void sv_link_report(struct sv_link *l, uint64_t position, const uint64_t *positions, uint32_t count,
                     uint64_t saved, const uint64_t number[SV_LINK_NUMBERS])
 {
@@ -370,7 +388,7 @@ void sv_link_finish(struct sv_link *l, int status, const char *reason)
 
 bool sv_link_is_over(const struct sv_link *l)
 {
-    return l->head ? sv_head_is_over(l->head) : l->member.is_over;
+    return l->head ? sv_head_is_over(l->head) : sv_member_is_over(&l->member);
 }
 
 bool sv_link_node(const struct sv_link *l, uint32_t node, struct sv_node *ret)

@@ -24,6 +24,7 @@
 #define SV_LINK_VALUE_MAX 16384       /* bytes of one */
 #define SV_LINK_VALUES_MAX 1024       /* of one generation */
 #define SV_LINK_AGREE_MAX (96 * 1024) /* bytes of what nodes must agree on */
+#define SV_LINK_TALK_MAX (96 * 1024)  /* bytes of a question to another node, or of its answer */
 #define SV_LINK_REASON_MAX 256        /* bytes of a sentence that crosses the channel, with its 0 */
 #define SV_LINK_POSITIONS 4           /* snapshots that a node may hold */
 #define SV_LINK_NUMBERS 16            /* counters of a node, whose meaning is the caller's */
@@ -62,6 +63,7 @@ struct sv_link_config {
         patience; /* how long a member waits for the head's first answer (LOST), and the head for nodes that are
                        missing. Then it begins without them, or, where too few are there, asks all to stop (STOP with
                        `gave_up`) */
+    im_ns patience_back; /* the head: for a node that was there; 0: `patience` */
     /* Of a supervisor that takes over from one that died: the generation that the trainers of this node run in. Zeroed
      * otherwise. */
     struct sv_generation running;
@@ -95,19 +97,22 @@ enum sv_link_news_kind {
                         nodes are missing. From then on no generation begins. Comes once, also to whoever asked */
     SV_LINK_END, /* the head has finished: status (ipc/base/exit.h), text. Then call sv_link_finish() and close */
     SV_LINK_NODE, /* on the head: what is known of `node` has changed (sv_link_node()): joined, silent, dead, left */
+    SV_LINK_ASKED, /* `node` asks this one: id, bytes, n. Answer soon with sv_link_answer(); it may come twice */
+    SV_LINK_ANSWERED, /* `node` has answered: id, bytes, n; `gone`: it is not there, and nothing will come */
     SV_LINK_LOST /* on members: the head is dead (no message for SV_LINK_DEAD_NS), or `never` answered within
                         `patience`; text. The link goes on trying: JOINED may come again */
 };
 
 struct sv_link_news {
     enum sv_link_news_kind kind;
-    bool warning, now, gave_up, never;
+    bool warning, now, gave_up, never, gone;
     uint32_t node;
     uint32_t number; /* of OVER */
     int status;
     char text[1024];
     struct sv_generation generation; /* of BEGIN */
     char key[SV_LINK_KEY_MAX];
+    uint64_t id; /* of a question */
     const void *bytes;
     size_t n;
 };
@@ -137,6 +142,11 @@ void sv_link_ask_generation(struct sv_link *link, uint32_t number, const char *r
 /* The run shall stop, on all nodes. From any node, at any time. */
 void sv_link_ask_stop(struct sv_link *link, bool now, const char *reason);
 
+/* A question to another node, or to this one, through the head. May be lost: ask again with the same id, which is not 0.
+ * -EAGAIN: the head has not accepted this node; -E2BIG. */
+int sv_link_ask(struct sv_link *link, uint32_t node, uint64_t id, const void *bytes, size_t n);
+int sv_link_answer(struct sv_link *link, uint32_t node, uint64_t id, const void *bytes, size_t n);
+
 /* What this node shows of itself: goes with the next beat (at once would be no use: call it as often as convenient). */
 void sv_link_report(struct sv_link *link, uint64_t position, const uint64_t *positions, uint32_t count,
                     uint64_t saved, const uint64_t number[SV_LINK_NUMBERS]);
@@ -146,7 +156,7 @@ void sv_link_report(struct sv_link *link, uint64_t position, const uint64_t *pos
 void sv_link_finish(struct sv_link *link, int status, const char *reason);
 
 /* After sv_link_finish(). On the head: every node that lives has left, or was told END and is gone. On members: the
- * head has heard that this node leaves. A caller waits for it for a few seconds and then closes. */
+ * head has heard that this node leaves, or it is none of the run's: never accepted, refused, or without a head. A caller waits for it for a few seconds and then closes. */
 bool sv_link_is_over(const struct sv_link *link);
 
 enum sv_node_state {

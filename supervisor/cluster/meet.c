@@ -385,6 +385,7 @@ void sv_meeting_fini(struct sv_meeting *m)
     if (m->nodes > 0 && m->listener >= 0)
         close(m->listener);
     sv_keys_fini(&m->keys);
+    free(m->copies);
     *m = (struct sv_meeting){.listener = -1};
 }
 

@@ -50,6 +50,10 @@ struct sv_meeting {
     int listener; /* of the head: a TCP socket that is bound and listens; -1 elsewhere. May be inherited by a child, or
                                   kept for a successor: sv_link_open() works on a duplicate */
     struct sv_keys keys;
+    im_ns
+        patience_back; /* how long to wait for a machine that is gone; 0: as long as for one that has not come */
+    char *
+        copies; /* what tells another copy of the images from the one here, as lines of sv_link_config.agree; malloc'ed; NULL: not known */
 };
 
 /* Finds the others. 0. -EINVAL: a wrong option or key file; -EADDRINUSE: the head's port is taken; -ETIMEDOUT: the

@@ -329,6 +329,18 @@ static void refuse(struct sv_member *m, const char *why)
     tell_news(m, &(struct sv_link_news){.kind = SV_LINK_REFUSED, .warning = true}, "%s", why);
 }
 
+static void take_talk(struct sv_member *m, enum sv_message_kind kind, const struct sv_talk *talk)
+{
+    const struct sv_link_news news = {.kind = kind == SV_ASK ? SV_LINK_ASKED : SV_LINK_ANSWERED,
+                                      .node = talk->from,
+                                      .gone = talk->is_gone,
+                                      .id = talk->id,
+                                      .bytes = talk->bytes,
+                                      .n = talk->n};
+
+    m->port.news(m->port.context, &news);
+}
+
 /* Of the head that it has joined. */
 static void hear_other(struct sv_member *m, im_ns now, const struct sv_link_message *message)
 {
@@ -339,6 +351,8 @@ static void hear_other(struct sv_member *m, im_ns now, const struct sv_link_mess
         take_value(m, &message->value);
     else if (message->kind == SV_TABLE)
         take_table(m, message);
+    else if (message->kind == SV_ASK || message->kind == SV_ANSWER)
+        take_talk(m, message->kind, &message->talk);
     else
         m->dropped++;
 }
@@ -443,6 +457,20 @@ int sv_member_fetch(struct sv_member *m, uint32_t number, const char *key)
     return 0;
 }
 
+int sv_member_talk(struct sv_member *m, enum sv_message_kind kind, uint32_t node, uint64_t id,
+                   const void *bytes, size_t n)
+{
+    struct sv_link_message message = {
+        .kind = kind, .talk = {.from = m->hello.node, .to = node, .id = id, .bytes = bytes, .n = n}};
+
+    if (n > SV_LINK_TALK_MAX || node >= SV_NODES_MAX)
+        return -E2BIG;
+    if (!m->head || m->is_refused || m->is_lost)
+        return -EAGAIN;
+    send(m, &message);
+    return 0;
+}
+
 /* A later reason does not replace that of stopping, and nothing that of leaving. */
 static void give_reason(struct sv_member *m, const char *reason)
 {
@@ -486,6 +514,12 @@ void sv_member_finish(struct sv_member *m, int status, const char *reason)
     m->report.left = true;
     m->report.status = status;
     give_reason(m, reason);
+}
+
+/* Nobody who has not accepted this node, or refused it, or is dead, waits to hear that it leaves. */
+bool sv_member_is_over(const struct sv_member *m)
+{
+    return m->is_over || (m->report.left && (m->is_refused || m->is_lost || m->head == 0));
 }
 
 void sv_member_want_table(struct sv_member *m, bool wanted)

@@ -48,11 +48,14 @@ void sv_member_ready(struct sv_member *m, uint32_t number, const uint64_t *posit
                      uint64_t saved);
 int sv_member_publish(struct sv_member *m, uint32_t number, const char *key, const void *bytes, size_t n);
 int sv_member_fetch(struct sv_member *m, uint32_t number, const char *key);
+int sv_member_talk(struct sv_member *m, enum sv_message_kind kind, uint32_t node, uint64_t id,
+                   const void *bytes, size_t n); /* SV_ASK, SV_ANSWER */
 void sv_member_ask_generation(struct sv_member *m, uint32_t number, const char *reason);
 void sv_member_ask_stop(struct sv_member *m, enum sv_stop stop, const char *reason);
 void sv_member_report(struct sv_member *m, uint64_t position, const uint64_t *positions, uint32_t count,
                       uint64_t saved, const uint64_t number[SV_LINK_NUMBERS]);
 void sv_member_finish(struct sv_member *m, int status, const char *reason);
+bool sv_member_is_over(const struct sv_member *m);
 void sv_member_want_table(struct sv_member *m, bool wanted);
 const struct sv_generation *sv_member_generation(const struct sv_member *m);
 

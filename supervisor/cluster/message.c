@@ -116,6 +116,15 @@ static void value(struct sv_wire *w, struct sv_link_message *m)
     sv_wire_bytes(w, &m->value.bytes, &m->value.n, SV_LINK_VALUE_MAX);
 }
 
+static void talk(struct sv_wire *w, struct sv_link_message *m)
+{
+    sv_wire_u32(w, &m->talk.from, SV_NODES_MAX - 1);
+    sv_wire_u32(w, &m->talk.to, SV_NODES_MAX - 1);
+    sv_wire_u64(w, &m->talk.id);
+    sv_wire_bool(w, &m->talk.is_gone);
+    sv_wire_bytes(w, &m->talk.bytes, &m->talk.n, SV_LINK_TALK_MAX);
+}
+
 static void refusal(struct sv_wire *w, struct sv_link_message *m)
 {
     sv_wire_text(w, m->refusal, sizeof m->refusal);
@@ -174,10 +183,11 @@ static const struct {
     const char *name;
     void (*fields)(struct sv_wire *w, struct sv_link_message *m);
 } kinds[SV_MESSAGE_KINDS] = {
-    [SV_HELLO] = {"hello", hello}, [SV_REPORT] = {"report", report},    [SV_PUBLISH] = {"publish", value},
-    [SV_FETCH] = {"fetch", key},   [SV_WELCOME] = {"welcome", nothing}, [SV_REFUSE] = {"refuse", refusal},
-    [SV_WHO] = {"who", nothing},   [SV_ORDER] = {"order", order},       [SV_KEPT] = {"kept", key},
-    [SV_VALUE] = {"value", value}, [SV_TABLE] = {"table", table},
+    [SV_HELLO] = {"hello", hello},  [SV_REPORT] = {"report", report},    [SV_PUBLISH] = {"publish", value},
+    [SV_FETCH] = {"fetch", key},    [SV_WELCOME] = {"welcome", nothing}, [SV_REFUSE] = {"refuse", refusal},
+    [SV_WHO] = {"who", nothing},    [SV_ORDER] = {"order", order},       [SV_KEPT] = {"kept", key},
+    [SV_VALUE] = {"value", value},  [SV_TABLE] = {"table", table},       [SV_ASK] = {"ask", talk},
+    [SV_ANSWER] = {"answer", talk},
 };
 
 /* ---- the whole ---- */

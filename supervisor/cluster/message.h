@@ -31,6 +31,8 @@ enum sv_message_kind {
     SV_KEPT,      /* head -> member: a value was kept */
     SV_VALUE,     /* head -> member: a value */
     SV_TABLE,     /* head -> member: all nodes, to those who want it */
+    SV_ASK,       /* member -> head -> member: what a user asks of another node */
+    SV_ANSWER,    /* the same way back */
     SV_MESSAGE_KINDS
 };
 
@@ -79,6 +81,15 @@ struct sv_value {
     size_t n;
 };
 
+/* The head carries it; `from` is who its session is, whatever the sender says. */
+struct sv_talk {
+    uint32_t from, to; /* nodes */
+    uint64_t id;       /* of the question, the asking node's */
+    bool is_gone;      /* ANSWER of the head: there is no such node now */
+    const void *bytes; /* borrowed from the message's bytes */
+    size_t n;
+};
+
 struct sv_link_message {
     enum sv_message_kind kind;
     uint64_t from, to; /* sessions; to: 0, not known */
@@ -87,6 +98,7 @@ struct sv_link_message {
         struct sv_report report;
         struct sv_order order;
         struct sv_value value;       /* PUBLISH, FETCH, KEPT, VALUE */
+        struct sv_talk talk;         /* ASK, ANSWER */
         char refusal[1024];          /* REFUSE */
         const struct sv_node *table; /* TABLE, to encode: [nodes] */
         struct {

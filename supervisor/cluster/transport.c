@@ -19,15 +19,16 @@
 #define ROUTING_BYTES 9 /* 'n' and the session */
 #define QUEUE 4096      /* messages to, or from, one connection; more are lost, and said again later */
 #define EVENTS                                                                                               \
-    (ZMQ_EVENT_CONNECT_RETRIED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |                    \
-     ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |                            \
-     ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+    (ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CONNECT_RETRIED | ZMQ_EVENT_DISCONNECTED |                              \
+     ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |                                  \
+     ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
 
 struct sv_transport {
     const struct sv_meeting *meeting;
     void *context, *socket, *zap, *monitor;
     int epoll, timer;
     bool is_head, is_open; /* is_open: the exchange of keys has succeeded */
+    bool is_answered;      /* something has accepted the last attempt to connect */
     char trouble[256];
     uint64_t strangers;
     char stranger[SV_ADDRESS_MAX];
@@ -314,6 +315,10 @@ static void explain(struct sv_transport *s, unsigned event)
 {
     const char *why = "";
 
+    if (event == ZMQ_EVENT_CONNECTED) {
+        s->is_answered = true;
+        return;
+    }
     if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
         s->is_open = true;
     else if (event == ZMQ_EVENT_CONNECT_RETRIED)
@@ -323,9 +328,14 @@ static void explain(struct sv_transport *s, unsigned event)
     else
         why = "what listens there does not take this machine's key: is the key file the same on both, and is "
               "it this run?";
-    /* After a failed exchange of keys the next attempt says less. */
-    if (event == ZMQ_EVENT_CONNECT_RETRIED && s->trouble[0] && !s->is_open)
-        return;
+    if (event == ZMQ_EVENT_CONNECT_RETRIED) {
+        /* What became of an attempt that was accepted says more than that there will be another. */
+        const bool is_told = s->is_answered && s->trouble[0];
+
+        s->is_answered = false;
+        if (is_told)
+            return;
+    }
     if (event == ZMQ_EVENT_DISCONNECTED)
         s->is_open = false;
     snprintf(s->trouble, sizeof s->trouble, "%s", why);

@@ -134,7 +134,7 @@ static void draw_nothing(const struct sv_top_screen *s, struct sv_canvas *c)
 
 /* How many rows each part gets: what is most needed first. */
 struct rows {
-    int pipeline, stages, past, gpus, processes, events;
+    int pipeline, stages, nodes, past, gpus, processes, events;
 };
 
 static int gpu_rows(const struct sv_top_screen *s)
@@ -155,11 +155,12 @@ static int take(int *room, int wanted, int least)
 /* Room is without title, numbers and keys. */
 static struct rows share_rows(const struct sv_top_screen *s, int room)
 {
-    const int gpus = gpu_rows(s);
+    const int gpus = gpu_rows(s), nodes = (int)im_json_count(im_json_get(s->run->status, "nodes"));
     struct rows r = {.processes = take(&room, 4, 2)};
 
     r.pipeline = take(&room, 1, 1);
     r.stages = take(&room, 4, 4);
+    r.nodes = take(&room, nodes > 0 ? 1 + nodes : 0, 2);
     r.gpus = take(&room, gpus > 0 ? 2 : 0, 2);
     r.past = take(&room, 2, 2);
     r.events = take(&room, 4, 2);
@@ -178,6 +179,8 @@ static void draw_run(const struct sv_top_screen *s, struct sv_canvas *c, int row
         row = sv_top_draw_pipeline(s, c, row);
     if (r.stages)
         row = sv_top_draw_stages(s, c, row);
+    if (r.nodes)
+        row = sv_top_draw_nodes(s, c, row, r.nodes);
     if (r.past)
         row = sv_top_draw_past(s, c, row);
     if (r.gpus)

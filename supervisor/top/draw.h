@@ -26,6 +26,7 @@ void sv_top_draw(const struct sv_top_screen *s, struct sv_canvas *c);
 int sv_top_draw_pipeline(const struct sv_top_screen *s, struct sv_canvas *c, int row);
 int sv_top_draw_stages(const struct sv_top_screen *s, struct sv_canvas *c, int row);
 int sv_top_draw_past(const struct sv_top_screen *s, struct sv_canvas *c, int row);
+int sv_top_draw_nodes(const struct sv_top_screen *s, struct sv_canvas *c, int row, int rows);
 int sv_top_draw_gpus(const struct sv_top_screen *s, struct sv_canvas *c, int row, int rows);
 int sv_top_draw_processes(const struct sv_top_screen *s, struct sv_canvas *c, int row, int rows);
 int sv_top_draw_events(const struct sv_top_screen *s, struct sv_canvas *c, int row, int rows);

@@ -124,6 +124,51 @@ int sv_top_draw_stages(const struct sv_top_screen *s, struct sv_canvas *c, int r
     return row + 4;
 }
 
+static double busy_of(const struct im_json *node, size_t stage)
+{
+    return 100 * im_json_real_or(im_json_at(im_json_get(node, "stages"), stage), "busy", 0);
+}
+
+static void draw_node(struct sv_canvas *c, int row, const struct im_json *j)
+{
+    const char *state = im_json_str_or(j, "state", "?");
+    const struct im_json *cache = im_json_get(j, "cache");
+    const double hits = im_json_real_or(cache, "hits", 0), all = hits + im_json_real_or(cache, "misses", 0);
+    char number[24], share[16] = "-";
+    int column = sv_canvas_print(c, row, 0, strcmp(state, "there") == 0 ? SV_PLAIN : SV_BAD, "%4d  %-7.7s",
+                                 (int)im_json_int_or(j, "node", 0), state);
+
+    if (cache)
+        snprintf(share, sizeof share, "%.0f%%", all > 0 ? 100 * hits / all : 0.0);
+    column =
+        sv_canvas_print(c, row, column, SV_PLAIN, "  %8s",
+                        sv_format_rate(im_json_real_or(j, "images_per_second", 0), number, sizeof number));
+    if (im_json_get(j, "stages"))
+        column = sv_canvas_print(c, row, column, SV_PLAIN, "  %4.0f%%  %6.0f%%  %4.0f%%  %5s", busy_of(j, 0),
+                                 busy_of(j, 1), busy_of(j, 2), share);
+    else
+        column = sv_canvas_print(c, row, column, SV_FAINT, "  %-29s", "has not answered");
+    sv_canvas_print(c, row, column, SV_FAINT, "  %.40s", im_json_str_or(j, "name", "?"));
+}
+
+/* The machines of a run; where there is no room for all, those that are not there come first. */
+int sv_top_draw_nodes(const struct sv_top_screen *s, struct sv_canvas *c, int row, int rows)
+{
+    const struct im_json *nodes = im_json_get(s->run->status, "nodes");
+    int drawn = 1;
+
+    draw_heading(c, row, "NODE  STATE       IMG/S   READ  AUGMENT  TRAIN  CACHE  NAME");
+    for (int there = (int)im_json_count(nodes) < rows; there < 2; there++)
+        for (size_t i = 0; i < im_json_count(nodes) && drawn < rows; i++) {
+            const struct im_json *j = im_json_at(nodes, i);
+            const bool is_there = strcmp(im_json_str_or(j, "state", "?"), "there") == 0;
+
+            if ((int)im_json_count(nodes) < rows || is_there == (there == 1))
+                draw_node(c, row + drawn++, j);
+        }
+    return row + rows;
+}
+
 /* The newest values, one a column, between the least and the largest of them. */
 static void draw_spark(const struct sv_top_screen *s, struct sv_canvas *c, int row, const char *name,
                        const struct sv_top_past *past, bool from_zero, const char *format)

@@ -47,6 +47,7 @@ case_schemas() {
   answers imsuper.bench-augment/1 0 bench augment --data-dir "$DATA" --passes 2
   answers imsuper.bench-trainer/1 0 bench trainer "${STEPS[@]}"
   answers imsuper.bench-ring/2 0 bench ring
+  answers imsuper.bench-cluster/1 0 bench cluster --nodes 1..4 --step-ms 100
   answers imsuper.bench-all/1 0 bench all --data-dir "$DATA" --model resnet20 --batch-size 8 --image-size 16 --passes 1 --pass-seconds 0.1 --warm-up-seconds 0
   answers imsuper.profile-reader/1 0 profile reader --data-dir "$DATA" --passes 1 --queue-depth 4
   answers imsuper.profile-augment/1 0 profile augment --data-dir "$DATA" --passes 1

@@ -13,12 +13,6 @@ each_image() {
     "$@" "$REFERENCE/data/$split/$file" "${file%%/*}" "$(printf %05d $n)"
   done < <(cd "$REFERENCE/data/$split" && find . -name '*.jpg' | sed 's,^\./,,' | LC_ALL=C sort)
 }
-# The optimiser's and the network's tensors; the hash of the data is another, as it has other paths.
-must_equal_weights() {
-  "$BIN/compare_states" --tensors "$REFERENCE/w/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors" ||
-    fail "the weights are not those of the reference"
-  cmp "$REFERENCE/w/run/classes.txt" "$RUN/classes.txt" || fail "classes.txt"
-}
 
 # As Tiny ImageNet is unpacked, with what people and tools leave in such folders.
 tiny_train() { mkdir -p "$T/data/train/$2/images" && cp "$1" "$T/data/train/$2/images/$3.JPEG"; }

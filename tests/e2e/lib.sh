@@ -169,6 +169,12 @@ must_equal_reference() {
     || fail "the weights are not those of the undisturbed run"
   if grep -q 'the ledger does not balance' "$RUN/log.txt"; then fail "a sample was lost or came twice"; fi
 }
+# The optimiser's and the network's tensors; the hash of the data is another, as it has other paths.
+must_equal_weights() {
+  "$BIN/compare_states" --tensors "$REFERENCE/w/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors" ||
+    fail "the weights are not those of the reference"
+  cmp "$REFERENCE/w/run/classes.txt" "$RUN/classes.txt" || fail "classes.txt"
+}
 # The ledger at the end of each start of the run: every pass that came to its end had each of its samples exactly once.
 must_balance() {
   local split passes exact

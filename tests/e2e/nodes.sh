@@ -75,8 +75,68 @@ case_same_bits() {
   launch_member --lr 0.2 --epochs 3
   until_true "$LIMIT_SECONDS" member_is_over || fail_nodes "node 1 was not refused"
   member_says "lr" || fail_nodes "node 1 was not told that lr differs"
-  launch_member --epochs 3
+  # So is one with other bytes in an image of the same name and size; times do not matter.
+  cp -r "$REFERENCE/data" "$T/copy"
+  find "$T/copy" -name '*.jpg' -exec touch -d 2001-01-01 {} +
+  local image
+  image=$(find "$T/copy/train" -name '*.jpg' | LC_ALL=C sort | sed -n 20p)
+  cp "$image" "$T/kept"
+  printf '\0' | dd of="$image" bs=1 seek=100 conv=notrunc status=none
+  launch_member --data-dir "$T/copy" --epochs 3
+  until_true "$LIMIT_SECONDS" member_is_over || fail_nodes "node 1 with another image was not refused"
+  member_says "image ${image#"$T/copy/"} is" || fail_nodes "node 1 was not told which image differs"
+  cp "$T/kept" "$image"
+  launch_member --data-dir "$T/copy" --epochs 3
   finish_nodes 0
+}
+
+# ask_member VERB WORD...: as a user of node 1's machine does; the answer is in $T/answer.
+ask_member() { "$BIN/imsuper" "$@" --workspace "$T/w/run/nodes" --run-name node1 >"$T/answer" 2>&1 || fail_nodes "$*: $(cat "$T/answer")"; }
+ask_head() { "$BIN/imsuper" "$@" --workspace "$T/w" --run-name run >"$T/answer" 2>&1 || fail_nodes "$*: $(cat "$T/answer")"; }
+must_answer() { grep -qF -- "$1" "$T/answer" || fail_nodes "no \"$1\" in the answer: $(cat "$T/answer")"; }
+both_answer() { ask_member status --json && [ "$(grep -c '"answered": true' "$T/answer")" = 2 ]; }
+# must_have_augmenters OF_NODE_0 OF_NODE_1, by the status that node 0 gives.
+must_have_augmenters() {
+  ask_head status --json
+  [ "$(awk '/"nodes": \[/ { on = 1 } /"stage":/ { stage = /"augment"/ } on && stage && /"wanted"/ { gsub(/[^0-9]/, ""); printf "%s ", $0 }' "$T/answer")" = "$1 $2 " ] ||
+    fail_nodes "there are not $1 and $2 augmenters: $(cat "$T/answer")"
+}
+
+# Whatever is asked on one node is about all.
+case_any_node() {
+  FAULTS=$HOLD
+  launch_nodes "${HELD[@]}" --cluster-timeout 100
+  wait_step 3
+  until_true 20 both_answer || fail_nodes "node 1 does not show all: $(cat "$T/answer")"
+  must_answer '"run": "run"'
+  [ "$(grep -c '"stage": "augment"' "$T/answer")" = 3 ] || fail_nodes "not the stages of node 0's run and of both nodes"
+  ask_member status
+  must_answer "node 1 ("
+  must_answer "READERS"
+  ask_member pause
+  must_answer "paused"
+  ask_head status --json
+  must_answer '"paused": true'
+  ask_head resume
+  must_answer "resumed"
+  ask_member status --json
+  must_answer '"paused": false'
+  ask_head scale node1.augmenters=2
+  must_have_augmenters 1 2
+  ask_member scale augmenters=3
+  must_answer "node 0: readers 1, augmenters 3; node 1: readers 1, augmenters 3"
+  must_have_augmenters 3 3
+  ask_member restart reader --node 0
+  must_answer "restarting 1 reader"
+  if "$BIN/imsuper" scale augmenters=2 --node 7 --workspace "$T/w" --run-name run >"$T/answer" 2>&1; then fail_nodes "there is a node 7"; fi
+  ask_head logs --node 1
+  diff <(head -n 5 "$T/answer") <(head -n 5 "$T/w/run/nodes/node1/log.txt") || fail_nodes "another log than node 1's"
+  ask_member logs --node 0 trainer
+  must_answer "role=trainer id=0"
+  local pid
+  for pid in $(pids trainer); do kill -CONT "$pid" || fail_nodes "there is no trainer to go on"; done
+  ask_member stop
+  finish_nodes 75
 }
 
 # Each process of each node once; every time all trainers begin again at the last snapshot.
@@ -143,7 +203,7 @@ case_lost_nodes() {
   until_true 60 grep -qi 'node 1.*closed its connection\|missing 1' "$T/out" || fail_nodes "the death of node 1 was not seen"
   launch_member --snapshot-steps 1 # it comes back, and the run goes on
   wait_step 14
-  kill -USR2 "$WARDEN"
+  send USR2
   wait_step 16
   kill_node "$WARDEN"
   finish_nodes 137 75

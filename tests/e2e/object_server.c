@@ -21,6 +21,7 @@
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <limits.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -140,24 +141,74 @@ static void sum_of(const char *bytes, size_t n, char ret[MD5_DIGEST_SIZE * 2 + 3
     memcpy(at, "\"", 2);
 }
 
-static char *read_file(const char *path, size_t *ret_n)
+/* Bytes [from, from + n) of a file, fewer at its end, and how long it is. */
+static char *read_part(const char *path, size_t from, size_t *n, struct stat *ret_st)
 {
     char name[2 * PATH_MAX], *bytes;
-    struct stat st;
+    size_t left;
     FILE *f;
 
     snprintf(name, sizeof name, "%s/%s", m.folder, path);
     f = strstr(path, "..") ? NULL : fopen(name, "rb");
     if (!f)
         return NULL;
-    if (fstat(fileno(f), &st) < 0 || !S_ISREG(st.st_mode)) {
+    if (fstat(fileno(f), ret_st) < 0 || !S_ISREG(ret_st->st_mode)) {
         fclose(f);
         return NULL;
     }
-    bytes = malloc((size_t)st.st_size + 1);
-    *ret_n = bytes ? fread(bytes, 1, (size_t)st.st_size, f) : 0;
+    left = from < (size_t)ret_st->st_size ? (size_t)ret_st->st_size - from : 0;
+    left = left < *n ? left : *n;
+    bytes = malloc(left + 1);
+    *n = bytes && fseek(f, (long)from, SEEK_SET) == 0 ? fread(bytes, 1, left, f) : 0;
     fclose(f);
     return bytes;
+}
+
+static char *read_file(const char *path, size_t *ret_n)
+{
+    struct stat st;
+
+    *ret_n = SIZE_MAX;
+    return read_part(path, 0, ret_n, &st);
+}
+
+/* The sum of a whole file, of which those of the last ones that were asked for are kept. */
+static bool sum_of_file(const char *path, const struct stat *st, char ret[MD5_DIGEST_SIZE * 2 + 3])
+{
+    static struct {
+        char path[256], sum[MD5_DIGEST_SIZE * 2 + 3];
+        struct timespec time;
+        off_t size;
+    } kept[256];
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    unsigned place = 0;
+    bool found;
+    size_t n;
+    char *bytes;
+
+    for (const char *c = path; *c; c++)
+        place = place * 31 + (unsigned char)*c;
+    place %= 256;
+    pthread_mutex_lock(&lock);
+    found = strcmp(kept[place].path, path) == 0 && kept[place].size == st->st_size &&
+            memcmp(&kept[place].time, &st->st_mtim, sizeof st->st_mtim) == 0;
+    if (found)
+        memcpy(ret, kept[place].sum, sizeof kept[place].sum);
+    pthread_mutex_unlock(&lock);
+    if (found)
+        return true;
+    bytes = read_file(path, &n);
+    if (!bytes)
+        return false;
+    sum_of(bytes, n, ret);
+    free(bytes);
+    pthread_mutex_lock(&lock);
+    snprintf(kept[place].path, sizeof kept[place].path, "%.255s", path);
+    memcpy(kept[place].sum, ret, sizeof kept[place].sum);
+    kept[place].time = st->st_mtim;
+    kept[place].size = st->st_size;
+    pthread_mutex_unlock(&lock);
+    return true;
 }
 
 /* False: the connection is over. */
@@ -190,37 +241,41 @@ static bool send_body(int fd, const char *bytes, size_t n, unsigned request)
 
 static bool give(int fd, const char *path, const char *head, unsigned request)
 {
-    char more[512], etag[64], said[64];
+    char more[512], etag[64], said[64], part[128] = "";
     const char *range = strcasestr(head, "\r\nRange: bytes="), *match = strcasestr(head, "\r\nIf-Match: ");
-    size_t n = 0, from = 0, to;
-    char *bytes = read_file(path, &n);
+    size_t n, from = 0, to = SIZE_MAX - 1;
+    struct stat st;
+    char *bytes;
     bool goes_on;
 
-    if (!bytes || matches("missing", path)) {
+    if (range && sscanf(range + 15, "%zu-%zu", &from, &to) != 2)
+        from = 0;
+    n = to - from + 1;
+    bytes = read_part(path, from, &n, &st);
+    if (!bytes || matches("missing", path) || !sum_of_file(path, &st, etag)) {
         free(bytes);
         note("GET", path, 404);
         return answer(fd, "404 Not Found", "", "<Error><Code>NoSuchKey</Code></Error>");
     }
-    sum_of(bytes, n, etag);
     if (match && strncmp(match + 12, etag, strlen(etag)) != 0) {
         free(bytes);
         note("GET", path, 412);
         return answer(fd, "412 Precondition Failed", "", "");
     }
-    to = n;
-    if (range && sscanf(range + 15, "%zu-%zu", &from, &to) == 2)
-        to = to + 1 < n ? to + 1 : n;
-    from = from < n ? from : n;
+    to = from + n;
     snprintf(said, sizeof said, "%s",
              is_struck("etag", request) ? "\"00000000000000000000000000000000\"" : etag);
     if (is_struck("length", request) && to - from > 100)
         to -= 100;
     if (is_struck("flip", request) && to > from)
-        bytes[from + (to - from) / 2] ^= 1;
-    snprintf(more, sizeof more, "HTTP/1.1 %s\r\nETag: %s\r\nContent-Length: %zu\r\n\r\n",
-             range ? "206 Partial Content" : "200 OK", said, to - from);
+        bytes[(to - from) / 2] ^= 1;
+    if (range)
+        snprintf(part, sizeof part, "Content-Range: bytes %zu-%zu/%lld\r\n", from, to - 1,
+                 (long long)st.st_size);
+    snprintf(more, sizeof more, "HTTP/1.1 %s\r\nETag: %s\r\n%sContent-Length: %zu\r\n\r\n",
+             range ? "206 Partial Content" : "200 OK", said, part, to - from);
     note("GET", path, range ? 206 : 200);
-    goes_on = send_all(fd, more, strlen(more)) && send_body(fd, bytes + from, to - from, request);
+    goes_on = send_all(fd, more, strlen(more)) && send_body(fd, bytes, to - from, request);
     free(bytes);
     return goes_on;
 }
@@ -414,6 +469,7 @@ int main(int argc, char **argv)
 
         if (client < 0)
             continue;
+        setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         if (control("away", value, sizeof value) ||
             pthread_create(&thread, &attr, connection, (void *)(intptr_t)client) != 0)
             close(client);

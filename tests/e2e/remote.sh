@@ -45,6 +45,57 @@ case_http() {
   if says 'changed since this run began'; then fail "objects that came are taken for others"; fi
 }
 
+# Shards, of which members are asked for: named by a list, from a server of files that does all wrong.
+pack() { "$BIN/imsuper" data pack "$REFERENCE/data" "$T/shards" --shard-images 40 >"$T/out" 2>&1 || fail "pack"; }
+case_shards() {
+  pack
+  serve 'stall 1' 'truncate 4' 'reset 4' 'length 4' 'error 5' 'busy 2' 'slow 5' 'html 3' redirect
+  mv "$T"/shards/* "$T/served"
+  local list="http://127.0.0.1:$PORT/{train-{000000..000004},val-000000}.tar" asked
+  start 0 --data-dir "$list" "${CACHE[@]}"
+  must_say "layout shards"
+  must_equal_weights
+  must_balance
+  # All is here now: listing again keeps it, where the server tells each shard by its ETag.
+  faults
+  "$BIN/imsuper" data index --data-dir "$list" --cache-dir "$T/objects" --rebuild-index >"$T/out" 2>&1 || fail "list: $(cat "$T/out")"
+  asked=$(requests GET)
+  faults away
+  rm -rf "$T/w"
+  start 0 --data-dir "$list" "${CACHE[@]}"
+  must_equal_weights
+  [ "$(requests GET)" = "$asked" ] || fail "the second run asked the server"
+  # A shard with other members: what was fetched of the one before is not taken for them.
+  faults
+  (cd "$T/served" && cp train-000001.tar train-000000.tar)
+  "$BIN/imsuper" data index --data-dir "$list" --cache-dir "$T/objects" --rebuild-index >"$T/out" 2>&1 || fail "list: $(cat "$T/out")"
+  [ "$(find "$T"/objects/*/data/.train-000000.tar -type f 2>/dev/null | wc -l)" = 0 ] || fail "members of another shard stayed"
+  [ "$(find "$T"/objects/*/data/.train-000001.tar -type f | wc -l)" -gt 30 ] || fail "members were thrown away"
+}
+
+# Shards in a bucket, a cache that holds a third of them, and fetchers and readers that die all the time.
+case_shards_killed() {
+  pack
+  serve 'etag 2' 'error 4' 'slow 10' 'truncate 3'
+  rm -rf "$T"/served/*
+  mv "$T"/shards/* "$T/served"
+  over_s3
+  FAULTS=$QUICK_PACE
+  launch "${CACHE[@]}" --cache-size 300K --connections 4
+  local killed=0 role=fetcher most=0 now
+  until is_over || [ $killed = 12 ]; do
+    for pid in $(pids $role); do kill -KILL "$pid" 2>/dev/null && killed=$((killed + 1)); done
+    if [ $role = fetcher ]; then role=reader; else role=fetcher; fi
+    now=$(kept 2>/dev/null) && [ "$now" -gt "$most" ] && most=$now
+    sleep 0.15
+  done
+  finish 0
+  must_equal_weights
+  must_balance
+  [ "$(deaths_of fetcher)" -gt 2 ] || fail "the fetcher was not disturbed"
+  [ "$most" -le $((307200 + 16384 + 65536)) ] || fail "the cache took $most bytes"
+}
+
 # Wrong bytes, and a list of many pages; fetchers die all the time.
 case_s3() {
   serve 'flip 4' 'etag 4' 'error 4' 'slow 30'
@@ -136,8 +187,7 @@ case_cache_removed() {
   wait_step 5
   rm -rf "$T"/objects/*/data/train/class_00[0-5] 2>/dev/null || true
   wait_step 8
-  mv "$T/objects" "$T/moved"
-  : >"$T/objects" # in its place
+  until mv "$T/objects" "$T/moved" && : >"$T/objects"; do rm -rf "$T/moved"; done 2>/dev/null # the fetcher may be faster
   kill_all fetcher
   until_true 60 grep -q 'the cache cannot be opened' "$RUN/log.txt" || fail "nobody said that there is no cache"
   rm "$T/objects"

@@ -1,4 +1,4 @@
-/* Any bytes as a shard: refused with a sentence, or its samples are members that lie inside of it. The checksums of headers
+/* Any bytes as a shard: refused with a sentence, or its samples are members that lie inside of it; and its table. The checksums of headers
  * are put right first in half of the tries, as chance would never get past them. */
 #include "tests/fuzz/fuzz.h"
 
@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "reader/dataset/shard.h"
+#include "reader/dataset/shard_table.h"
 
 struct input {
     const unsigned char *bytes;
@@ -42,6 +42,50 @@ static void put_checksums_right(unsigned char *bytes, size_t n)
     }
 }
 
+static void must_be_inside(const struct rd_shard *shard, uint64_t n)
+{
+    for (uint32_t i = 0; i < shard->count; i++) {
+        const struct rd_shard_image *image = &shard->images[i];
+
+        if (image->offset > n || image->bytes > n - image->offset ||
+            strlen(rd_shard_string(shard, image->member)) + strlen(rd_shard_string(shard, image->file)) +
+                    strlen(rd_shard_string(shard, image->label)) >
+                shard->strings.used)
+            abort();
+    }
+    for (uint32_t i = 0; i < shard->skipped_count; i++)
+        if (strlen(rd_shard_string(shard, shard->skipped[i].name)) > shard->strings.used)
+            abort();
+}
+
+/* The table of a shard is the shard again; with some of its bytes changed it is refused, or leads nowhere outside. */
+static void fuzz_table(const struct rd_shard *shard, const unsigned char *bytes, size_t n)
+{
+    struct rd_shard_object object = {.bytes = n, .etag = "\"x\""}, now;
+    struct rd_shard copy = {.path = "fuzz.tar"};
+    struct im_text text;
+    unsigned char *table;
+    void *made;
+    size_t table_n;
+
+    if (rd_shard_table_make(shard, &object, &made, &table_n) < 0)
+        abort();
+    table = made;
+    if (rd_shard_table_take(table, table_n, &copy, &now, &text) < 0 || copy.count != shard->count ||
+        copy.skipped_count != shard->skipped_count || now.bytes != n || strcmp(now.etag, object.etag) != 0 ||
+        strcmp(copy.cut.s, shard->cut.s) != 0)
+        abort();
+    must_be_inside(&copy, n);
+    rd_shard_fini(&copy);
+    for (size_t i = 0; i + 3 <= n && i < 96; i += 3)
+        table[(bytes[i] | (size_t)bytes[i + 1] << 8) % table_n] = bytes[i + 2];
+    copy = (struct rd_shard){.path = "fuzz.tar"};
+    if (rd_shard_table_take(table, table_n, &copy, &now, &text) == 0)
+        must_be_inside(&copy, now.bytes);
+    rd_shard_fini(&copy);
+    free(made);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
     unsigned char *copy = malloc(n ? n : 1); /* of exactly n bytes, for the sanitizer */
@@ -69,6 +113,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
                 abort();
             before = image->offset;
         }
+        fuzz_table(&shard, bytes, n);
     }
     rd_tar_fini(tar);
     rd_shard_fini(&shard);

@@ -30,6 +30,13 @@ same_flags() {
   comm -23 <(flags "$@" | sort -u) <(sed -E 's/\\f[A-Z]//g; s/\\-/-/g; s/\[no-\]//g; s/^-[a-z], //; s/ .*//' "$page" | sort) >"$T/out"
   [ ! -s "$T/out" ] || fail "flags that the page of $* does not have"
 }
+# examples_work VERB...: the page has some, with flags that the verb has.
+examples_work() {
+  sed -n '/^\.SH EXAMPLES/,/^\.SH EXIT/p' "$page" | sed -n 's/^\.B //p' | sed 's/\\-/-/g; s/\\(aq/'"'"'/g' >"$T/examples"
+  grep -q "imsuper $*" "$T/examples" || fail "the page of $* has no example"
+  comm -23 <(grep -o 'imsuper .*' "$T/examples" | grep -oE -- ' --[a-z-]+' | tr -d ' ' | sort -u) <(flags "$@" | sort -u) >"$T/out"
+  [ ! -s "$T/out" ] || fail "examples of $* have flags that it does not have"
+}
 [ "$(flags start | wc -l)" -gt 100 ] || fail "--help shows too few flags"
 count=0
 while read -ra verb; do
@@ -37,6 +44,7 @@ while read -ra verb; do
   [ -s "$page" ] || fail "no page of ${verb[*]}"
   has_sections "$page"
   same_flags "${verb[@]}"
+  examples_work "${verb[@]}"
   count=$((count + 1))
 done < <(verbs)
 [ "$count" -gt 30 ] || fail "only $count verbs"
@@ -51,6 +59,10 @@ if command -v man >/dev/null && command -v groff >/dev/null; then
   [ ! -s "$T/out" ] || fail "man warns of imsuper-start.1"
   grep -q 'imsuper-start - train, or continue' "$T/shown" || fail "man shows something else"
 fi
+
+for file in README.md NEWS.md docs/getting-started.md docs/using.md examples/slurm.sbatch; do
+  [ -s "$share/doc/imsuper/$file" ] || fail "$file is not installed"
+done
 
 # --- bash -------------------------------------------------------------------------------------------------------------
 

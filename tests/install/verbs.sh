@@ -105,6 +105,11 @@ compares() {
   run 0 "$@" --compare "$T/old.json" && must_say "compared"
   echo '{"schema":"other/1"}' >"$T/old.json" && run 65 "$@" --compare "$T/old.json" && must_say "it is no answer of the same command"
 }
+verb_bench_cluster() {
+  run 0 bench cluster --model resnet50 --ranks 8 --step-ms 100 --nodes 1..256 --bandwidth 100 --latency 10
+  must_say "102.2 MB of gradients" && must_say "scaling" && run 2 bench cluster --nodes 4 && must_say "--step-ms"
+  run 2 bench cluster --step-ms 1 --nodes 9..3 && must_say "1..256"
+}
 verb_bench_ring() { run 0 bench ring && must_say "wake" && compares bench ring; }
 verb_profile_ring() { run 0 profile ring && must_say "p99.9" && run 0 profile ring --json && must_say '"p999_ns"'; }
 verb_bench_decode() { run 0 bench decode --data-dir "$T/data" --passes 1 && must_say "images/s" && compares bench decode --data-dir "$T/data" --passes 2; }

@@ -66,6 +66,15 @@ static void urls(void **state)
     setenv("AWS_REGION", "eu\r\nX: y", 1);
     assert_non_null(strstr(url_of("s3://pictures/x", "d.jpg"), "is no region"));
     unsetenv("AWS_REGION");
+    /* A list of shards: their folder. */
+    assert_string_equal(url_of("https://[::1]:8000/a/train-{000..127}.tar", "b.tar"),
+                        "https://[::1]:8000/a/b.tar");
+    assert_string_equal(url_of("https://host/a/x.tar::https://host/a/y.tar", "y.tar"),
+                        "https://host/a/y.tar");
+    assert_string_equal(url_of("s3://pictures/x/{train,val}-{0..3}.tar", "d.tar"),
+                        "http://minio:9000/pictures/x/d.tar");
+    assert_non_null(
+        strstr(url_of("https://host/a/x.tar::https://other/a/y.tar", "y"), "must be in one folder"));
     assert_non_null(strstr(url_of("s3://pic%tures/x", "d.jpg"), "names no bucket"));
 }
 

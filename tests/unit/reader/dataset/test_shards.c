@@ -16,6 +16,7 @@
 #include "ipc/base/file.h"
 #include "reader/dataset/data.h"
 #include "reader/dataset/shard_list.h"
+#include "reader/dataset/shard_table.h"
 #include "reader/dataset/tar.h"
 #include "tests/unit/reader/tree.h"
 
@@ -72,7 +73,7 @@ static int64_t read_archive(void *context, uint64_t offset, void *buffer, size_t
 }
 
 /* What a shard holds, a line for each sample: member, label, file and the bytes; then what is left out. */
-static void describe(const struct archive *a, struct rd_shard *shard, char *got, size_t size)
+static void describe(const struct archive *a, const struct rd_shard *shard, char *got, size_t size)
 {
     size_t used = 0;
 
@@ -107,6 +108,33 @@ static int read_shard(struct archive *a, struct rd_shard *shard)
     return err;
 }
 
+/* Its table says the same of the shard; one that is cut short says nothing. */
+static void check_table(const struct archive *a, const struct rd_shard *shard, const char *wanted)
+{
+    struct rd_shard_object object = {.bytes = a->n, .etag = "\"1\""}, now;
+    struct rd_shard copy = {.path = "test.tar"};
+    struct im_text text = {""};
+    char got[8192], *bytes;
+    void *table;
+    size_t n;
+
+    assert_int_equal(rd_shard_table_make(shard, &object, &table, &n), 0);
+    bytes = table;
+    if (rd_shard_table_take(bytes, n, &copy, &now, &text) < 0)
+        fail_msg("%s", text.s);
+    describe(a, &copy, got, sizeof got);
+    assert_string_equal(got, wanted);
+    assert_int_equal(now.bytes, a->n);
+    assert_string_equal(now.etag, object.etag);
+    assert_int_equal(copy.has_labels, shard->has_labels);
+    rd_shard_fini(&copy);
+    for (size_t cut = 0; cut < n; cut++)
+        assert_int_equal(rd_shard_table_take(bytes, cut, &copy, &now, &text), -EBADMSG);
+    bytes[n - 1] = 'x';
+    assert_int_equal(rd_shard_table_take(bytes, n, &copy, &now, &text), -EBADMSG);
+    free(table);
+}
+
 static void check(struct archive *a, const char *wanted)
 {
     struct rd_shard shard;
@@ -115,6 +143,7 @@ static void check(struct archive *a, const char *wanted)
     assert_int_equal(read_shard(a, &shard), 0);
     describe(a, &shard, got, sizeof got);
     assert_string_equal(got, wanted);
+    check_table(a, &shard, wanted);
     rd_shard_fini(&shard);
 }
 

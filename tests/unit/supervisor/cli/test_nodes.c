@@ -128,7 +128,7 @@ static char *agreed(const char *key, const char *value)
 
     if (key && im_conf_set(&conf, key, value, &text) < 0)
         fail_msg("%s", text.s);
-    lines = sv_nodes_agree(&conf, samples, 3);
+    lines = sv_nodes_agree(&conf, samples, 3, "image a=1 bytes\n");
     assert_non_null(lines);
     return lines;
 }
@@ -147,7 +147,8 @@ static void test_what_nodes_agree_on(void **state)
     char *usual = agreed(NULL, NULL);
 
     (void)state;
-    assert_non_null(strstr(usual, "train-images=100\nval-images=10\nclasses=3\nindex-hash="));
+    assert_non_null(
+        strstr(usual, "train-images=100\nval-images=10\nclasses=3\nimage a=1 bytes\nindex-hash="));
     for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
         char *lines = agreed(same[i][0], same[i][1]);
 
@@ -183,12 +184,14 @@ static void test_a_meeting_is_passed_on(void **state)
     m.keys.member = calloc(2, sizeof *m.keys.member);
     assert_non_null(m.keys.member);
     snprintf(m.keys.member[1], sizeof m.keys.member[1], "the second");
+    m.copies = strdup("image a=1 bytes\n");
     assert_int_equal(sv_meeting_pass(&m, &fd, &text), 0);
     for (int i = 0; i < 2; i++) { /* a supervisor, and its successor */
         assert_int_equal(sv_meeting_take(fd, listener, &got, &text), 0);
         assert_string_equal(got.head, "n0");
         assert_string_equal(got.keys.secret, "secret");
         assert_string_equal(got.keys.member[1], "the second");
+        assert_string_equal(got.copies, "image a=1 bytes\n");
         assert_true(got.listener >= 0 && got.listener != listener);
         sv_meeting_fini(&got);
     }
@@ -199,6 +202,7 @@ static void test_a_meeting_is_passed_on(void **state)
         struct sv_meeting lies = m;
 
         lies.keys.member = NULL;
+        lies.copies = NULL;
         assert_int_equal(sv_meeting_pass(&lies, &fd, &text), 0);
         assert_int_equal(sv_meeting_take(fd, -1, &got, &text), 0); /* a member of the run keeps no list */
         assert_null(got.keys.member);
@@ -211,6 +215,7 @@ static void test_a_meeting_is_passed_on(void **state)
     }
     assert_true(sv_meeting_take(-1, -1, &got, &text) < 0);
     free(m.keys.member);
+    free(m.copies);
     close(listener);
 }
 

@@ -135,6 +135,13 @@ static void peer_news(void *context, const struct sv_link_news *news)
     else if (news->kind == SV_LINK_VALUE)
         take_card(p, news);
     p->told += news->kind == SV_LINK_TELL;
+    p->told_back += news->kind == SV_LINK_TELL && strstr(news->text, " is back after ") != NULL;
+    if (news->kind == SV_LINK_ASKED || news->kind == SV_LINK_ANSWERED) {
+        *(news->kind == SV_LINK_ASKED ? &p->asked : &p->answered) = news->id;
+        p->asked_by = news->node;
+        p->talk_gone = news->gone;
+        snprintf(p->talk, sizeof p->talk, "%.*s", (int)news->n, news->n ? (const char *)news->bytes : "");
+    }
     p->joins += news->kind == SV_LINK_JOINED;
     if (news->kind == SV_LINK_JOINED && p->running.number)
         exchange(p);

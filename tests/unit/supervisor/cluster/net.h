@@ -31,7 +31,11 @@ struct net_peer {
 
     bool joined, refused, lost, stopped, gave_up, now, ended;
     int status;
-    uint32_t begins, overs, told, joins;
+    uint32_t begins, overs, told, told_back, joins;
+    uint64_t asked, answered; /* the last question, the last answer */
+    uint32_t asked_by;
+    char talk[16]; /* of either */
+    bool talk_gone;
     char refusal[1024], text[1024], last_over[1024];
 };
 

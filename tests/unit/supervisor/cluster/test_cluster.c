@@ -71,6 +71,7 @@ static void a_dead_node_ends_the_generation_and_its_return_begins_another(void *
     net_run(&net, 2 * S);
     assert_true(net_all_run(&net));
     assert_int_equal(net.peer[1].running.number, 2);
+    assert_int_equal(net.peer[0].told_back, 1);
     net_fini(&net);
 }
 
@@ -304,6 +305,83 @@ static void a_node_that_leaves_with_an_error_is_not_waited_for(void **state)
     net_fini(&net);
 }
 
+/* A launcher that does not start a killed process again: not worth waiting for long. */
+static void a_node_that_was_there_may_be_waited_for_less(void **state)
+{
+    (void)state;
+    net_init(&net, 3, 1);
+    net.peer[0].config.patience_back = 20 * S;
+    for (uint32_t i = 0; i < 2; i++)
+        net_start(&net, i, false);
+    net_run(&net, 60 * S); /* node 2 has not come yet */
+    assert_false(net.peer[1].stopped);
+    net_start(&net, 2, false);
+    net_run(&net, 3 * S);
+    assert_true(net_all_run(&net));
+    net_kill(&net, 2, true);
+    net_run(&net, 25 * S);
+    assert_false(net.peer[1].stopped);
+    net_run(&net, 10 * S);
+    assert_true(net.peer[1].stopped && net.peer[1].gave_up);
+    assert_string_equal(net.peer[1].text, "node 2 (host) has not come back within 20 s");
+    net_fini(&net);
+}
+
+static void nobody_waits_to_hear_that_a_stranger_leaves(void **state)
+{
+    (void)state;
+    net_init(&net, 2, 1);
+    net.peer[1].config.agree = "seed=2\n";
+    net_start(&net, 1, false); /* without a head */
+    net_run(&net, S);
+    assert_false(sv_member_is_over(&net.peer[1].member));
+    sv_member_finish(&net.peer[1].member, 75, "");
+    assert_true(sv_member_is_over(&net.peer[1].member));
+    net_kill(&net, 1, true);
+    net_start(&net, 0, false);
+    net_start(&net, 1, false);
+    net_run(&net, 2 * S);
+    assert_true(net.peer[1].refused);
+    sv_member_finish(&net.peer[1].member, 2, "");
+    assert_true(sv_member_is_over(&net.peer[1].member));
+    sv_member_finish(&net.peer[0].member, 75, ""); /* the head hears it */
+    assert_false(sv_member_is_over(&net.peer[0].member));
+    net_fini(&net);
+}
+
+static void questions_go_to_any_node_and_answers_back(void **state)
+{
+    (void)state;
+    start_all(3);
+    net_run(&net, 2 * S);
+    assert_int_equal(sv_member_talk(&net.peer[1].member, SV_ASK, 2, 7, "how?", 4), 0);
+    net_run(&net, S);
+    assert_int_equal(net.peer[2].asked, 7);
+    assert_int_equal(net.peer[2].asked_by, 1);
+    assert_string_equal(net.peer[2].talk, "how?");
+    assert_int_equal(sv_member_talk(&net.peer[2].member, SV_ANSWER, 1, 7, "well", 4), 0);
+    net_run(&net, S);
+    assert_int_equal(net.peer[1].answered, 7);
+    assert_string_equal(net.peer[1].talk, "well");
+    assert_int_equal(sv_member_talk(&net.peer[2].member, SV_ASK, 0, 8, "you?", 4),
+                     0); /* the head's own node */
+    assert_int_equal(sv_member_talk(&net.peer[1].member, SV_ASK, 1, 9, "me?", 3), 0);
+    net_run(&net, S);
+    assert_int_equal(net.peer[0].asked, 8);
+    assert_int_equal(net.peer[1].asked, 9);
+    net_kill(&net, 2, true);
+    net_run(&net, 15 * S);
+    assert_int_equal(sv_member_talk(&net.peer[1].member, SV_ASK, 2, 10, "still?", 6), 0);
+    net_run(&net, S);
+    assert_int_equal(net.peer[1].answered, 10);
+    assert_true(net.peer[1].talk_gone);
+    assert_int_equal(sv_member_talk(&net.peer[1].member, SV_ASK, 2, 11, NULL, SV_LINK_TALK_MAX + 1), -E2BIG);
+    net_kill(&net, 0, true);
+    net_run(&net, 15 * S);
+    assert_int_equal(sv_member_talk(&net.peer[1].member, SV_ASK, 2, 12, "?", 1), -EAGAIN);
+    net_fini(&net);
+}
+
 /* ---- refusals ---- */
 
 static void check_refused(void (*change)(struct sv_link_config *config), const char *why)
@@ -366,6 +444,9 @@ static void differences_are_found_in_any_text(void **state)
         {"a=1\nb=2", "a=1\nb=22", "b is 22 there and 2 on the head"},
         {"ab\n", "ab=\n", "ab is  there and  on the head"},
         {"a=\n", "a=1\n", "a is 1 there and  on the head"},
+        {"a=?\nb=2\n", "a=1\nb=2\n", NULL}, /* not known there */
+        {"a=1\nb=2\n", "a=?\nb=3\n", "b is 3 there and 2 on the head"},
+        {"a=??\n", "a=1\n", "a is 1 there and ?? on the head"},
     };
 
     (void)state;
@@ -598,6 +679,9 @@ int main(void)
         cmocka_unit_test(the_start_waits_for_all),
         cmocka_unit_test(a_head_that_never_answers_is_given_up_after_patience),
         cmocka_unit_test(a_node_that_leaves_with_an_error_is_not_waited_for),
+        cmocka_unit_test(a_node_that_was_there_may_be_waited_for_less),
+        cmocka_unit_test(nobody_waits_to_hear_that_a_stranger_leaves),
+        cmocka_unit_test(questions_go_to_any_node_and_answers_back),
         cmocka_unit_test(what_is_different_is_refused_by_name),
         cmocka_unit_test(differences_are_found_in_any_text),
         cmocka_unit_test(two_machines_with_one_number_are_told_apart_from_a_restart),

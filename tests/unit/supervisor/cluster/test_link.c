@@ -7,6 +7,7 @@
 
 #include "supervisor/cluster/address.h"
 #include "supervisor/cluster/link.h"
+#include "supervisor/cluster/transport.h"
 #include "tests/unit/ipc/base/unit.h"
 
 #define NODES 3
@@ -260,6 +261,50 @@ static void another_key_is_turned_away_and_both_say_so(void **state)
     assert_false(end[1].joined);
 }
 
+/* Serves both until the member says that. */
+static bool says_within(struct sv_transport *head, struct sv_transport *member, const char *trouble,
+                        im_ns most)
+{
+    const im_ns until = im_now() + most;
+
+    while (im_now() < until) {
+        if (head)
+            sv_transport_serve(head);
+        sv_transport_serve(member);
+        if (strstr(sv_transport_trouble(member), trouble) && (*trouble || sv_transport_is_open(member)))
+            return true;
+        poll(NULL, 0, 20);
+    }
+    return false;
+}
+
+/* What was wrong with a head is not said of what comes after it. */
+static void the_trouble_is_that_of_the_last_attempt(void **state)
+{
+    struct sv_transport *head, *member;
+    struct sv_meeting other;
+    struct im_text text = {""};
+
+    (void)state;
+    assert_int_equal(sv_key_file_make(key_file, &text), 0);
+    other = end[0].meeting;
+    sv_meeting_fini(&end[1].meeting);
+    meet(&end[1], 1, key_file);
+    assert_int_equal(sv_transport_open(&other, 1, &head, &text), 0);
+    assert_int_equal(sv_transport_open(&end[1].meeting, 2, &member, &text), 0);
+    assert_true(says_within(head, member, "does not take this machine's key", 30 * IM_SECOND));
+    sv_transport_close(&head, 0);
+    sv_meeting_fini(&end[0].meeting); /* the listener */
+    assert_true(says_within(NULL, member, "nothing accepts connections", 30 * IM_SECOND));
+    meet(&end[0], 0, key_file); /* the right key */
+    unlink(key_file);
+    assert_int_equal(sv_transport_open(&end[0].meeting, 1, &head, &text), 0);
+    assert_true(says_within(head, member, "", 30 * IM_SECOND));
+    assert_string_equal(sv_transport_trouble(member), "");
+    sv_transport_close(&head, 0);
+    sv_transport_close(&member, 0);
+}
+
 static void a_difference_is_refused_over_the_wire(void **state)
 {
     (void)state;
@@ -302,6 +347,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(nodes_join_exchange_values_stop_and_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_process_that_is_gone_ends_the_generation, set_up, tear_down),
         cmocka_unit_test_setup_teardown(another_key_is_turned_away_and_both_say_so, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_trouble_is_that_of_the_last_attempt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_difference_is_refused_over_the_wire, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_link_closes_while_its_connection_does, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_taken_port_is_said, set_up, tear_down),
