@@ -122,8 +122,11 @@ void sv_request_stop(struct sv_super *s, const char *why)
 {
     if (s->ending.stage != SV_GOING_ON || s->finished || s->nodes.stop_asked)
         return;
-    sv_screen_say(&s->screen,
-                  "%s: finishing the step and saving; Ctrl-C or `imsuper stop --now` stops at once", why);
+    if (im_conf_is_probe(&s->conf)) /* no run, which has a name and is saved */
+        sv_screen_say(&s->screen, "%s: finishing the step; Ctrl-C stops at once", why);
+    else
+        sv_screen_say(&s->screen,
+                      "%s: finishing the step and saving; Ctrl-C or `imsuper stop --now` stops at once", why);
     sv_end(s, IM_EXIT_RESUMABLE, why);
 }
 

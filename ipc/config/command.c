@@ -129,6 +129,9 @@ static void take_operands(const struct im_command *c, int *argc, char ***argv, s
 
         operands->has_empty |= !*(*argv)[0];
         snprintf(room + used, sizeof operands->first - used, "%s%s", used ? " " : "", (*argv)[0]);
+        for (size_t n = strlen(room); n > used + 2 && room[n - 1] == '/';
+             n--) /* a shell's completion puts it */
+            room[n - 1] = 0;
         (*argv)++, (*argc)--;
     }
 }

@@ -110,6 +110,13 @@ case_eval_refusals() {
   "$BIN/imsuper" export "$RUNS/run" --format pt -o "$T/others.pt" >"$T/out" 2>&1 || fail "no file of others"
   "$BIN/imsuper-trainer" weights --init-from="$T/others.pt" >"$T/out" 2>&1 || fail "exit status $?"
   must_say '"model":"resnet20"' && must_say '"ours":false'
+  # What its images go through is lost in a .pt file: that is said, and not made up.
+  "$BIN/imsuper" import "$T/others.pt" -o "$T/others.safetensors" >"$T/out" 2>&1 || fail "exit status $?"
+  must_say "nothing beside or in $T/others.pt says what its pixels go through"
+  evaluate 0 "$T/others.safetensors" --data-dir "$REFERENCE/data" --image-size 16
+  must_say "does not say how its images are made"
+  cp "$(find "$REFERENCE/data/val" -name '*.jpg' | head -n 1)" "$T/image"
+  evaluate 65 "$T/image" --data-dir "$REFERENCE/data" && must_say "it looks like an image"
   printf 'a\nb\n' >"$T/names"
   evaluate 2 run --class-names "$T/names" && must_say "names 2 classes"
   evaluate 2 run --image-size 8192 && must_say "image-size"
