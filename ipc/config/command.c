@@ -136,6 +136,14 @@ static void take_operands(const struct im_command *c, int *argc, char ***argv, s
     }
 }
 
+static const char *metavar_of(const char *option)
+{
+    const char *fixed;
+    const int key = im_conf_find(option, &fixed);
+
+    return key >= 0 && *im_conf_keys[key].metavar ? im_conf_keys[key].metavar : "something";
+}
+
 static int set_operands(const struct im_command *c, const struct operands *operands, struct im_conf *conf,
                         struct im_text *text)
 {
@@ -147,7 +155,7 @@ static int set_operands(const struct im_command *c, const struct operands *opera
     if (*operands->second && im_conf_set(conf, c->second, operands->second, text) < 0)
         return -EINVAL;
     if (c->operand_needed && !*operands->first)
-        return im_fail(text, -EINVAL, "something is missing: %s %s", c->typed, c->usual);
+        return im_fail(text, -EINVAL, "%s is missing: %s %s", metavar_of(c->operand), c->typed, c->usual);
     return 0;
 }
 
@@ -294,7 +302,7 @@ int im_command_main(const char *program, const struct im_command *commands, size
         list(stderr, commands, count);
         return IM_EXIT_USAGE;
     }
-    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0 || strcmp(argv[1], "-v") == 0) {
         printf("%s %s (%s)\n", program, IMSUPER_VERSION, im_build_id());
         return IM_EXIT_OK;
     }

@@ -158,7 +158,10 @@ static void print_not_running(const struct im_conf *conf, bool done)
            : strcmp(state, "stopped") == 0   ? "not running: stopped"
            : strcmp(state, "unstarted") == 0 ? "not running: never begun"
                                              : "not running: it failed or was killed",
-           sv_run_epochs_format(&e, epochs, sizeof epochs), isfinite(e.top1) ? ", best validation " : "",
+           sv_run_epochs_format(&e, epochs, sizeof epochs),
+           !isfinite(e.top1) ? ""
+           : e.multi_label   ? ", best validation "
+                             : ", best validation top-1 ",
            isfinite(e.top1) ? sv_run_best_format(&e, best, sizeof best) : "", conf->run_dir);
     if (!done)
         im_say(stdout, "`%s` %s it", command_for(conf, command, sizeof command),

@@ -94,8 +94,8 @@ case_stop_verb() {
   "$BIN/imsuper" stop --workspace "$T/w" --run-name run >/dev/null && fail "a run that is not running was stopped"
   must_leave_nothing
   # What status says continues it: the run has its options itself.
-  "$BIN/imsuper" status run/ --workspace "$T/w" >"$T/out"
-  must_say "stopped, 1/2 epochs" && must_say "\`imsuper start --run-name run --workspace $T/w\` continues it"
+  "$BIN/imsuper" status run/ --workspace "$T/w" >"$T/out" && fail "a run that is over was told to go on"
+  must_say "stopped, 1/2 epochs, best validation top-1" && must_say "\`imsuper start --run-name run --workspace $T/w\` continues it"
   IMSUPER_FAULT="" "$BIN/imsuper" start --run-name run --workspace "$T/w" >"$T/out" 2>&1 </dev/null || fail "exit status $?"
   must_say "options are those of $T/w/run/config.yaml"
   check_outcome

@@ -212,7 +212,7 @@ case_predict() {
   [ "$(sed -n '2s/.*: //p' "$T/answer")" = "$(sed -n '5s/.*: //p' "$T/answer")" ] || fail "the same bytes have other classes"
   predict 65 "$T/gone.jpg" --json </dev/null
   grep -q '"error":"No such file' "$T/answer" || fail "$(cat "$T/answer")"
-  predict 2 </dev/null && must_say "something is missing"
+  predict 2 </dev/null && must_say "is missing: imsuper predict"
   predict 2 "" </dev/null && must_say "is empty"
   mkdir "$T/nothing" && predict 2 "$T/nothing" </dev/null && must_say "there are no images"
   [ -z "$(compgen -G "$T/imsuper-eval-*")" ] || fail "a folder is left behind"
