@@ -65,7 +65,7 @@ bool fe_cache_is_removed(const struct fe_cache *cache);
 /* Whether an object is here; if so it counts as used now. */
 bool fe_cache_look(const struct fe_cache *cache, int root_fd, const char *path);
 
-/* The object cannot be had: says so to readers (RD_OBJECT_FAILED). */
+/* The object cannot be fetched: tells readers (RD_OBJECT_FAILED). */
 int fe_cache_mark(struct fe_cache *cache, int root_fd, const char *path);
 
 /* An object that has changed, or is no longer listed, is not kept. */

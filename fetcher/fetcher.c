@@ -281,7 +281,7 @@ static void give_up(struct fetcher *f, struct wanted *w, const struct fe_result 
 {
     int err;
 
-    im_log(IM_LOG_WARN, "an object cannot be had", "file=%s why=%s tries=%u",
+    im_log(IM_LOG_WARN, "an object cannot be fetched", "file=%s why=%s tries=%u",
            im_log_quote(&(struct im_quoted){0}, w->transfer.path),
            im_log_quote(&(struct im_quoted){0}, result->why), w->tries.failures);
     err = fe_cache_mark(&f->store.cache, f->store.root_fd, w->transfer.path);

@@ -168,7 +168,7 @@ static int fetch_table(struct make *m, const struct object *o, struct im_text *t
     return err;
 }
 
-/* 0, also where the name cannot be had here: a file and a folder of the same name. */
+/* 0, also where the name cannot be used here: a file and a folder of the same name. */
 static int make_object(struct make *m, const struct object *o, struct im_text *text)
 {
     char etag[FE_ETAG_BYTES];
@@ -191,7 +191,7 @@ static int make_object(struct make *m, const struct object *o, struct im_text *t
         if (fd >= 0)
             close(fd);
     }
-    if (err == -EACCES && was_listed) /* marked as one that cannot be had */
+    if (err == -EACCES && was_listed) /* marked as one that cannot be fetched */
         err = 0;
     if (err == -EISDIR || err == -ENOTDIR || err == -EEXIST) {
         m->conflicts++;

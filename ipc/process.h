@@ -27,7 +27,7 @@ bool im_process_is_current(const struct im_run *run, uint32_t slot, uint32_t inc
  * no such process. */
 uint64_t im_process_start_time(int32_t pid);
 
-/* State of a process as the kernel says it: 'R' wants a processor, 'S' and 'D' sleep, 'T' is stopped, 't' is held by a
+/* State of a process as the kernel gives it: 'R' runs or waits for a processor, 'S' and 'D' sleep, 'T' is stopped, 't' is held by a
  * debugger, 'Z' is dead; 0 when there is no such process. */
 char im_process_letter(int32_t pid);
 

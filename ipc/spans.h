@@ -1,5 +1,5 @@
 /* A timeline of one process, in its statistics page: each activity that it left and each duration that it measured, while
- * somebody wants them (`imsuper trace`). A ring: who reads too late is told how many were lost. While nobody wants them
+ * `imsuper trace` reads them. A ring: who reads too late gets the number of those that were lost. While nobody reads them
  * an activity costs one load more. */
 #ifndef IPC_SPANS_H
 #define IPC_SPANS_H

@@ -626,7 +626,7 @@ static int open_index(struct reader *r, struct im_text *text)
     return err;
 }
 
-/* Opens the data directory in a thread that may hang. Where it cannot be had now, reads fail until a probe
+/* Opens the data directory in a thread that may hang. Where it cannot be opened now, reads fail until a probe
  * brings it. */
 static int open_root(struct reader *r, struct im_text *text)
 {

@@ -15,7 +15,7 @@ struct rd_shards {
     bool told;
 };
 
-/* Once for each container, before it is opened. The first that has changed is said aloud. */
+/* Once for each container, before it is opened. The first that has changed is logged. */
 void rd_shards_look(struct rd_shards *s, const struct rd_index *index, int root_fd, uint32_t container,
                     const char *path);
 

@@ -27,7 +27,7 @@ static const struct {
                      POINTS_AGAINST, IM_VERDICT_DEADLINE},
     [SV_END_HANG] = {"hang", "its augmenter stood still twice (--sample-deadline-ms)", POINTS_AGAINST,
                      IM_VERDICT_DEADLINE},
-    [SV_END_SENT] = {"killed", "its augmenter was killed again and again, and nobody else", POINTS_SENT,
+    [SV_END_SENT] = {"killed", "its augmenter was killed again and again, and no other process", POINTS_SENT,
                      IM_VERDICT_KILLED},
 };
 

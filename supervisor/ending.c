@@ -106,6 +106,10 @@ void sv_end(struct sv_super *s, int status, const char *why)
     s->ending.asked_at = (int64_t)time(NULL);
     sv_children_want(&s->children, IM_ROLE_TRAINER, false);
     enter(s, SV_SAVING);
+    if (im_conf_is_probe(&s->conf)) { /* nobody waits for a step whose results are thrown away */
+        finish_saved(s, SV_NOTHING_DONE);
+        return;
+    }
     if (nothing_is_trained(s)) { /* since the last checkpoint */
         finish_saved(s, checkpoint_time(s) ? SV_SAVED_BEFORE : SV_NOTHING_DONE);
         return;
@@ -122,8 +126,8 @@ void sv_request_stop(struct sv_super *s, const char *why)
 {
     if (s->ending.stage != SV_GOING_ON || s->finished || s->nodes.stop_asked)
         return;
-    if (im_conf_is_probe(&s->conf)) /* no run, which has a name and is saved */
-        sv_screen_say(&s->screen, "%s: finishing the step; Ctrl-C stops at once", why);
+    if (im_conf_is_probe(&s->conf))
+        sv_screen_say(&s->screen, "%s: stopping", why);
     else
         sv_screen_say(&s->screen,
                       "%s: finishing the step and saving; Ctrl-C or `imsuper stop --now` stops at once", why);
@@ -254,7 +258,7 @@ bool sv_ending_on_message(struct sv_super *s, const struct sv_message *m, int pi
     return true;
 }
 
-/* Somebody has stopped it, and somebody wants the run to be saved: it is let go on, as a shell does with a stopped job
+/* Somebody has stopped it, and the run has to be saved: it is let go on, as a shell does with a stopped job
  * that it ends. */
 static void wake(struct sv_super *s, const char *name, pid_t pid, int pidfd)
 {

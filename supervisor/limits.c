@@ -13,6 +13,7 @@
 
 #include "ipc/base/count.h"
 #include "ipc/base/err.h"
+#include "ipc/base/sysinfo.h"
 
 #define MIB ((uint64_t)1 << 20)
 #define STACK_LEAST MIB        /* the configuration, paths and sentences lie there */
@@ -26,7 +27,8 @@
 #define FILES_OF_PEER 8            /* connections to another trainer */
 #define THREADS_OF_SUPERVISOR 8
 #define THREADS_OF_WORKER 4
-#define THREADS_OF_TRAINER 8    /* beside those that compute */
+#define THREADS_OF_TRAINER 8 /* beside those that compute */
+#define PROCESSES_LEAST (1 + THREADS_OF_SUPERVISOR + 2 * THREADS_OF_WORKER + THREADS_OF_TRAINER + 1)
 #define LARGE (64 * 1024 * MIB) /* a limit of memory above this is nobody's suspect */
 #define CPU_TIME_LARGE 100000   /* seconds */
 #define PROCESSES_LARGE 1024    /* then those that run already are not counted */
@@ -150,13 +152,30 @@ static uint64_t count_threads(void)
     return count;
 }
 
+/* Of a container, a unit of systemd, a job: root's count, too. */
+static int check_cgroup(uint64_t need, const struct im_pids *pids, struct im_text *text)
+{
+    if (need <= pids->limit - pids->used)
+        return 0;
+    return im_fail(text, -EAGAIN,
+                   "the limit of processes and threads of this container or cgroup (pids.max) is %" PRIu64
+                   ", and at least %" PRIu64 " are needed (%" PRIu64 " for this run, and %" PRIu64
+                   " are there): raise --pids-limit of docker or podman, TasksMax= of a systemd unit, or the "
+                   "limit of the pod or job",
+                   pids->limit, pids->used + need, need, pids->used);
+}
+
 /* The kernel counts no process of root's. */
 static int check_processes(uint64_t need, struct im_text *text)
 {
     const uint64_t is = limit_of(&limits[PROCESSES], UINT64_MAX);
+    const struct im_pids pids = im_pids();
+    int err = check_cgroup(need, &pids, text);
     char more[80];
     uint64_t running;
 
+    if (err < 0)
+        return err;
     if (need == 0 || is >= PROCESSES_LARGE || getuid() == 0)
         return 0;
     running = count_threads();
@@ -193,7 +212,8 @@ int sv_limits_check(const struct sv_limits_need *need, struct im_text *text)
 int sv_limits_first(struct im_text *text)
 {
     const bool few = limit_of(&limits[FILES], FILES_USUAL) < FILES_OF_ANY;
-    const struct sv_limits_need need = {.files = few ? FILES_USUAL : 0, .file_size = FILE_SIZE_LEAST};
+    const struct sv_limits_need need = {
+        .files = few ? FILES_USUAL : 0, .processes = PROCESSES_LEAST, .file_size = FILE_SIZE_LEAST};
 
     return sv_limits_check(&need, text);
 }
@@ -215,9 +235,15 @@ const char *sv_limits_suspects(char *buffer, size_t n)
                 {STACK, STACK_USUAL},
                 {PROCESSES, PROCESSES_LARGE},
                 {CPU_TIME, CPU_TIME_LARGE}};
+    const struct im_pids pids = im_pids();
     size_t used = 0;
 
     buffer[0] = 0;
+    if (pids.limit < PROCESSES_LARGE)
+        used = (size_t)snprintf(
+            buffer, n,
+            "; a limit may be the cause: the processes and threads of this cgroup (pids.max %" PRIu64 ")",
+            pids.limit);
     for (size_t i = 0; i < IM_COUNT(rows) && used < n; i++) {
         const struct limit *l = &limits[rows[i].limit];
         const uint64_t is = limit_of(l, 0);

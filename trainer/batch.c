@@ -1,5 +1,8 @@
 /* One batch from the ring and back: wait for it, train or validate on it together with the other ranks, count
- * it, release it. The position advances by one. */
+ * it, release it. The position advances by one.
+ *
+ * On a GPU a step may begin while the one before runs: that one is in flight. The position, and all that is reported
+ * and saved, is that of the last step that has landed: whoever saves lands first. */
 #include "trainer/impl.h"
 
 #include <inttypes.h>
@@ -81,7 +84,7 @@ int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g
         .valid = t->valid,
         .n = (int)count,
         .size = (int)phase->image_size,
-        .step = t->at.steps,
+        .step = t->at.steps + t->in_flight, /* a window has one batch then */
         .first = in_window / phase->order_ranks * phase->batch_size * phase->order_ranks + order.rank,
         .stride = phase->order_ranks};
     ret->weight = ret->valid;
@@ -94,7 +97,7 @@ int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g
 /* Images of a full optimiser step. */
 static uint64_t full_step(const struct tr_trainer *t, const struct im_phase *phase)
 {
-    return (uint64_t)phase->batch_size * t->child->plan->world * (uint64_t)t->child->conf->accumulate;
+    return (uint64_t)phase->batch_size * t->child->plan->window;
 }
 
 /* While the device is busy: starts to copy the next batch of the pass, if it is complete. */
@@ -125,24 +128,25 @@ static void release_slots(const struct tr_trainer *t, struct tr_ring_batch *b)
     b->released = true;
 }
 
+static bool is_last(const struct tr_ring_batch *b)
+{
+    return b->g + 1 == b->phase->first_batch + b->phase->steps;
+}
+
 /* The gradients of all ranks' samples, whose weights add up to `weight`, and the same update everywhere. A
  * prefetched batch is released while the device computes on it, so that augmenters refill its slots
  * meanwhile. Should this process die before the step's end, the batch is delivered again, as all since the
  * last snapshot are. */
-static int train_batch(struct tr_trainer *t, struct tr_ring_batch *b, double weight,
-                       struct tr_step_result *ret_step, struct im_text *text)
+static int begin_training(struct tr_trainer *t, struct tr_ring_batch *b, double weight, struct im_text *text)
 {
-    const bool last = b->g + 1 == b->phase->first_batch + b->phase->steps;
-    int err = tr_training_step_begin(&t->training_step, &t->at, &b->batch, weight, full_step(t, b->phase),
-                                     last, text);
+    int err = (t->in_flight ? tr_training_step_begin_ahead : tr_training_step_begin)(
+        &t->training_step, &t->at, &b->batch, weight, full_step(t, b->phase), is_last(b), text);
 
     t->ranks.shared = false;
     if (err == 0)
         err = prefetch(t, b, text);
     if (err == 0 && tr_network_input_consumed(t->net))
         release_slots(t, b);
-    if (err == 0)
-        err = tr_training_step_end(&t->training_step, &t->at, last, ret_step, text);
     return tr_ranks_resolve_error(&t->ranks, err, text);
 }
 
@@ -221,7 +225,7 @@ static int evaluate_batch(struct tr_trainer *t, const struct tr_ring_batch *b, s
 }
 
 /* Finishes a step: releases the batch, advances the position. */
-static void finish_batch(struct tr_trainer *t, struct tr_ring_batch *b, im_ns began)
+static void finish_batch(struct tr_trainer *t, struct tr_ring_batch *b)
 {
     struct im_child *child = t->child;
 
@@ -235,30 +239,77 @@ static void finish_batch(struct tr_trainer *t, struct tr_ring_batch *b, im_ns be
     im_stats_add(child->stats, IM_C_SAMPLES, b->count);
     im_stats_add(child->stats, IM_C_BATCHES, 1);
     im_stats_add(child->stats, IM_C_BAD, b->count - b->valid);
-    im_stats_time(child->stats, IM_H_ITEM, im_now() - began);
+    im_stats_time(child->stats, IM_H_ITEM, im_now() - b->began);
 }
 
-int tr_batch_run(struct tr_trainer *t, struct tr_ring_batch *b, double weight, struct im_text *text)
+/* All ranks have agreed on its step. */
+static int enter(struct tr_trainer *t, struct tr_ring_batch *b, struct im_text *text)
 {
     struct im_child *child = t->child;
-    struct tr_step_result step = {0};
-    im_ns began = im_now();
     int err =
         im_ledger_enter(child->run, (enum im_split)b->phase->split, (uint32_t)(b->phase - child->plan->phase),
                         t->places.samples, t->places.verdicts, b->count);
 
+    b->began = im_now();
     if (err < 0)
         return im_fail(text, err, "batch %" PRIu64 " holds a sample that does not exist", b->g);
     tr_first_batch_keep(t, b);
-    err = b->phase->split == IM_TRAIN ? train_batch(t, b, weight, &step, text) : evaluate_batch(t, b, text);
+    return 0;
+}
+
+int tr_batch_validate(struct tr_trainer *t, struct tr_ring_batch *b, struct im_text *text)
+{
+    int err = enter(t, b, text);
+
+    if (err == 0)
+        err = evaluate_batch(t, b, text);
+    if (err == 0)
+        finish_batch(t, b);
+    return err;
+}
+
+int tr_batch_land(struct tr_trainer *t, struct im_text *text)
+{
+    struct tr_ring_batch *b = &t->flying;
+    const struct im_conf *conf = t->child->conf;
+    struct tr_step_result step = {0};
+    int err;
+
+    if (!t->in_flight)
+        return 0;
+    t->in_flight = false;
+    tr_ranks_begin_wait(&t->ranks);
+    err = tr_training_step_end(&t->training_step, &t->at, is_last(b), &step, text);
+    err = tr_ranks_resolve_error(&t->ranks, err, text);
     if (err)
         return err;
-    finish_batch(t, b, began);
+    finish_batch(t, b);
     if (!step.ended)
         return 0;
     t->lr = step.lr;
-    if (child->conf->lr_range_test)
-        t->lr_range_done =
-            im_lr_range_add(&t->smooth, step.loss) || t->at.steps >= (uint64_t)child->conf->num_iter;
+    if (conf->lr_range_test)
+        t->lr_range_done = im_lr_range_add(&t->smooth, step.loss) || t->at.steps >= (uint64_t)conf->num_iter;
     return tr_trainer_leads(t) ? tr_report_step(&t->report, &t->at, &step, text) : 0;
+}
+
+int tr_batch_train(struct tr_trainer *t, struct tr_ring_batch *b, double weight, struct im_text *text)
+{
+    int err = t->in_flight && !tr_training_step_goes_ahead(&t->training_step, &b->batch)
+                  ? tr_batch_land(t, text)
+                  : 0;
+
+    if (err == 0)
+        err = enter(t, b, text);
+    if (err == 0)
+        err = begin_training(t, b, weight, text);
+    if (err)
+        return err;
+    if (t->in_flight) {
+        t->steps_ahead++;
+        err = tr_batch_land(t, text);
+        b->began = im_now();
+    }
+    t->flying = *b;
+    t->in_flight = err == 0;
+    return err;
 }

@@ -1,4 +1,4 @@
-/* The first images that a run trains on, for its pictures. That they cannot be written is said, and no reason to end. */
+/* The first images that a run trains on, for its pictures. A failure to write them is logged, and no reason to end. */
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>

@@ -47,6 +47,18 @@ struct tr_save {
     uint32_t saved_epochs;
 };
 
+/* One batch of this rank. */
+struct tr_ring_batch {
+    uint64_t g;
+    uint32_t count, valid; /* samples; decoded ones */
+    double weight;         /* of those that take part in the loss */
+    const struct im_phase *phase;
+    struct im_batch_view view;
+    struct tr_batch batch;
+    bool released; /* its slots were returned to the ring */
+    im_ns began;   /* its step, or the end of the one before */
+};
+
 struct tr_trainer {
     struct im_child *child;
     struct tr_ranks ranks;
@@ -73,6 +85,10 @@ struct tr_trainer {
     im_ns epoch_mark;              /* start of the interval not yet counted in the position */
     double lr;                     /* of the last step */
     bool begins_again;             /* trainers of this run have died before */
+    struct {
+        uint64_t first_position;   /* im_control.first_position of rank 0's node; 0: one machine */
+        uint64_t ended[IM_SPLITS]; /* im_ledger.ended there */
+    } leader;                      /* of a run on several machines: this one may have come later */
     uint32_t saves_seen;           /* checkpoint requests already served */
     uint32_t snapshots_seen;       /* snapshot requests already served */
     struct tr_save save;
@@ -80,18 +96,10 @@ struct tr_trainer {
     struct im_lr_range_smooth smooth; /* of a learning-rate range test */
     struct im_shuffle order;          /* of the samples of order_epoch; n = 0: of none yet */
     uint32_t order_epoch;
-    bool lr_range_done; /* the range test has finished */
-};
-
-/* One batch of this rank. */
-struct tr_ring_batch {
-    uint64_t g;
-    uint32_t count, valid; /* samples; decoded ones */
-    double weight;         /* of those that take part in the loss */
-    const struct im_phase *phase;
-    struct im_batch_view view;
-    struct tr_batch batch;
-    bool released; /* its slots were returned to the ring */
+    bool lr_range_done;          /* the range test has finished */
+    bool in_flight;              /* the device takes a step whose end was not waited for: */
+    struct tr_ring_batch flying; /* ... its batch; all else is as before that step */
+    uint64_t steps_ahead;        /* begun while one was in flight */
 };
 
 static inline bool tr_trainer_leads(const struct tr_trainer *t)
@@ -143,8 +151,19 @@ int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g
                   struct tr_ring_batch *ret, struct im_text *text);
 /* trainer/first_batch.c: the images of the first batch, for a picture. */
 void tr_first_batch_keep(const struct tr_trainer *t, const struct tr_ring_batch *b);
-/* Trains or validates on the batch and returns its slots. weight: over all ranks. */
-int tr_batch_run(struct tr_trainer *t, struct tr_ring_batch *b, double weight, struct im_text *text);
+/* Validates on the batch and returns its slots. weight: over all ranks. */
+int tr_batch_validate(struct tr_trainer *t, struct tr_ring_batch *b, struct im_text *text);
+/* Begins to train on the batch, and keeps it as t->flying; where one is in flight, ends that step. weight: over all
+ * ranks. */
+int tr_batch_train(struct tr_trainer *t, struct tr_ring_batch *b, double weight, struct im_text *text);
+/* Waits for the step in flight, if there is one, and returns its slots. What is saved, and what is said to be done, is
+ * as of the steps that have landed. */
+int tr_batch_land(struct tr_trainer *t, struct im_text *text);
+/* The next batch to train or validate on, behind the one in flight. */
+static inline uint64_t tr_trainer_next_batch(const struct tr_trainer *t)
+{
+    return t->at.next_batch + t->in_flight;
+}
 
 /* save.c */
 
@@ -164,6 +183,10 @@ int tr_trainer_save_on_request(struct tr_trainer *t, uint32_t requests, bool tra
 /* Takes a snapshot if one is due. Call only between steps, and after an epoch's end only once its checkpoint
  * is saved: a run continued from a snapshot repeats the epoch's end. */
 int tr_trainer_snapshot(struct tr_trainer *t, bool training, struct im_text *text);
+/* While a step is in flight: goes on with one that is being made. */
+int tr_trainer_snapshot_advance(struct tr_trainer *t, struct im_text *text);
+/* Whether one is to be taken before batch `next_batch`. */
+bool tr_trainer_snapshot_is_due(const struct tr_trainer *t, uint64_t next_batch);
 
 /* trainer/pause.c */
 

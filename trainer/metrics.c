@@ -224,7 +224,7 @@ static int open_summary(void *context, struct im_text *text)
     return open_or_make_way(context, SUMMARY_NAME, open_table, text);
 }
 
-/* Opens a file now, or leaves it to the writer: a file that cannot be had ends no run. Adds the removed lines to
+/* Opens a file now, or leaves it to the writer: a file that cannot be opened ends no run. Adds the removed lines to
  * *removed. */
 static int add_file(struct tr_metrics *m, const char *name, im_writer_open_file *open,
                     const struct opening *how, int *ret_file, int *removed, struct im_text *text)

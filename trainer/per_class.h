@@ -1,7 +1,7 @@
 /* --per-class-log: what a validation says of each class. Which class each image was taken for is in a file of the run directory,
  * at its place in the pass, so that a batch that is validated again after a death writes the same bytes to the same place,
  * and several trainers write one file. At the pass's end rank 0 makes the tables of it (ipc/class_counts.h). With --ema
- * there are those of the averages, too. What cannot be written is said, and training goes on. */
+ * there are those of the averages, too. What cannot be written is logged, and training goes on. */
 #ifndef TRAINER_PER_CLASS_H
 #define TRAINER_PER_CLASS_H
 

@@ -300,6 +300,11 @@ void tr_ranks_close(struct tr_ranks *t)
     *t = (struct tr_ranks){0};
 }
 
+void tr_ranks_begin_wait(struct tr_ranks *t)
+{
+    tr_poll_begin(&t->wait);
+}
+
 int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a)
 {
     const double mine[] = {a->stop, a->saves, a->weight, a->paused};
@@ -308,7 +313,7 @@ int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a)
 
     if (tr_world(t->child) == 1)
         return 0;
-    tr_poll_begin(&t->wait);
+    tr_ranks_begin_wait(t);
     leave = exchange(t, mine, 4, all);
     if (leave)
         return leave;
@@ -347,6 +352,16 @@ int tr_ranks_share_bytes(struct tr_ranks *t, const void *bytes, size_t n, char *
         *ret = NULL;
     }
     return err < 0 ? peer_lost(t, err, text) : 0;
+}
+
+int tr_ranks_share_numbers(struct tr_ranks *t, double *x, uint32_t count)
+{
+    double all[IM_RANKS_MAX][IM_PEER_VALUES];
+    int leave = exchange(t, x, count, all);
+
+    if (leave == 0)
+        memcpy(x, all[0], count * sizeof *x);
+    return leave;
 }
 
 int tr_ranks_sum_tally(struct tr_ranks *t, struct tr_tally *tally)

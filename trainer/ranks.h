@@ -26,7 +26,7 @@ struct tr_ranks {
     const struct tr_comm_ops *ops;
     struct tr_comm *comm;
     struct tr_rank_sum rank_sum; /* see tr_ranks_rank_sum() */
-    struct tr_poll wait;         /* for the device, in this step */
+    struct tr_poll wait;         /* for the device */
     struct tr_bn_sync bn_sync;   /* for a network whose batch norm goes over all ranks */
     float *gathered;             /* [ranks][...] gathered from all ranks, then this rank's part */
     size_t gathered_floats;
@@ -62,12 +62,18 @@ struct tr_agreement {
 };
 int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a);
 
+/* The limit of a wait for the device is counted from here; tr_ranks_agree() begins one too. */
+void tr_ranks_begin_wait(struct tr_ranks *t);
+
 /* Resolves an error of a network step: if a collective caused it, the result of that. */
 int tr_ranks_resolve_error(struct tr_ranks *t, int err, struct im_text *text);
 
 /* Rank 0's bytes to all ranks; others get them malloc'ed, theirs; NULL: rank 0 has none. */
 int tr_ranks_share_bytes(struct tr_ranks *t, const void *bytes, size_t n, char **ret, size_t *ret_n,
                          struct im_text *text);
+
+/* x[i] <- rank 0's x[i], on all ranks. 0, or a status to leave with. */
+int tr_ranks_share_numbers(struct tr_ranks *t, double *x, uint32_t count);
 
 /* Sums an evaluation's tally over the ranks. */
 int tr_ranks_sum_tally(struct tr_ranks *t, struct tr_tally *tally);

@@ -363,7 +363,7 @@ int tr_trainer_save_last(struct tr_trainer *t, bool at_the_end, struct im_text *
             lines_until = im_now() + LINES_WAIT_NS;
         }
         if (err || (!must_save(t) && done && (tr_report_settle(&t->report) || im_now() > lines_until)))
-            return err; /* lines that are lost are said when their files are closed */
+            return err; /* lines that are lost are reported when their files are closed */
         if (is_blocked(t) && ++blocked >= BLOCKED_TRIES)
             return end_blocked(t, text);
         if (!stopping && is_stopping(t)) { /* somebody waits for us */
@@ -429,6 +429,18 @@ static int take_snapshot(struct tr_trainer *t, bool training, bool whole, struct
                 : tr_snapshot_begin(&t->snapshot, &t->state, &position, t->at.next_batch, text);
     tr_trainer_end_stage(t);
     return err;
+}
+
+int tr_trainer_snapshot_advance(struct tr_trainer *t, struct im_text *text)
+{
+    return tr_snapshot_advance(&t->snapshot, false, text);
+}
+
+bool tr_trainer_snapshot_is_due(const struct tr_trainer *t, uint64_t next_batch)
+{
+    return atomic_load_explicit(&t->child->run->control->snapshot_requests, memory_order_acquire) !=
+               t->snapshots_seen ||
+           tr_snapshot_is_due(&t->snapshot, next_batch);
 }
 
 /* A request is served also where the last snapshot or checkpoint is of this very position. */

@@ -2,6 +2,10 @@
  * the order of the plan; after each one the position advances by one, so that a checkpoint taken there
  * continues with exactly the next batch.
  *
+ * On a GPU the step before may be in flight while a batch is waited for and agreed on (batch.c), so that the device has
+ * the next step when it ends that one. It lands before anything that reads what was trained or says what is done: the
+ * last step of a pass, a snapshot, a checkpoint, a pause, a stop; and where the next batch is not there yet.
+ *
  * Order at an epoch's end: metrics lines, then the checkpoint. A crash between them leaves lines that the
  * resumed run removes and rewrites (metrics.h). */
 #include "trainer/trainer.h"
@@ -125,6 +129,9 @@ static uint64_t start_in_pass(const struct tr_trainer *t, const struct im_phase 
     const struct im_plan *plan = t->child->plan;
     uint64_t position = atomic_load_explicit(&t->child->run->control->first_position, memory_order_relaxed);
 
+    if (t->leader.first_position)
+        position = t->leader.first_position;
+
     if (position == 0) /* there is no supervisor that wrote it */
         return t->pass_from;
     if (position - 1 <= phase->first_batch)
@@ -140,7 +147,9 @@ static bool end_ledger(struct tr_trainer *t, const struct im_phase *phase)
     const struct im_ledger_pass pass = {.phase = (uint32_t)(phase - t->child->plan->phase),
                                         .start = start_in_pass(t, phase),
                                         .from = t->pass_from,
-                                        .total = phase->tickets};
+                                        .total = phase->tickets,
+                                        .has_ended = t->leader.ended[phase->split] >
+                                                     (uint64_t)(phase - t->child->plan->phase)};
 
     return im_ledger_end(t->child->run, (enum im_split)phase->split, &pass);
 }
@@ -184,14 +193,24 @@ static int save_and_stop(struct tr_trainer *t, const struct im_phase *phase, str
     return err ? err : IM_EXIT_RESUMABLE;
 }
 
+/* Whether nothing is to be waited for before the next step. */
+static bool is_fed(const struct tr_trainer *t, uint64_t g, uint32_t count)
+{
+    const struct im_run *run = t->child->run;
+
+    return im_run_state(run) != IM_RUN_STOPPING && im_batch_done(run, t->child->index, g, 0, count) == count;
+}
+
 /* Waits for the batch before a step, and lets all ranks agree on what follows. */
 static int prepare_step(struct tr_trainer *t, const struct im_phase *phase, struct tr_ring_batch *ret_batch,
                         struct tr_agreement *ret, struct im_text *text)
 {
-    uint64_t g = t->at.next_batch;
+    uint64_t g = tr_trainer_next_batch(t);
     uint32_t count = im_plan_batch_count(t->child->plan, g, t->child->index);
-    int err;
+    int err = t->in_flight && !is_fed(t, g, count) ? tr_batch_land(t, text) : 0;
 
+    if (err)
+        return err;
     *ret = (struct tr_agreement){.saves = tr_trainer_save_requests(t)};
     tr_trainer_begin_stage(t, "wait for batch");
     err = tr_batch_wait(t, g, count);
@@ -216,8 +235,10 @@ static int prepare_unpaused(struct tr_trainer *t, const struct im_phase *phase,
     int err = prepare_step(t, phase, ret_batch, ret, text);
 
     while (err == 0 && ret->paused && !ret->stop) {
+        err = tr_batch_land(t, text);
         tr_trainer_count_time(t, phase->split == IM_TRAIN);
-        err = tr_trainer_save_on_request(t, ret->saves, phase->split == IM_TRAIN, text);
+        if (err == 0)
+            err = tr_trainer_save_on_request(t, ret->saves, phase->split == IM_TRAIN, text);
         if (err == 0)
             err = tr_trainer_wait_paused(t, phase->split == IM_TRAIN, text);
         if (err == 0)
@@ -226,23 +247,50 @@ static int prepare_unpaused(struct tr_trainer *t, const struct im_phase *phase,
     return err;
 }
 
+/* Whether the step may be in flight when the next one begins. Other ranks need not do the same: what they agree on, and
+ * the order of that, is the same. */
+static bool may_fly(const struct tr_trainer *t, const struct im_phase *phase, const struct tr_ring_batch *b,
+                    const struct tr_agreement *agreed)
+{
+    const struct im_conf *conf = t->child->conf;
+
+    return conf->step_ahead && t->cuda && conf->accumulate == 1 && !conf->lr_range_test &&
+           b->g + 1 < phase->first_batch + phase->steps && agreed->saves == t->saves_seen &&
+           !tr_trainer_snapshot_is_due(t, b->g + 1);
+}
+
+static int take_step(struct tr_trainer *t, const struct im_phase *phase, struct tr_ring_batch *b,
+                     const struct tr_agreement *agreed, struct im_text *text)
+{
+    const bool flies = may_fly(t, phase, b, agreed);
+    int err;
+
+    if (phase->split != IM_TRAIN)
+        return tr_batch_validate(t, b, text);
+    err = tr_batch_train(t, b, agreed->weight, text);
+    return err || flies ? err : tr_batch_land(t, text);
+}
+
 /* The next step of all ranks. IM_EXIT_RESUMABLE: stopped and saved. */
 static int one_step(struct tr_trainer *t, const struct im_phase *phase, struct im_text *text)
 {
-    uint64_t g = t->at.next_batch;
     struct tr_agreement agreed;
     struct tr_ring_batch b;
     int err = prepare_unpaused(t, phase, &b, &agreed, text);
 
     if (err)
         return err;
-    if (agreed.stop)
-        return save_and_stop(t, phase, text);
+    if (agreed.stop) {
+        err = tr_batch_land(t, text);
+        return err ? err : save_and_stop(t, phase, text);
+    }
     im_stats_enter(t->child->stats, IM_WORK);
     tr_trainer_begin_stage(t, phase->split == IM_TRAIN ? "train" : "validate");
-    err = tr_batch_run(t, &b, agreed.weight, text);
+    err = take_step(t, phase, &b, &agreed, text);
     tr_trainer_end_stage(t);
-    if (err == 0 && g + 1 == phase->first_batch + phase->steps)
+    if (err || t->in_flight)
+        return err ? err : tr_trainer_snapshot_advance(t, text);
+    if (b.g + 1 == phase->first_batch + phase->steps)
         err = end_pass(t, phase, text);
     if (err == 0)
         err = tr_trainer_save_on_request(t, agreed.saves, phase->split == IM_TRAIN, text);
@@ -294,6 +342,9 @@ static int train_to_end(struct tr_trainer *t, struct im_text *text)
     if (err == 0 && t->at.next_batch < plan->batches && !t->lr_range_done && tr_trainer_leads(t))
         im_log(IM_LOG_INFO, "stopped early", "epoch=%" PRIu32 " best_epoch=%" PRIu32, t->at.epochs,
                t->at.stop_epoch);
+    if (t->cuda)
+        im_log(IM_LOG_INFO, "steps of the GPU", "ahead=%" PRIu64 " all=%" PRIu64, t->steps_ahead,
+               t->at.steps);
     return err ? err : save_last_together(t, true, text);
 }
 

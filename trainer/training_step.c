@@ -11,6 +11,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/base/fault.h"
 #include "trainer/backends/step.h"
@@ -101,6 +102,19 @@ static bool scales(const struct im_conf *conf)
     return conf->loss_scale == IM_LOSS_SCALE_DYNAMIC || conf->amp == IM_AMP_FP16;
 }
 
+/* What the end of a window does to the numbers of the next one. */
+static void advance(const struct tr_training_step *r, struct tr_position *p, bool skipped)
+{
+    p->steps++;
+    p->updates += !skipped;
+    p->bad_steps = skipped ? p->bad_steps + 1 : 0;
+    p->window = (struct tr_sums){0};
+    p->window_batches = 0;
+    p->window_weight = 0;
+    if (scales(r->conf))
+        tr_scaler_update(&p->scaler, !skipped);
+}
+
 /* step->norm and ->skipped are known. */
 static int end_window(struct tr_training_step *r, struct tr_position *p, struct tr_step_result *step,
                       struct im_text *text)
@@ -109,14 +123,7 @@ static int end_window(struct tr_training_step *r, struct tr_position *p, struct 
     step->lr = tr_schedule_lr(r->schedule, p->steps);
     step->loss = tr_mean_loss(&p->window);
     step->top1 = tr_top1(&p->window);
-    p->steps++;
-    p->updates += !step->skipped;
-    p->bad_steps = step->skipped ? p->bad_steps + 1 : 0;
-    p->window = (struct tr_sums){0};
-    p->window_batches = 0;
-    p->window_weight = 0;
-    if (scales(r->conf))
-        tr_scaler_update(&p->scaler, !step->skipped);
+    advance(r, p, step->skipped);
     if (p->bad_steps < (uint64_t)r->conf->max_bad_steps)
         return 0;
     return im_fail(text, -EDOM,
@@ -187,6 +194,14 @@ static struct imk_hyper hyper_of(const struct tr_training_step *r, const struct 
     };
 }
 
+/* Of all ranks. The network counts alike: what failed before is forgotten. */
+static void note_weight(struct tr_training_step *r, double weight, bool ahead)
+{
+    if (!ahead)
+        r->begun = r->ended;
+    r->weights[r->begun++ % IM_COUNT(r->weights)] = weight;
+}
+
 int tr_training_step_begin(struct tr_training_step *r, const struct tr_position *p,
                            const struct tr_batch *batch, double weight, uint64_t full, bool last,
                            struct im_text *text)
@@ -199,7 +214,37 @@ int tr_training_step_begin(struct tr_training_step *r, const struct tr_position 
                                  .last = ends,
                                  .hyper = hyper_of(r, p, ends ? unscale(r, p, weight, full) : 1)};
 
-    r->weight = weight;
+    note_weight(r, weight, false);
+    return tr_network_step_begin(r->net, batch, &step, text);
+}
+
+bool tr_training_step_goes_ahead(const struct tr_training_step *r, const struct tr_batch *batch)
+{
+    return r->conf->step_ahead && r->conf->accumulate == 1 && tr_network_goes_ahead(r->net, batch);
+}
+
+int tr_training_step_begin_ahead(struct tr_training_step *r, const struct tr_position *p,
+                                 const struct tr_batch *batch, double weight, uint64_t full, bool last,
+                                 struct im_text *text)
+{
+    struct tr_position taken = *p, skipped = *p;
+    struct tr_if_skipped other;
+    struct tr_step step;
+    double unscaled;
+
+    im_assert(r->conf->accumulate == 1);
+    advance(r, &taken, false);
+    advance(r, &skipped, true);
+    unscaled = unscale(r, &taken, weight, full);
+    other = (struct tr_if_skipped){.divisor = weight / skipped.scaler.scale,
+                                   .hyper = hyper_of(r, &skipped, unscaled)};
+    step = (struct tr_step){.label_smoothing = (float)r->conf->label_smoothing,
+                            .divisor = weight / taken.scaler.scale,
+                            .number = 1,
+                            .last = ends_window(r, &taken, last),
+                            .hyper = hyper_of(r, &taken, unscaled),
+                            .if_skipped = &other};
+    note_weight(r, weight, true);
     return tr_network_step_begin(r->net, batch, &step, text);
 }
 
@@ -213,7 +258,7 @@ int tr_training_step_end(struct tr_training_step *r, struct tr_position *p, bool
     *ret_step = (struct tr_step_result){0};
     if (err != 0)
         return err;
-    count_batch(p, &outcome.tally, r->weight);
+    count_batch(p, &outcome.tally, r->weights[r->ended++ % IM_COUNT(r->weights)]);
     if (!ends)
         return 0;
     ret_step->norm = outcome.norm;

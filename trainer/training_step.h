@@ -22,7 +22,8 @@ struct tr_training_step {
     const struct tr_schedule *schedule;
     struct tr_mix_config mix;
     const float *class_weights; /* [classes], in host memory; NULL: all 1 */
-    double weight;              /* of the samples of the step in progress, of all ranks */
+    double weights[2];          /* of the samples of the steps in progress, of all ranks */
+    uint64_t begun, ended;      /* steps */
 };
 
 /* The result of a batch. */
@@ -52,7 +53,14 @@ double tr_training_step_mix(const struct tr_training_step *r, struct tr_batch *b
 int tr_training_step_begin(struct tr_training_step *r, const struct tr_position *p,
                            const struct tr_batch *batch, double weight, uint64_t full, bool last,
                            struct im_text *text);
-/* Advances the position: steps, updates, sums, window, scale. -EDOM with a sentence after max_bad_steps
+/* The same before the _end() of the step before, where tr_training_step_goes_ahead(). p is the position that this one began
+ * at: what the step before makes of it depends on whether it is skipped, so the device gets the numbers for both. */
+int tr_training_step_begin_ahead(struct tr_training_step *r, const struct tr_position *p,
+                                 const struct tr_batch *batch, double weight, uint64_t full, bool last,
+                                 struct im_text *text);
+bool tr_training_step_goes_ahead(const struct tr_training_step *r, const struct tr_batch *batch);
+
+/* Of steps in their order. Advances the position: steps, updates, sums, window, scale. -EDOM with a sentence after max_bad_steps
  * skipped steps in a row. */
 int tr_training_step_end(struct tr_training_step *r, struct tr_position *p, bool last,
                          struct tr_step_result *ret_step, struct im_text *text);

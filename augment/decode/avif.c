@@ -188,7 +188,8 @@ static bool begins(const unsigned char *bytes, size_t n)
     return found;
 }
 
-static int open_header(struct au_input *input, struct au_image *ret, struct im_text *text)
+/* A decoder that has read the header. */
+static int open_decoder(struct au_input *input, avifDecoder **ret, struct im_text *text)
 {
     int result = need_library(text);
     avifDecoder *decoder = result == 0 ? library.DecoderCreate() : NULL;
@@ -198,30 +199,38 @@ static int open_header(struct au_input *input, struct au_image *ret, struct im_t
     if (!decoder)
         return im_fail(text, -ENOMEM, "no memory for the AVIF decoder");
     result = parse(decoder, input, text);
-    if (result == 0) {
-        ret->width = decoder->image->width;
-        ret->height = decoder->image->height;
-        ret->memory = memory_for(decoder);
-        result = au_input_check(input, ret, text);
-    }
-    library.DecoderDestroy(decoder);
+    if (result)
+        library.DecoderDestroy(decoder);
+    else
+        *ret = decoder;
     return result;
+}
+
+static int open_header(struct au_input *input, struct au_image *ret, struct im_text *text)
+{
+    avifDecoder *decoder;
+    int result = open_decoder(input, &decoder, text);
+
+    if (result)
+        return result;
+    ret->width = decoder->image->width;
+    ret->height = decoder->image->height;
+    ret->memory = memory_for(decoder);
+    library.DecoderDestroy(decoder);
+    return au_input_check(input, ret, text);
 }
 
 static int decode_region(struct au_input *input, const struct au_image *image, const struct imk_box *box,
                          struct im_text *text)
 {
-    int result = need_library(text);
-    avifDecoder *decoder = result == 0 ? library.DecoderCreate() : NULL;
+    avifDecoder *decoder;
+    int result = open_decoder(input, &decoder, text);
 
     if (result)
         return result;
-    if (!decoder)
-        return im_fail(text, -ENOMEM, "no memory for the AVIF decoder");
-    result = parse(decoder, input, text);
-    if (result == 0 && (decoder->image->width != image->width || decoder->image->height != image->height))
+    if (decoder->image->width != image->width || decoder->image->height != image->height)
         result = im_fail(text, IM_VERDICT_CORRUPT, "AVIF: the header changed while it was read");
-    if (result == 0)
+    else
         result = decode_to(decoder, input, box, text);
     library.DecoderDestroy(decoder);
     return result;

@@ -5,7 +5,7 @@
  * point operations, so the two are kept apart. Each pass is another epoch, with its own draws.
  *
  * images/s per core counts the time that the thread was on a processor, so that what else the machine does
- * changes it little; times of steps are by the clock, and what they waited for a processor is said beside
+ * changes it little; times of steps are by the clock, and their wait for a processor is printed beside
  * them. There is nothing else to wait for: the files are in memory.
  *
  * Each image has its seek index, as from the second epoch of a run on; --seek-index off measures the first. It is kept

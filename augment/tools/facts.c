@@ -24,7 +24,7 @@
 #include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
 
-enum { JOBS_MAX = 1024, LOOK_MS = 20, FAILED_STARTS_MAX = 3 };
+enum { JOBS_MAX = 1024, LOOK_MS = 20, FAILED_STARTS_MAX = 3, DEATHS_MAX = 2 };
 #define DEADLINE_NS (60 * IM_SECOND) /* for one image */
 #define SHOW_NS (IM_SECOND / 5)
 
@@ -135,8 +135,14 @@ static void look_at(const struct collector *c, struct au_decoder *decoder, size_
     f->is_done = 1;
 }
 
+/* The name that a job looks at next: `again`, + 1, or 0 for one that nobody has taken. */
+static uint64_t take_name(const struct collector *c, uint64_t again)
+{
+    return again ? again - 1 : atomic_fetch_add_explicit(&c->board->next, 1, memory_order_relaxed);
+}
+
 /* A job's whole life. */
-static void collect_facts(const struct collector *c, int job)
+static void collect_facts(const struct collector *c, int job, uint64_t again)
 {
     struct im_sandbox_state state;
     struct im_text why = {""};
@@ -155,7 +161,7 @@ static void collect_facts(const struct collector *c, int job)
         im_say(stderr, "imsuper: %s", why.s[0] ? why.s : strerror(-err));
         _exit(IM_EXIT_FAILED);
     }
-    while ((i = atomic_fetch_add_explicit(&c->board->next, 1, memory_order_relaxed)) < c->names->count) {
+    for (; (i = take_name(c, again)) < c->names->count; again = 0) {
         atomic_store_explicit(&c->board->at[job], i + 1, memory_order_release);
         look_at(c, decoder, i);
     }
@@ -163,7 +169,7 @@ static void collect_facts(const struct collector *c, int job)
     _exit(0);
 }
 
-static int start_job(struct collector *c, int job)
+static int start_job(struct collector *c, int job, uint64_t again)
 {
     struct job *j = &c->job[job];
 
@@ -171,21 +177,28 @@ static int start_job(struct collector *c, int job)
     fflush(NULL);
     *j = (struct job){.pid = fork(), .since = im_now()};
     if (j->pid == 0)
-        collect_facts(c, job);
+        collect_facts(c, job, again);
     return j->pid < 0 ? -errno : 0;
 }
 
-/* A job has ended: its image, if it had one, is what ended it. */
-static void bury_job(struct collector *c, int job, unsigned verdict)
+/* A job has ended. Its image, if it had one, is looked at by another one: somebody may have killed the job, or stopped it.
+ * The second time it is the image. Returns the one to look at again, + 1; 0: none. */
+static uint64_t bury_job(struct collector *c, int job, unsigned verdict)
 {
     const uint64_t at = atomic_load_explicit(&c->board->at[job], memory_order_acquire);
+    struct au_fact *f = at ? &c->facts->facts[at - 1] : NULL;
 
     c->job[job].pid = 0;
-    if (at == 0 || c->facts->facts[at - 1].is_done)
-        return;
-    c->facts->facts[at - 1].type = IM_IMAGE_TYPE_COUNT;
-    c->facts->facts[at - 1].verdict = (uint8_t)verdict;
-    c->facts->facts[at - 1].is_done = 1;
+    if (!f || f->is_done)
+        return 0;
+    if (++f->deaths < DEATHS_MAX) {
+        *f = (struct au_fact){.deaths = f->deaths};
+        return at;
+    }
+    f->type = IM_IMAGE_TYPE_COUNT;
+    f->verdict = (uint8_t)verdict;
+    f->is_done = 1;
+    return 0;
 }
 
 /* One that is over is buried; another takes its place while images are left. */
@@ -193,6 +206,7 @@ static int watch_job(struct collector *c, int job)
 {
     struct job *j = &c->job[job];
     const uint64_t at = atomic_load_explicit(&c->board->at[job], memory_order_acquire);
+    uint64_t again;
     bool is_late;
     int status = 0;
     pid_t got;
@@ -205,14 +219,15 @@ static int watch_job(struct collector *c, int job)
     got = waitpid(j->pid, &status, is_late ? 0 : WNOHANG);
     if (got == 0 || (got < 0 && errno == EINTR))
         return 0;
-    bury_job(c, job, is_late ? IM_VERDICT_DEADLINE : IM_VERDICT_KILLED);
+    again = bury_job(c, job, is_late ? IM_VERDICT_DEADLINE : IM_VERDICT_KILLED);
     if (atomic_load_explicit(&c->board->error, memory_order_relaxed) < 0)
         return atomic_load_explicit(&c->board->error, memory_order_relaxed);
     if (atomic_load_explicit(&c->board->at[job], memory_order_acquire) == 0 &&
         !(WIFEXITED(status) && WEXITSTATUS(status) == 0) && ++c->failed_starts > FAILED_STARTS_MAX)
         return -ECHILD; /* it dies before its first image */
-    return atomic_load_explicit(&c->board->next, memory_order_relaxed) < c->names->count ? start_job(c, job)
-                                                                                         : 0;
+    return again || atomic_load_explicit(&c->board->next, memory_order_relaxed) < c->names->count
+               ? start_job(c, job, again)
+               : 0;
 }
 
 static void show(const struct collector *c, im_ns began, im_ns *shown)
@@ -236,7 +251,7 @@ static int run_jobs(struct collector *c, struct im_text *text)
     int err = 0, alive = 1;
 
     for (int job = 0; err == 0 && job < c->facts->jobs; job++)
-        err = start_job(c, job);
+        err = start_job(c, job, 0);
     while (err == 0 && alive) {
         alive = 0;
         poll(NULL, 0, LOOK_MS);

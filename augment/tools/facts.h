@@ -16,6 +16,7 @@ struct au_fact {
     uint8_t orientation; /* of JPEG's EXIF; 0: not said */
     uint8_t is_progressive;
     uint8_t has_likeness;
+    uint8_t deaths;           /* of processes that looked at it */
     uint64_t likeness;        /* with --near-duplicates: au_likeness_hash() */
     float mean[3], square[3]; /* of its pixels in 0 .. 1, and of their squares */
 };

@@ -11,7 +11,7 @@
 #include "ipc/base/printable.h"
 
 /* "Too many open files" and "File too large" say nothing of the limit that a shell or a service has set. Which it is, and
- * how much, is said with them: system calls of all files fail in this way. */
+ * how much, is added to them: system calls of all files fail in this way. */
 static void name_limit(int err, char *s, size_t n)
 {
     const size_t used = strlen(s);

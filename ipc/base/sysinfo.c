@@ -1,6 +1,7 @@
 /* CPUs and memory as the kernel would grant them. Of CPUs only cgroup version 2 is looked at, Debian's since
  * 11; under version 1 the machine's own number stands, so --readers and --augmenters can be set by hand. Of
- * memory both versions are, for a decode that goes beyond a limit is killed.
+ * memory and processes both versions are, for a decode that goes beyond a limit is killed, and a run that gets no
+ * more processes cannot work.
  *
  * A limit may sit in any cgroup above ours, so all are asked up to the root that we can see. In a container
  * with a cgroup name space that is the container's own. */
@@ -42,6 +43,7 @@ struct hierarchy {
 };
 static const struct hierarchy version_2 = {"/sys/fs/cgroup", ""};
 static const struct hierarchy memory_of_version_1 = {"/sys/fs/cgroup/memory", "memory"};
+static const struct hierarchy pids_of_version_1 = {"/sys/fs/cgroup/pids", "pids"};
 
 /* "NUMBER:CONTROLLERS:/PATH": the path where `wanted` is one of the controllers ("" is version 2). */
 static const char *path_in_line(const char *line, const char *wanted)
@@ -220,6 +222,29 @@ static uint64_t least_on_the_way_up(const char *root, read_of_cgroup *read, uint
     return most;
 }
 
+struct im_pids im_pids_at(const char *root)
+{
+    static const struct hierarchy *const hierarchies[] = {&version_2, &pids_of_version_1};
+    struct im_pids tightest = {UINT64_MAX, 0};
+    char cgroup[PATH_MAX];
+
+    for (int v = 0; v < 2; v++) {
+        const char *mount = hierarchies[v]->mount;
+        bool above = find_cgroup(root, hierarchies[v], cgroup);
+
+        for (int i = 0; i < DEPTH_MAX && above; i++) {
+            struct im_pids here = {read_number(root, mount, cgroup, "/pids.max", UINT64_MAX),
+                                   read_number(root, mount, cgroup, "/pids.current", 0)};
+
+            here.used = least(here.used, here.limit);
+            if (here.limit - here.used < tightest.limit - tightest.used)
+                tightest = here;
+            above = go_up(cgroup);
+        }
+    }
+    return tightest;
+}
+
 /* A number of /proc/meminfo in bytes; 0: not known. */
 static uint64_t read_meminfo(const char *root, const char *key)
 {
@@ -278,6 +303,11 @@ uint64_t im_memory_total(void)
 uint64_t im_oom_kills(void)
 {
     return im_oom_kills_at("");
+}
+
+struct im_pids im_pids(void)
+{
+    return im_pids_at("");
 }
 
 uint64_t im_memory_available(void)

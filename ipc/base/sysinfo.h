@@ -21,6 +21,13 @@ uint64_t im_memory_total(void);
  * where its count can be read. UINT64_MAX: not known. */
 uint64_t im_oom_kills(void);
 
+/* Processes and threads that a cgroup may have (pids.max; --pids-limit of a container, TasksMax of a unit), and has: of
+ * the cgroup above us that lets fewest more begin. limit UINT64_MAX: there is none. */
+struct im_pids {
+    uint64_t limit, used;
+};
+struct im_pids im_pids(void);
+
 /* The path of a file in the folder of the running program, where the others of the build are; cut to n bytes. */
 void im_beside(const char *name, char *ret, size_t n);
 
@@ -30,6 +37,7 @@ int im_cpu_count_at(const char *root, int affinity);
 uint64_t im_memory_available_at(const char *root);
 uint64_t im_memory_total_at(const char *root);
 uint64_t im_oom_kills_at(const char *root);
+struct im_pids im_pids_at(const char *root);
 
 /* Version, commit, digest of the headers that processes share, and compile options: equal in all binaries of
  * one build, and different where they could not work together. Processes exchange it and refuse another. */

@@ -37,3 +37,18 @@ extern "C" int imk_cuda_decide(const struct imk_cuda_decide *a, struct CUstream_
         return -EINVAL;
     return launch(imk_decide, dim3(1), 1, stream, *a);
 }
+
+static __global__ void imk_choose(struct imk_cuda_choose a)
+{
+    if (a.before->skip == 0)
+        return;
+    *a.hyper = *a.hyper_if_skipped;
+    a.terms->divisor = *a.divisor_if_skipped;
+}
+
+extern "C" int imk_cuda_choose(const struct imk_cuda_choose *a, struct CUstream_st *stream)
+{
+    if (!a->before || !a->hyper || !a->hyper_if_skipped || !a->terms || !a->divisor_if_skipped)
+        return -EINVAL;
+    return launch(imk_choose, dim3(1), 1, stream, *a);
+}

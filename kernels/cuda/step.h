@@ -58,6 +58,17 @@ struct imk_cuda_decide {
 };
 int imk_cuda_decide(const struct imk_cuda_decide *a, struct CUstream_st *stream);
 
+/* For a step that the host stages before it knows how the one before ended (one thread): where that was skipped, the
+ * numbers for this case take the place of those for the other. */
+struct imk_cuda_choose {
+    const struct imk_cuda_verdict *before;
+    const struct imk_hyper *hyper_if_skipped; /* H */
+    const double *divisor_if_skipped;         /* H */
+    struct imk_hyper *hyper;
+    struct imk_cuda_loss_terms *terms; /* its divisor */
+};
+int imk_cuda_choose(const struct imk_cuda_choose *a, struct CUstream_st *stream);
+
 #ifdef __cplusplus
 }
 #endif

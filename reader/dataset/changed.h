@@ -21,7 +21,7 @@ struct rd_changed {
 void rd_index_changed(const struct rd_index *index, int64_t since_ns, int64_t limit_ns,
                       struct rd_changed *ret);
 
-/* The same of one file or container, since the index was built, without asking a server: what the kernel knows. */
+/* The same of one file or container, since the index was built, without asking a server: from what the kernel has cached. */
 bool rd_index_file_changed(const struct rd_index *index, int root_fd, const char *path);
 
 #endif

@@ -147,7 +147,8 @@ static int lines_of_devkit(const char *path, const struct rd_numbering *numberin
         count += bytes[i] == '\n';
     if (has_empty_line(bytes)) {
         free(bytes);
-        return im_fail(text, -EBADMSG, "'%.700s' has an empty line, so that lines do not tell images", path);
+        return im_fail(text, -EBADMSG, "'%.700s' has an empty line, so that lines and images do not match",
+                       path);
     }
     lines->items = calloc(count, sizeof *lines->items);
     lines->bytes = realloc(bytes, n + 1 + count * STEM_BYTES);

@@ -92,7 +92,7 @@ static bool holds(int root_fd, const char *path, bool is_flat)
 static int fail_two(const char *root, const char *one, const char *two, struct im_text *text)
 {
     return im_fail(text, -EBADMSG,
-                   "'%.400s' holds both '%.100s' and '%.100s': which of them is meant cannot be told. "
+                   "'%.400s' holds both '%.100s' and '%.100s': the right one is unclear. "
                    "Give it another name, or move it away",
                    root, one, two);
 }

@@ -9,7 +9,7 @@
  *     lock, book, tmp/   of those who fetch (fetcher/cache.h)
  *
  * So that a mirror is a folder like any other: layouts, labels and the index need no change. An object is replaced by
- * rename, never written in place. An empty file whose owner may not write it says that its object cannot be had. */
+ * rename, never written in place. An empty file whose owner may not write it marks an object that cannot be fetched. */
 #ifndef READER_DATASET_MIRROR_H
 #define READER_DATASET_MIRROR_H
 
@@ -49,7 +49,7 @@ bool rd_mirror_may_go(const char *name);
 enum rd_object { RD_OBJECT_AWAY, RD_OBJECT_HERE, RD_OBJECT_FAILED };
 
 /* Whether an object is here. AWAY, too, where somebody has removed its file. FAILED: it was asked for after
- * `since_ns` (CLOCK_REALTIME), and cannot be had. A negative errno: the folder cannot be asked, or was removed. */
+ * `since_ns` (CLOCK_REALTIME), and cannot be fetched. A negative errno: the folder cannot be asked, or was removed. */
 int rd_mirror_look(int root_fd, const char *path, int64_t since_ns);
 
 #endif

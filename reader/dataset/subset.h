@@ -7,7 +7,7 @@
 /* Chooses `size` training images: as many of each class as of the others, as far as the class has them; which
  * classes give one more, and which images, is drawn from `seed`. Validation images stay as they are. The
  * order of the index is kept. ret_bytes is a malloc'ed index file, the caller's. -EINVAL with a sentence for
- * a size that cannot be had. */
+ * a size that is not known. */
 int rd_subset_choose(const struct rd_index *index, uint64_t size, uint64_t seed, void **ret_bytes,
                      size_t *ret_size, struct im_text *text);
 

@@ -88,7 +88,7 @@ static double cached_share(int fd)
     return pages ? (double)have / (double)pages : -1;
 }
 
-/* Has the page cache forget the files, and looks at some whether it did. */
+/* Drops the files from the page cache, and checks some of them. */
 static double drop_files(const struct rd_bench_files *files)
 {
     double sum = 0;

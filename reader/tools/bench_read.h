@@ -42,7 +42,7 @@ void rd_bench_free(struct rd_bench *bench);
 int rd_cmd_bench(struct im_conf *conf);
 int rd_cmd_profile(struct im_conf *conf);
 int rd_cmd_drop(
-    struct im_conf *conf); /* has the page cache forget the training images, for bench data --cold */
+    struct im_conf *conf); /* drops the training images from the page cache, for bench data --cold */
 int rd_cmd_io(struct im_conf *conf); /* which engine works here, for `imsuper doctor` */
 
 #endif

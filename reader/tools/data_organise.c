@@ -167,7 +167,7 @@ int rd_cmd_organise(struct im_conf *conf)
     int err = 0;
 
     if (*conf->undo && (is_given(conf, IM_KEY_data_dir) || is_given(conf, IM_KEY_out)))
-        err = im_fail(&text, -EINVAL, "--undo FILE stands alone: the file says what is taken back");
+        err = im_fail(&text, -EINVAL, "--undo FILE takes no other words: the file lists what is taken back");
     else if (*conf->undo)
         return undo(conf);
     else if (!*conf->data_dir || !*conf->out)

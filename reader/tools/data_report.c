@@ -225,7 +225,7 @@ struct im_json *rd_report_warnings(const struct rd_index *index)
     int err = warnings ? warn_of_strangers(index, warnings) : 0;
 
     if (rd_index_class_count(index) == 1 && rd_index_set_words(index) == 0) {
-        snprintf(line.s, sizeof line.s, "there is only one class, '%.200s': nothing is to be told apart",
+        snprintf(line.s, sizeof line.s, "there is only one class, '%.200s': a classifier needs two",
                  rd_index_class(index, 0));
         im_json_append_str(warnings, line.s);
     }

@@ -95,7 +95,7 @@ int rd_organise_folder(const char *source, const char *folder, char ret_path[PAT
 /* Writes all files of the plan. Negative errno with a sentence: what is there stays, and the same call goes on. */
 int rd_organise(struct rd_organise *organise, struct im_text *text);
 
-/* The way from an index to class folders, with what is said of it (data organise, data unpack). */
+/* The way from an index to class folders, with its messages (data organise, data unpack). */
 struct im_conf;
 int rd_organise_index(const struct im_conf *conf, const struct rd_index *index, enum rd_how how,
                       struct im_text *text);

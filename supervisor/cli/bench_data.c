@@ -24,8 +24,9 @@
 #include "supervisor/report/observe.h"
 
 #define RUN_NAME "bench-data"
-#define LOOK_NS 50000000L /* for the end of the run, and for signals */
-#define FASTEST 40000     /* images/s of one trainer, for which there are to be enough batches */
+#define LOOK_NS 50000000L       /* for the end of the run, and for signals */
+#define END_NS (30 * IM_SECOND) /* for a run that was told to stop */
+#define FASTEST 40000           /* images/s of one trainer, for which there are to be enough batches */
 
 enum { RESULT_BYTES_MAX = 1 << 20, SCAN_MAX = 512 };
 
@@ -67,32 +68,36 @@ static void run_as_child(const struct im_conf *conf, const sigset_t *mask)
     _exit(status);
 }
 
-/* Waits for the run. A signal that asks us to stop waits until we have cleaned up; the run is told, once. */
+/* Waits for the run. A signal that asks us to stop waits until we have cleaned up; the run is told, once, and goes on
+ * if it was stopped. One that does not end is killed, and its processes leave. */
 static int await_run(pid_t pid)
 {
     const struct timespec nap = {.tv_nsec = LOOK_NS};
-    int status = 0, told = 0, got;
+    int status = 0, got;
+    im_ns told = 0;
 
     while ((got = waitpid(pid, &status, WNOHANG)) == 0 || (got < 0 && errno == EINTR)) {
-        if (!told && (told = sv_stop_signal()) != 0)
+        if (told == 0 && sv_stop_signal() != 0) {
+            told = im_now();
             kill(pid, SIGTERM);
+            kill(pid, SIGCONT);
+        } else if (told != 0 && im_now() - told > END_NS) {
+            kill(pid, SIGKILL);
+        }
         nanosleep(&nap, NULL);
     }
     return sv_stop_signal() ? IM_EXIT_FORCED : WIFEXITED(status) ? WEXITSTATUS(status) : IM_EXIT_FAILED;
 }
 
 /* The run in a process of its own, for it becomes a warden. Its exit status. */
-static int run_apart(const struct im_conf *conf)
+static int run_apart(const struct im_conf *conf, const sigset_t *before)
 {
-    sigset_t before;
     pid_t pid;
 
     fflush(NULL);
-    sigprocmask(SIG_BLOCK, NULL, &before);
-    sv_hold_stop_signals(); /* for good: what waits was meant for all that we do */
     pid = sv_stop_signal() ? -1 : fork();
     if (pid == 0)
-        run_as_child(conf, &before);
+        run_as_child(conf, before);
     return pid > 0 ? await_run(pid) : sv_stop_signal() ? IM_EXIT_FORCED : IM_EXIT_FAILED;
 }
 
@@ -195,17 +200,20 @@ static int one_run(struct im_conf *c, double share, struct sv_bench *b)
 {
     char folder[IM_CONF_TEXT_BYTES];
     struct im_text text = {""};
+    sigset_t before;
     double left = 0;
     int status = c->cold ? drop_cache(c, &left) : 0;
 
     if (status)
         return status;
     b->still_cached += share * left;
+    sigprocmask(SIG_BLOCK, NULL, &before);
+    sv_hold_stop_signals(); /* until whoever measures prints: what waits was meant for all that we do */
     if (sv_temporary_make(RUN_NAME, folder, sizeof folder, &text) < 0)
         return im_command_fail(-EIO, &text);
     prepare(c, folder);
     b->readers = c->readers, b->augmenters = c->augmenters, b->trainers = c->ranks, b->cores = im_cpu_count();
-    status = run_apart(c);
+    status = run_apart(c, &before);
     if (status == IM_EXIT_RESUMABLE)
         status = IM_EXIT_FORCED;
     if (status == 0 && !gather(c, folder, share, b)) {
@@ -296,7 +304,7 @@ double sv_bench_verdict(const struct sv_bench *b, double images_per_second, stru
     double more = 0;
 
     if (b->limit < 0) {
-        im_fail(ret, 0, "which stage limits cannot be told from so short a measurement");
+        im_fail(ret, 0, "this measurement is too short to tell which stage limits");
     } else if (b->limit == SV_STAGE_TRAIN && images_per_second > 0) {
         im_fail(ret, 0, "the trainers limit: they get the %.0f images/s that they can take",
                 images_per_second * (double)b->trainers);

@@ -214,7 +214,7 @@ static void print_text(const struct all *a, const struct im_text *verdict)
     }
 }
 
-/* Of the earlier answer the stage of the same name and kind. Numbers of processes may be others: they are said. */
+/* Of the earlier answer the stage of the same name and kind. Numbers of processes may differ: both are printed. */
 static void find_earlier(struct all *a, const struct im_json *old)
 {
     const struct im_json *list = im_json_get(old, "stages");
@@ -289,6 +289,7 @@ int sv_cmd_bench_all(struct im_conf *conf)
         judge(a, conf, &verdict);
         if (old)
             find_earlier(a, old);
+        sv_release_stop_signals();
         if (conf->json)
             err = print_json(a, &verdict);
         else

@@ -14,6 +14,7 @@
 #include "ipc/base/sysinfo.h"
 #include "supervisor/cli/bench_data.h"
 #include "supervisor/cli/commands.h"
+#include "supervisor/cli/program.h"
 #include "supervisor/report/plot.h"
 
 static const char *const stage_names[] = {"read", "augment", "train"};
@@ -156,6 +157,7 @@ static int once(const struct im_conf *conf, const struct im_earlier *c)
     int err = 0, status = b ? sv_bench_data_run(conf, b) : IM_EXIT_FAILED;
 
     if (status == 0) {
+        sv_release_stop_signals();
         warn_warm(conf, b);
         warn_deaths(b);
         if (conf->json)
@@ -210,6 +212,7 @@ static int scan_row(const struct im_conf *conf, const struct sv_scan *scan, int6
         status = sv_bench_data_run(c, b);
     }
     if (status == 0) {
+        sv_release_stop_signals();
         r->x[r->count] = (double)n;
         r->rate[r->count] = b->rate.mean;
         r->ideal[r->count] = r->rate[0] * (double)n / r->x[0];

@@ -110,6 +110,7 @@ int sv_cmd_doctor(struct im_conf *conf)
         free(checks);
         return IM_EXIT_FORCED; /* what was not asked is no failure */
     }
+    sv_release_stop_signals();
     if (!conf->json)
         print_text(checks);
     else if (print_json(checks) < 0)

@@ -167,7 +167,7 @@ static void print_text(const struct im_conf *conf, const struct sv_evaluation_ru
     print_worst(e);
 }
 
-static int report(const struct im_conf *conf, const struct sv_evaluation_run *run, struct sv_evaluation *e,
+static int report(const struct im_conf *conf, struct sv_evaluation_run *run, struct sv_evaluation *e,
                   struct im_text *text)
 {
     struct im_json *epoch = sv_evaluation_epoch(conf), *answer = NULL;
@@ -186,6 +186,7 @@ static int report(const struct im_conf *conf, const struct sv_evaluation_run *ru
         if (conf->output[0])
             err = sv_evaluation_write(e, answer, title, conf->output, text);
     }
+    sv_evaluation_drop(run);
     if (err == 0) {
         print_unusable(e);
         if (conf->json)
@@ -231,6 +232,7 @@ int sv_cmd_eval(struct im_conf *conf)
         err = report(conf, &run, &e, &text);
         status = err < 0 ? IM_EXIT_FAILED : e.valid == 0 ? IM_EXIT_BAD_DATA : IM_EXIT_OK;
     }
+    sv_evaluation_drop(&run);
     if (err < 0)
         im_command_fail(err, &text);
     sv_evaluation_fini(&e);

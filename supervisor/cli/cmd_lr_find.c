@@ -28,6 +28,7 @@
 
 #define LINES_BYTES_MAX ((size_t)1 << 28)
 #define RUN_NAME "lr-find"
+#define STOPPED_NS (5 * IM_SECOND) /* to say so */
 #define DEFAULT_FOLDER                                                                                       \
     "lr_finder_plots" /* and the files' names: as scripts around torch-lr-finder write them */
 
@@ -79,6 +80,7 @@ static int prepare(struct im_conf *conf, char *folder, size_t n, struct im_text 
     conf->snapshot_interval = 0; /* a test whose trainer dies begins anew */
     conf->snapshot_steps = 0;
     conf->lr_range_test = true;
+    sv_hold_stop_signals();
     err = sv_temporary_make(RUN_NAME, folder, n, text);
     if (err < 0)
         return err;
@@ -301,11 +303,16 @@ static int name_files(const struct im_conf *conf, struct lr_files *ret, struct i
     return 0;
 }
 
-static int report(const struct im_conf *conf, const struct lr_files *files, struct im_text *text)
+/* The run's folder is removed once its lines are read: then nothing is left but files whose writing cleans up, and to
+ * print, and signals act again. */
+static int report(const struct im_conf *conf, const struct lr_files *files, const char *folder,
+                  struct im_text *text)
 {
     struct lr_range s = {0};
     int err = read_losses(conf, &s, text);
 
+    sv_temporary_remove(folder);
+    sv_release_stop_signals();
     if (err == 0)
         err = write_json(conf, &s, files->json, text);
     if (err == 0)
@@ -328,12 +335,13 @@ int sv_cmd_lr_find(struct im_conf *conf)
     if (name_files(conf, &files, &text) < 0 || prepare(conf, folder, sizeof folder, &text) < 0)
         return sv_print_failure(&text, IM_EXIT_FAILED);
     status = sv_start_run(conf);
-    if (status == IM_EXIT_OK && !conf->dry_run && report(conf, &files, &text) < 0)
+    if (status == IM_EXIT_OK && !conf->dry_run && report(conf, &files, folder, &text) < 0)
         status = sv_print_failure(&text, IM_EXIT_FAILED);
     sv_temporary_remove(folder);
     if (status != IM_EXIT_OK && !conf->output[0])
         rmdir(DEFAULT_FOLDER); /* ours, if nothing is in it */
     if (status == IM_EXIT_RESUMABLE) {
+        sv_leave_within(IM_EXIT_FORCED, STOPPED_NS);
         fprintf(stderr, "imsuper: stopped; an LR range test cannot be continued\n");
         status = IM_EXIT_FORCED;
     }

@@ -13,6 +13,7 @@
 #include "supervisor/cli/evaluation.h"
 #include "supervisor/cli/inputs.h"
 #include "supervisor/cli/predict_lines.h"
+#include "supervisor/cli/program.h"
 #include "supervisor/cli/serve_images.h"
 
 enum { BATCH = 64 };
@@ -43,7 +44,11 @@ static int answer(struct im_conf *conf, struct sv_evaluation_run *run, const str
         status = sv_evaluation_run(pass, run);
     }
     free(pass);
-    bad = sv_lines_end(&lines, err == 0 && status == 0);
+    bad = sv_lines_end(&lines, err == 0 && status == 0, status == IM_EXIT_FORCED);
+    if (bad == -EINTR) {
+        sv_evaluation_close(run);
+        _exit(status ? status : IM_EXIT_FORCED);
+    }
     if (err < 0)
         return err;
     if (bad < 0) {
@@ -126,6 +131,8 @@ int sv_cmd_predict(int argc, char **argv)
                  : err == -EINVAL ? IM_EXIT_USAGE
                                   : IM_EXIT_FAILED;
     }
+    if (!conf.serve[0] && !sv_stop_signal())
+        sv_release_stop_signals();
     if (err < 0)
         im_command_fail(err, &text);
     else

@@ -20,6 +20,7 @@
 #include "supervisor/limits.h"
 
 #define RUN_NAME "eval"
+#define STOPPED_NS (5 * IM_SECOND) /* to remove the folder and say so */
 #define ANSWER_BYTES ((size_t)16 << 20)
 #define LINES_BYTES_MAX ((size_t)1 << 24)
 
@@ -415,6 +416,7 @@ int sv_evaluation_open(struct im_conf *conf, const struct sv_inputs *inputs, str
     err = im_conf_check(conf, text);
     if (err == 0)
         err = im_conf_check_network(conf, text);
+    sv_hold_stop_signals(); /* a folder that is there is removed */
     if (err == 0)
         err = sv_temporary_make(RUN_NAME, ret->folder, sizeof ret->folder, text);
     if (err == 0 && inputs)
@@ -436,6 +438,7 @@ int sv_evaluation_run(struct im_conf *conf, struct sv_evaluation_run *e)
     snprintf(conf->run_name, sizeof conf->run_name, RUN_NAME);
     status = sv_start_run(conf);
     if (status == IM_EXIT_RESUMABLE) {
+        sv_leave_within(IM_EXIT_FORCED, STOPPED_NS);
         fprintf(stderr, "imsuper: stopped\n");
         status = IM_EXIT_FORCED;
     }
@@ -443,6 +446,13 @@ int sv_evaluation_run(struct im_conf *conf, struct sv_evaluation_run *e)
     e->seconds = im_json_real_or(epoch, "seconds", 0);
     im_json_free(&epoch);
     return status;
+}
+
+void sv_evaluation_drop(struct sv_evaluation_run *e)
+{
+    sv_temporary_remove(e->folder);
+    e->folder[0] = 0;
+    sv_release_stop_signals();
 }
 
 void sv_evaluation_close(struct sv_evaluation_run *e)

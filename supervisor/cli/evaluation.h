@@ -36,6 +36,8 @@ int sv_evaluation_run(struct im_conf *conf, struct sv_evaluation_run *e);
 /* Where those files will be. */
 int sv_evaluation_run_dir(const struct sv_evaluation_run *e, char ret[PATH_MAX]);
 
+/* From sv_evaluation_open() on signals wait (program.h). All has been read: the folder goes, and they act again. */
+void sv_evaluation_drop(struct sv_evaluation_run *e);
 void sv_evaluation_close(struct sv_evaluation_run *e); /* removes the folder; zeroed is fine */
 
 /* The line of metrics.jsonl that the pass ended with. NULL: there is none. */

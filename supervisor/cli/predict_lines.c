@@ -10,13 +10,17 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ipc/base/clock.h"
 #include "ipc/base/printable.h"
 #include "ipc/base/thread.h"
 #include "ipc/base/verdict.h"
+#include "supervisor/cli/program.h"
 #include "supervisor/report/evaluation.h"
 #include "supervisor/serving/prediction.h"
 
 #define LOOK_NS 50000000l
+#define JOIN_LOOK_NS (100 * IM_MS)
+#define STOPPED_WAIT_NS (500 * IM_MS) /* for a reader to take a line, after Ctrl-C */
 
 enum { GOING_ON, WHOLE, BROKEN };
 
@@ -177,11 +181,28 @@ int sv_lines_begin(struct sv_lines *l, const struct im_conf *conf, const struct 
     return err;
 }
 
-int64_t sv_lines_end(struct sv_lines *l, bool whole)
+/* False: it waits for a reader, and somebody wants all to end. */
+static bool join(struct sv_lines *l, bool is_stopped)
+{
+    struct timespec until;
+
+    for (im_ns waited = 0;; waited += JOIN_LOOK_NS) {
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += (long)JOIN_LOOK_NS;
+        until.tv_sec += until.tv_nsec / (long)IM_SECOND;
+        until.tv_nsec %= (long)IM_SECOND;
+        if (pthread_clockjoin_np(l->thread, NULL, CLOCK_MONOTONIC, &until) == 0)
+            return true;
+        if (waited >= STOPPED_WAIT_NS && (is_stopped || sv_stop_signal()))
+            return false;
+    }
+}
+
+int64_t sv_lines_end(struct sv_lines *l, bool whole, bool is_stopped)
 {
     atomic_store_explicit(&l->state, whole ? WHOLE : BROKEN, memory_order_release);
-    if (l->has_thread)
-        pthread_join(l->thread, NULL);
+    if (l->has_thread && !join(l, is_stopped))
+        return -EINTR;
     l->has_thread = false;
     free(l->pass);
     l->pass = NULL;

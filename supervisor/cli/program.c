@@ -4,18 +4,22 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ipc/base/clock.h"
 #include "ipc/base/count.h"
 #include "ipc/base/printable.h"
 #include "ipc/base/sysinfo.h"
+#include "ipc/base/thread.h"
 #include "ipc/child.h"
 
 #define KILL_WAIT_MS 2000
@@ -33,6 +37,44 @@ void sv_hold_stop_signals(void)
         if (sigaction(stop_signals[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
             sigaddset(&set, stop_signals[i]);
     sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+void sv_release_stop_signals(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (size_t i = 0; i < IM_COUNT(stop_signals); i++)
+        sigaddset(&set, stop_signals[i]);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+struct leave {
+    int status;
+    im_ns time;
+};
+
+static void *leave_late(void *argument)
+{
+    const struct leave *l = argument;
+    const struct timespec nap = {.tv_sec = (time_t)(l->time / IM_SECOND),
+                                 .tv_nsec = (long)(l->time % IM_SECOND)};
+
+    nanosleep(&nap, NULL);
+    _exit(l->status);
+}
+
+void sv_leave_within(int status, im_ns time)
+{
+    struct leave *l = malloc(sizeof *l); /* the thread's, to the end */
+    pthread_t thread;
+
+    if (l)
+        *l = (struct leave){.status = status, .time = time};
+    if (!l || im_thread_begin(leave_late, l, &thread) < 0)
+        free(l);
+    else
+        pthread_detach(thread);
 }
 
 int sv_stop_signal(void)

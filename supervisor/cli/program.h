@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 
+#include "ipc/base/clock.h"
 #include "ipc/base/err.h"
 
 /* Says the sentence on standard error; returns the exit status that it is given. */
@@ -18,6 +19,14 @@ void sv_hold_stop_signals(void);
 
 /* The one that waits; 0: none. */
 int sv_stop_signal(void);
+
+/* They act again, one that waits at once: when all that is left to do is to print, for whoever reads it may take
+ * nothing. */
+void sv_release_stop_signals(void);
+
+/* This process ends with that status within the time, whatever it waits for then: a pipe that nobody reads, with the last
+ * sentences in it. */
+void sv_leave_within(int status, im_ns time);
 
 /* Runs argv (argv[0] the path) with its stdout read into answer, n bytes with the final 0; its stderr is
  * ours. Its exit status, or negative errno; -ETIMEDOUT: it did not end within timeout_ms (0: no limit) and

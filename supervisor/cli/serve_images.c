@@ -17,6 +17,7 @@
 #include "ipc/serving.h"
 #include "supervisor/cli/evaluation.h"
 #include "supervisor/cli/gpus.h"
+#include "supervisor/cli/messages.h"
 #include "supervisor/cli/program.h"
 #include "supervisor/report/mhd.h"
 #include "supervisor/serving/http.h"
@@ -207,11 +208,13 @@ static int serve(struct serving *s, struct im_text *text)
 int sv_serve_images(struct im_conf *conf, struct im_text *text)
 {
     struct serving s = {.conf = conf, .fd = -1};
+    struct sv_messages messages;
     int err;
 
     setenv("OMP_WAIT_POLICY", "passive", 0); /* as for the trainer of a run */
     sv_hold_stop_signals();
     signal(SIGPIPE, SIG_IGN);
+    sv_messages_begin(&messages);
     err = open_all(&s, text);
     if (err == -EINTR || (err != 0 && sv_stop_signal())) {
         im_say(stderr, "imsuper: stopped");
@@ -221,5 +224,6 @@ int sv_serve_images(struct im_conf *conf, struct im_text *text)
         err = serve(&s, text);
     }
     close_all(&s);
+    sv_messages_end(&messages);
     return err;
 }

@@ -40,7 +40,7 @@ static bool is_ascii(const char *s, size_t bytes)
     return true;
 }
 
-/* wcwidth() knows what the thread's locale knows: one of UTF-8 for the time, where there is one. Zero: as it was. */
+/* wcwidth() depends on the thread's locale: one of UTF-8 for the time, where there is one. Zero: as it was. */
 struct utf8_locale {
     locale_t made, before;
 };

@@ -125,7 +125,7 @@ static im_ns cpu_of(pid_t pid)
 void sv_servant_mark(struct sv_servant *s)
 {
     s->cpu_before = cpu_of(s->pid);
-    s->late = false;
+    s->late = s->worked = false;
 }
 
 /* Waits until the descriptor may be used. */
@@ -142,7 +142,8 @@ static int await(struct sv_servant *s, int fd, short events, const struct sv_pat
             return -errno;
         if (p->gives_up(p->context))
             return -EINTR;
-        s->late = im_now() >= p->until || (p->cpu > 0 && cpu_of(s->pid) >= s->cpu_before + p->cpu);
+        s->worked = p->cpu > 0 && cpu_of(s->pid) >= s->cpu_before + p->cpu;
+        s->late = s->worked || im_now() >= p->until;
         if (s->late)
             return -ETIMEDOUT;
     }

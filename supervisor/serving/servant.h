@@ -18,7 +18,8 @@ struct sv_servant {
     pid_t pid;              /* 0: none */
     int to, from;
     im_ns cpu_before; /* processor time at the last sv_servant_mark() */
-    bool late;        /* the last failure: it took too long */
+    bool late;        /* the last failure: it took too long ... */
+    bool worked;      /* ... and worked all that time */
 };
 
 /* The options of both, as a file in memory. */

@@ -116,6 +116,8 @@ static int exchange_image(struct sv_service *s, const struct request *r, unsigne
 static int decode(struct sv_service *s, const struct request *r, unsigned char *to, unsigned *ret_verdict,
                   struct im_text *text)
 {
+    bool late = false;
+
     for (int attempt = 0, deaths = 0; attempt < ATTEMPTS && deaths < DEATHS; attempt++) {
         bool began = false;
         int err = s->augmenter.pid ? 0 : start_augmenter(s, is_stopping, s, text);
@@ -132,11 +134,11 @@ static int decode(struct sv_service *s, const struct request *r, unsigned char *
         s->state.deaths++;
         pthread_mutex_unlock(&s->lock);
         deaths += began;
-        *ret_verdict = IM_VERDICT_DEADLINE;
-        if (s->augmenter.late)
-            return 0;
+        late = s->augmenter.late;
+        if (s->augmenter.worked) /* one that stood still may have been stopped by somebody */
+            break;
     }
-    *ret_verdict = IM_VERDICT_KILLED;
+    *ret_verdict = late ? IM_VERDICT_DEADLINE : IM_VERDICT_KILLED;
     return 0;
 }
 

@@ -212,7 +212,7 @@ static struct im_json *make_command(const char *cmd)
 static void send_command(struct top *t, im_ns now, struct im_json *command)
 {
     if (!sv_top_client_send(&t->client, command))
-        say(t, now, "nobody answers in this run");
+        say(t, now, "the run does not answer");
 }
 
 static const struct im_json *chosen_process(const struct top *t)

@@ -95,7 +95,7 @@ static void run(struct made *t, struct tr_model *model, uint32_t fuses, bool tra
     assert_int_equal(ops.buffer_new(config.backend, t->bytes, &arena), 0);
     struct tr_graph_memory m = {
         .arena = arena, .params = t->params, .grads = t->grads, .stats = t->stats, .param_version = 1};
-    assert_int_equal(tr_graph_stage(graph, &batch, 0.1f, 0, NULL), 0);
+    assert_int_equal(tr_graph_stage(graph, &batch, 0.1f, 0, NULL, NULL), 0);
     assert_int_equal(tr_graph_forward(graph, &m), 0);
     assert_int_equal(ops.step->wait(config.backend, &outcome), 0);
     t->tally = outcome.tally;

@@ -33,7 +33,7 @@ case_hangs_twice() {
   must_leave_out_sample_7 2 hang deadline
 }
 
-# The supervisor dies between the two deaths; the next one knows of the first.
+# The supervisor dies between the two deaths; the next one has a record of the first.
 blamed_once() { has_event '"sample.blamed"'; }
 case_supervisor_forgets_nothing() {
   FAULTS="augmenter:augmenter.sample.7=segv@1/every,augmenter:process.enter.after=sleep:1500@1"

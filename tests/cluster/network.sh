@@ -102,7 +102,7 @@ COUNT=$(($(grep -c "over: node 2 (.*) has not been heard of" "$T/a0.log") + 1)) 
 kill -CONT "${pid[2]}"
 regenerated a0 d1 a2
 
-# The head is killed, and another knows nothing: a higher number.
+# The head is killed, and another begins without its state: a higher number.
 kill -KILL "${pid[0]}"
 await "no message from the head" d1 a2
 node 0 b0 "${F[@]}" --ask-stop-at 50

@@ -72,7 +72,7 @@ run_command() {
   "data index --rebuild-index" | "data index --json" | "data verify --sample"*) skip_for "a flag of a verb, without its images" && return ;;
   esac
   # Named with some flags, in a sentence.
-  case $verb in start | lr-find | "bench data" | "bench all") if [[ $* != *--data* ]]; then set -- "$@" --data-dir path/to/images; fi ;; esac
+  case $verb in start | lr-find | "bench data" | "bench all" | "data index") if [[ $* != *--data* ]]; then set -- "$@" --data-dir path/to/images; fi ;; esac
   case $verb in
   start | python | torchrun)
     case "$*" in
@@ -94,6 +94,8 @@ run_command() {
   export | import) try 0 "$@" $(case $* in *weights.safetensors* | *.pth*) echo --image-size 16 ;; esac) ;;
   logs) try "0 1" "$@" ;; # 1: of a process that there was not
   model) try "$(case $* in *--init-from*) echo "0 65" ;; *) echo 0 ;; esac)" "$@" ;; # 65: what does not fit is named
+  "bench cluster") try "0 2" "$@" ;; # 2: named with a part of its flags
+  "cluster key") try 0 "$@" ;;
   average | predict | runs | compare | plot | recipes | memory | version | help) try 0 "$@" ;;
   "bench ring" | "profile ring") skip_for "nothing to choose, and long: install_verbs" ;;
   "data synth") try 0 "$@" --per-class 10 --val-per-class 2 --side-min 16 --side-max 32 ;;

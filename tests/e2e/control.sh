@@ -87,9 +87,9 @@ case_socket_removed() {
   ask 0 status
   finish 0
   check_outcome
-  [ "$(grep -c "the control socket is now" "$T/out")" = 1 ] || fail "the same name is said more than once"
+  [ "$(grep -c "the control socket is now" "$T/out")" = 1 ] || fail "the same name is printed more than once"
   [ "$(grep -c '"event":"epoch"' "$RUN/metrics.jsonl")" = 2 ] || fail "an epoch is missing"
-  [ "$(grep -cE '^ +[12]  +16 ' "$T/out")" = 2 ] || fail "an epoch was not shown"
+  [ "$(grep -cE '^ +[12]  +8 ' "$T/out")" = 2 ] || fail "an epoch was not shown"
 }
 
 # status and stop with another environment than the run's.
@@ -220,7 +220,7 @@ case_pause() {
   answers "paused already"
   before=$(steps_done)
   sleep 1
-  kill_supervisor # the next one knows that the run is paused
+  kill_supervisor # for the next one, too, the run is paused
   sleep 1
   until_true 10 is_paused || fail "the pause ended with the supervisor"
   [ "$(steps_done)" -le $((before + 1)) ] || fail "training went on: step $before, then $(steps_done)"

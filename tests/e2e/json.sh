@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What programs rely on: each --json answer keeps the schema of its name and number (docs/schemas), and each verb has --help and refuses
-# wrong calls with status 2, one sentence, and nothing on standard output.
+# wrong calls with status 2, one sentence, and nothing on standard output. tests/install/verbs.sh has the answers of most `bench` verbs.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -43,13 +43,7 @@ case_schemas() {
   answers imsuper.stats/1 0 data stats --data-dir "$DATA"
   answers imsuper.lr-find/1 0 lr-find --data-dir "$DATA" --model resnet20 --image-size 16 --batch-size 16 --num-iter 30 --trainer-threads 1 --workspace "$T/w" -o "$T/lr"
   answers imsuper.bench-data/1 0 bench data --data-dir "$DATA" --batch-size 8 --image-size 16 --passes 1 --pass-seconds 0.1 --warm-up-seconds 0
-  answers imsuper.bench-read/1 0 bench read --data-dir "$DATA" --passes 2
-  answers imsuper.bench-decode/1 0 bench decode --data-dir "$DATA" --passes 2
-  answers imsuper.bench-augment/1 0 bench augment --data-dir "$DATA" --passes 2
-  answers imsuper.bench-trainer/1 0 bench trainer "${STEPS[@]}"
-  answers imsuper.bench-ring/2 0 bench ring
   answers imsuper.bench-cluster/1 0 bench cluster --nodes 1..4 --step-ms 100
-  answers imsuper.bench-all/1 0 bench all --data-dir "$DATA" --model resnet20 --batch-size 8 --image-size 16 --passes 1 --pass-seconds 0.1 --warm-up-seconds 0
   answers imsuper.profile-reader/1 0 profile reader --data-dir "$DATA" --passes 1 --queue-depth 4
   answers imsuper.profile-augment/1 0 profile augment --data-dir "$DATA" --passes 1
   answers imsuper.profile-trainer/1 0 profile trainer "${STEPS[@]}"

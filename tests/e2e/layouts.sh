@@ -136,7 +136,7 @@ case_organise_killed() {
     [ "$(find "$T/made" -name '*.JPEG' | wc -l)" = 192 ] || fail "$point: not all"
     [ -z "$(find "$T/made" -name '.*')" ] || fail "$point: left over: $(find "$T/made" -name '.*')"
     organise --undo "$T/made/organise.undo"
-    rm -rf "$T/made" # made by the user, as far as the second start knows
+    rm -rf "$T/made" # for the second start it was made by the user
     if [ -e "$T/part/organise.undo" ]; then
       organise --undo "$T/part/organise.undo"
       [ -z "$(find "$T/part" -type f)" ] || fail "$point: undo left $(find "$T/part" -type f)"
@@ -213,7 +213,7 @@ case_shards_killed() {
   FAULTS=""
   start 0
   must_equal_weights
-  # One that is cut short is said, and what it holds is used.
+  # One that is cut short is named, and what it holds is used.
   file=$T/made/train-000001.tar
   truncate -s 100000 "$file"
   "$BIN/imsuper" data index --data-dir "$T/made" >"$T/out" 2>&1 || fail "a cut shard ended the indexing"

@@ -18,8 +18,8 @@ chmod 700 "$T/rt"
 LIMIT_SECONDS=${E2E_LIMIT_SECONDS:-200} # for one wait; CTest has the last word
 
 # How the reference was trained; the same flags must give the same bits however the work is spread and disturbed.
-TRAIN=(--data-dir "$REFERENCE/data" --model resnet20 --image-size 16 --batch-size 16 --epochs 2 --trainer-threads 1
-  --seed 7 --queue-depth 8 --encoded-cells 32)
+TRAIN=(--data-dir "$REFERENCE/data" --model resnet20 --image-size 8 --batch-size 16 --epochs 2 --trainer-threads 1
+  --seed 4 --queue-depth 8 --encoded-cells 32)
 RUN=$T/w/run # the run directory of start and launch
 FAULTS=""
 PROGRAM="" # instead of BIN/imsuper, when not empty: a command and its first arguments
@@ -124,13 +124,21 @@ launch() {
 is_held() { [ "$(cut -d ' ' -f 3 "/proc/$(pids trainer)/stat" 2>/dev/null)" = T ]; }
 wait_held() { until_true "$LIMIT_SECONDS" is_held || fail "the trainer does not come to step 12"; }
 let_go() { kill -CONT "$(pids trainer)" || fail "there is no trainer to go on"; }
+# remove_all PATH...: although a process may write in it meanwhile.
+remove_all() { until_true 10 rm -rf "$@" 2>/dev/null || fail "cannot remove $*"; }
 # A port that nobody has, below those that the kernel gives.
 free_port() {
   local port=$((20000 + RANDOM % 12000))
   while (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((20000 + RANDOM % 12000)); done
   echo $port
 }
-is_over() { ! kill -0 "$WARDEN" 2>/dev/null || [ "$(cut -d ' ' -f 3 "/proc/$WARDEN/stat" 2>/dev/null)" = Z ]; }
+is_over() { is_gone "$WARDEN"; }
+# is_gone PID: of a process that this one has started. Without a fork: it is asked ten times a second, by each test.
+is_gone() {
+  local state
+  kill -0 "$1" 2>/dev/null || return 0
+  { read -r _ _ state _ <"/proc/$1/stat" && [ "$state" = Z ]; } 2>/dev/null
+}
 
 # finish STATUS: waits for the launched run; it must end with that exit status.
 finish() {

@@ -5,9 +5,9 @@
  *
  *     stall 3     the answer stops in its middle, and the connection stays
  *     truncate 3  the connection is closed there; `reset` resets it
- *     length 3    a shorter length is said, and as much sent
+ *     length 3    a shorter length is announced, and as much sent
  *     flip 3      a byte is another one
- *     etag 3      another ETag is said
+ *     etag 3      another ETag is sent
  *     error 3     500; `busy`: 503 with Retry-After; `html`: a page of a proxy, with 200
  *     slow 3      a few bytes at a time
  *     missing PATTERN, forbidden PATTERN: 404, 403

@@ -91,7 +91,7 @@ int main(int argc, char **argv)
             break;
         }
     }
-    /* What is left in the terminal, if anybody wants it. */
+    /* What is left in the terminal, where it is read. */
     for (char bytes[4096]; reads && master >= 0;) {
         struct pollfd p = {.fd = master, .events = POLLIN};
         ssize_t n = poll(&p, 1, 0) == 1 ? read(master, bytes, sizeof bytes) : 0;

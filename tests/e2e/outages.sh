@@ -77,6 +77,11 @@ case_unread_pipe() {
   until_true 5 has_event '"process.died","role":"augmenter"' || fail "the augmenter's death was not seen"
   send INT
   ends_soon 75
+  # It is full before the first word, too.
+  launch_to "$T/pipe" --plain
+  until_true $SOON reached 13 || fail "the run does not begin"
+  send INT
+  ends_soon 75
   continue_and_check
 }
 
@@ -166,7 +171,7 @@ case_full_disk() {
   must_say "bytes_needed="
   must_say "metrics.jsonl"
   must_say "a checkpoint is written again"
-  [ "$(grep -c 'no checkpoint could be written' "$T/out")" = 1 ] || fail "said more than once"
+  [ "$(grep -c 'WARN trainer#0: no checkpoint could be written' "$T/out")" = 1 ] || fail "said more than once"
   check_outcome
   must_equal_metrics
   must_parse
@@ -321,7 +326,7 @@ case_kept_files() {
   rm "$RUN/class_weights.txt" "$RUN/classes.txt"
   kill_all trainer
   wait_step 6
-  rm -rf "$RUN"
+  remove_all "$RUN"
   kill_all trainer
   finish 0
   "$BIN/compare_states" "$T/r/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors" ||
@@ -421,7 +426,7 @@ case_folder_removed() {
   launch --snapshot-steps 1
   wait_step 14
   mv "$RUN" "$T/moved"
-  rm -rf "$T/moved"
+  remove_all "$T/moved"
   finish 0
   must_say "the folder of checkpoints was gone"
   # The best weights are there again if the second epoch was the better one.
@@ -436,7 +441,7 @@ case_folder_removed() {
     || fail "the weights are not those of the undisturbed run"
 }
 
-# Something is where the folder of checkpoints was when training ends: that is said at once; Ctrl-C ends the wait.
+# Something is where the folder of checkpoints was when training ends: a warning says so at once; Ctrl-C ends the wait.
 case_nowhere_to_save() {
   FAULTS=$QUICK_PACE
   launch

@@ -100,6 +100,7 @@ case_answers() {
   must_be_clean
 }
 
+waits_or_has_ended() { has_health requests 2 || ! kill -0 "$1" 2>/dev/null; }
 case_disturbed() {
   local client pid
   serve_port --sample-deadline-ms 100 --max-file-bytes 100000 --batch-size 1
@@ -114,24 +115,23 @@ case_disturbed() {
   { printf 'POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n' && cat "$T/chunks"; } >&3
   timeout 60 cat <&3 >"$T/answer"
   must_answer 413 max-file-bytes
-  # A decoder that hangs costs its image; one that is killed costs nothing.
+  # A decoder that is stopped or killed costs nothing.
   pid=$(server augmenter) && kill -STOP "$pid"
-  ask POST / "$IMAGE" >"$T/answer" && must_answer 422 "longer than the limit"
   ask POST / "$IMAGE" >"$T/answer" && must_answer 200 probability
   kill -KILL "$(server augmenter)"
   ask POST / "$IMAGE" >"$T/answer" && must_answer 200 probability
   pid=$(server augmenter) && kill -STOP "$pid" && until_true 10 is_stopped "$pid"
   ask POST / "$IMAGE" >"$T/answer" &
   client=$!
-  until_true 10 has_health requests 2 || fail "$(health requests) requests" # and the one that does not go on
-  kill -KILL "$pid"
+  until_true 10 waits_or_has_ended "$client" || fail "$(health requests) requests" # and the one that does not go on
+  kill -KILL "$pid" || true # on a busy machine the server was faster
   wait "$client"
   must_answer 200 probability
   kill -KILL "$(server trainer)" # another one computes what waits
   ask POST / "$IMAGE" >"$T/answer" && must_answer 200 probability
   ask POST / "$IMAGE" >"$T/answer" && must_answer 200 probability
   must_say "which computes, has ended; starting another"
-  [ "$(health decoder_deaths)" = 3 ] || fail "$(health decoder_deaths) deaths"
+  [ "$(health decoder_deaths)" -ge 3 ] || fail "$(health decoder_deaths) deaths"
   exec 4>&- 5>&-
   kill -TERM "$WARDEN"
   finish 0

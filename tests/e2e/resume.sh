@@ -68,8 +68,18 @@ case_second_interrupt() {
   continue_to_the_end
 }
 
-# The run is done, its last reports take long, and nobody wants to wait for them: it is done, and nothing is left.
+# The run is done, its last reports take long, and Ctrl-C ends them: it is done, and nothing is left.
 case_interrupts_at_the_end() {
+  # The second Ctrl-C comes while the reports of a run that was saved are written.
+  FAULTS=$PACE,supervisor:file.write=sleep:4000@4/every
+  launch
+  wait_step 3
+  send INT
+  until_true 60 says "continues from here" || fail "the run is not saved"
+  send INT
+  finish 75
+  must_leave_nothing
+  # And of one that is done.
   FAULTS=supervisor:file.write=sleep:4000@4/every
   launch
   until_true 60 ls "$RUN/DONE" >/dev/null 2>&1 || fail "the run is not done"
@@ -254,11 +264,11 @@ case_grow() {
 # Image size and batch change with the epochs; interrupted in two of them, the trainer killed in another. Other sizes for epochs
 # to come are taken, other batches for those that are over are not.
 case_resize() {
-  local sizes="1:16x16,2-4:16..48x12,5:24x10"
+  local sizes="1:8x16,2-4:8..40x12,5:16x10"
   TRAIN=(--data-dir "$REFERENCE/data" --model resnet20 --epochs 5 --trainer-threads 1 --seed 7 --queue-depth 8 --encoded-cells 32
     --schedule onecycle --lr-scale linear --no-drop-last)
   start 0 --resize-schedule "$sizes"
-  [ "$(cut -d , -f 10,11 "$RUN/summary.csv" | tr '\n' ' ')" = "image_size,batch_size 16,16 16,12 32,12 48,12 24,10 " ] ||
+  [ "$(cut -d , -f 10,11 "$RUN/summary.csv" | tr '\n' ' ')" = "image_size,batch_size 8,16 8,12 32,12 40,12 16,10 " ] ||
     fail "summary.csv does not show the sizes"
   mv "$T/w" "$T/whole"
   FAULTS=$PACE
@@ -268,9 +278,9 @@ case_resize() {
   wait_step 16
   send INT
   finish 75
-  start 2 --resize-schedule "1:16x12,2-:32x16"
+  start 2 --resize-schedule "1:8x12,2-:16x16"
   must_say "use its old --resize-schedule for the epochs that are over"
-  start 2 --resize-schedule "1:16x16,2-:32x16"
+  start 2 --resize-schedule "1:8x16,2-:16x16"
   must_say "this run stopped within a pass with a batch of 12, which is 16 now"
   launch --resize-schedule "$sizes" --readers 2 --augmenters 2
   wait_step 50

@@ -218,4 +218,26 @@ case_predict() {
   [ -z "$(compgen -G "$T/imsuper-eval-*")" ] || fail "a folder is left behind"
 }
 
+# The pass is over: who has asked for it is all that is left, and its answer waits.
+waits_for_a_reader() { says "${WORDS%% *}" && [ "$(ours)" = "$WARDEN" ]; }
+# A pipe that nobody reads, full: Ctrl-C ends them all the same.
+case_nobody_reads() {
+  mkfifo "$T/pipe"
+  exec 8<>"$T/pipe"
+  timeout 1 cat /dev/zero >&8 || true
+  for WORDS in "eval run --json" "predict run $REFERENCE/data/val"; do
+    : >"$T/out"
+    set -m
+    # shellcheck disable=SC2086 # several words
+    "$BIN/imsuper" $WORDS --workspace "$RUNS" --plain >"$T/pipe" 2>"$T/out" </dev/null &
+    WARDEN=$!
+    set +m
+    until_true 60 waits_for_a_reader || fail "the pass does not end"
+    kill -INT "$WARDEN"
+    within 15 is_over || fail "${WORDS%% *} does not end"
+    finish 130
+    [ -z "$(compgen -G "$T/imsuper-eval-*")" ] || fail "a folder is left behind"
+  done
+}
+
 run_case

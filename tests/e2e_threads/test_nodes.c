@@ -16,13 +16,12 @@
 #include <cmocka.h>
 
 #include "ipc/base/count.h"
-#include "ipc/base/log.h"
 #include "ipc/peers.h"
 #include "tests/support/dataset.h"
 #include "tests/support/trained.h"
 #include "trainer/checkpoint/checkpoint.h"
 
-enum { CLASSES = 3, PER_CLASS = 9, VAL_PER_CLASS = 3, NODES_MAX = 4, BATCH = 3, EPOCHS = 2 };
+enum { NODES_MAX = 4, BATCH = 3, EPOCHS = 2 };
 
 static struct dataset set;
 
@@ -163,7 +162,8 @@ static void close_nodes(struct node *nodes, int count)
 /* Each pass exactly once on each node, and together each image. */
 static void check_ledgers(struct node *nodes, int count)
 {
-    static const uint64_t images[IM_SPLITS] = {CLASSES * PER_CLASS, CLASSES * VAL_PER_CLASS};
+    static const uint64_t images[IM_SPLITS] = {TRAINED_CLASSES * TRAINED_PER_CLASS,
+                                               TRAINED_CLASSES * TRAINED_VAL_PER_CLASS};
 
     for (int s = 0; s < IM_SPLITS; s++) {
         uint64_t sum = 0;
@@ -265,19 +265,8 @@ static void a_stop_on_one_machine_stops_all(void **state)
 
 static int make_set(void **state)
 {
-    const struct rd_synth synth = {.class_count = CLASSES,
-                                   .per_class = PER_CLASS,
-                                   .val_per_class = VAL_PER_CLASS,
-                                   .seed = 3,
-                                   .size_min = 16,
-                                   .size_max = 48,
-                                   .quality = 90};
-    struct im_text text = {""};
-
     (void)state;
-    im_log_level(IM_LOG_ERROR);
-    if (dataset_make(&set, &synth, &text) < 0)
-        fail_msg("%s", text.s);
+    trained_make_set(&set);
     return 0;
 }
 

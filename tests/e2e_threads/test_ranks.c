@@ -20,13 +20,10 @@
 #include <cmocka.h>
 
 #include "ipc/base/count.h"
-#include "ipc/base/log.h"
 #include "tests/support/dataset.h"
 #include "tests/support/trained.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/class_weights.h"
-
-enum { CLASSES = 3, PER_CLASS = 9, VAL_PER_CLASS = 3 };
 
 static struct dataset set;
 
@@ -132,15 +129,15 @@ static void a_rank_without_samples_changes_nothing(void **state)
 /* As `imsuper-reader data measure` writes it. */
 static void write_class_weights(const struct im_conf *conf)
 {
-    static const double weights[CLASSES] = {0.25, 1, 4};
+    static const double weights[TRAINED_CLASSES] = {0.25, 1, 4};
     char path[PATH_MAX];
     FILE *file;
 
     snprintf(path, sizeof path, "%.900s/" TR_CLASS_WEIGHTS_FILE, conf->run_dir);
     file = fopen(path, "w");
     assert_non_null(file);
-    for (int k = 0; k < CLASSES; k++)
-        fprintf(file, "%g\t%d\tclass_%03d\n", weights[k], PER_CLASS, k);
+    for (int k = 0; k < TRAINED_CLASSES; k++)
+        fprintf(file, "%g\t%d\tclass_%03d\n", weights[k], TRAINED_PER_CLASS, k);
     assert_int_equal(fclose(file), 0);
 }
 
@@ -193,19 +190,8 @@ static void ranks_give_the_same_bits_in_every_run(void **state)
 
 static int make_set(void **state)
 {
-    const struct rd_synth synth = {.class_count = CLASSES,
-                                   .per_class = PER_CLASS,
-                                   .val_per_class = VAL_PER_CLASS,
-                                   .seed = 3,
-                                   .size_min = 16,
-                                   .size_max = 48,
-                                   .quality = 90};
-    struct im_text text = {""};
-
     (void)state;
-    im_log_level(IM_LOG_ERROR);
-    if (dataset_make(&set, &synth, &text) < 0)
-        fail_msg("%s", text.s);
+    trained_make_set(&set);
     return 0;
 }
 

@@ -24,7 +24,7 @@ static int64_t read_at(void *context, uint64_t offset, void *buffer, size_t n)
     return (int64_t)n;
 }
 
-/* At every block that is not empty, for nobody knows where headers are. */
+/* At every block that is not empty, for a header may be in each. */
 static void put_checksums_right(unsigned char *bytes, size_t n)
 {
     for (size_t at = 0; at + RD_TAR_BLOCK <= n; at += RD_TAR_BLOCK) {

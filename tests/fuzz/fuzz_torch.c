@@ -2,36 +2,13 @@
  * safetensors file. */
 #include "tests/fuzz/fuzz.h"
 
-#include <stdlib.h>
-#include <string.h>
-
-#include "ipc/base/err.h"
-#include "ipc/sandbox.h"
+#include "tests/fuzz/converted.h"
 #include "trainer/checkpoint/torch_file.h"
-
-struct memory {
-    char *bytes;
-    size_t n;
-};
-
-static int keep(void *context, const void *bytes, size_t n, struct im_text *text)
-{
-    struct memory *m = context;
-    char *grown = realloc(m->bytes, m->n + n + 1);
-
-    (void)text;
-    im_assert(grown != NULL);
-    memcpy(grown + m->n, bytes, n);
-    m->bytes = grown;
-    m->n += n;
-    return 0;
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct memory m = {NULL, 0};
-    const struct tr_sink sink = {&m, keep};
-    struct tr_safetensors *file = NULL;
+    struct converted c = {NULL, 0};
+    const struct tr_sink sink = {&c, converted_keep};
     struct im_text text = {""};
 
 #if defined(__has_feature)
@@ -42,11 +19,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 #endif
     if (size > 1 << 20)
         return 0;
-    if (tr_torch_convert(data, size, &sink, &text) < 0)
-        im_assert(text.s[0] != '\0');
-    else
-        im_assert(tr_safetensors_parse("answer", m.bytes, m.n, &file, &text) == 0);
-    tr_safetensors_close(&file);
-    free(m.bytes);
+    converted_check(&c, tr_torch_convert(data, size, &sink, &text), &text);
     return 0;
 }

@@ -15,7 +15,7 @@
 #   facts        GPU, driver, libraries, shared memory
 #   seams        device memory, recordings, cuDNN and cuBLASLt against plain loops
 #   kernels      our own kernels against the reference: fp32, bf16, fp16, odd shapes
-#   steps        whole recorded steps of the device against enqueued ones and against the host's: the same bits; snapshots beside them
+#   steps        whole recorded steps of the device against enqueued ones and against the host's: the same bits; snapshots beside them; steps ahead
 #   trajectory   20 steps with every technique against PyTorch's numbers
 #   speed        the training step of ResNet-50, and where its time goes; its plans go into plans.tar.gz
 #   conformance  every op of the backend against the reference, as the kernels
@@ -89,7 +89,8 @@ step_facts() {
   nvidia-smi || missing "no nvidia-smi"
 }
 step_seams() { need_program gpu_seams && "$bin/gpu_seams"; }
-step_steps() { need_program gpu_steps && "$bin/gpu_steps" && need_program gpu_snapshots && "$bin/gpu_snapshots"; }
+step_steps() { need_program gpu_steps && "$bin/gpu_steps" && need_program gpu_snapshots && "$bin/gpu_snapshots" &&
+  need_program gpu_ahead && "$bin/gpu_ahead"; }
 step_conformance() {
   need_program gpu_conformance
   "$bin/gpu_conformance" && { [ ! -x "$bin/gpu_mixing" ] || "$bin/gpu_mixing" "$here/../golden/recipe.txt"; }

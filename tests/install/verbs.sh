@@ -12,6 +12,7 @@ programs=("${@:3}")
 . "$(dirname "${BASH_SOURCE[0]}")/../e2e/lib.sh" "" "" verbs
 
 BIN=$T/prefix/bin
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 tiny=(--data-dir "$T/data" --model resnet20 --image-size 16 --batch-size 8 --trainer-threads 1)
 steps=(--model resnet20 --image-size 16 --batch-size 8 --passes 1 --trainer-threads 1)
 
@@ -98,11 +99,14 @@ verb_memory() {
 verb_gpus() { run 0 gpus --json && must_say '"imsuper.gpus/1"'; }
 verb_model() { run 0 model --model resnet20 && must_say "parameters"; }
 verb_bench_data() { run 0 bench data --data-dir "$T/data" --batch-size 8 --image-size 16 --passes 1 --pass-seconds 0.1 --warm-up-seconds 0 && must_say "verdict"; }
-verb_bench_all() { run 0 bench all "${tiny[@]}" --passes 1 --pass-seconds 0.1 --warm-up-seconds 0 && must_say "verdict" && compares bench all "${tiny[@]}" --passes 2 --pass-seconds 0.1 --warm-up-seconds 0; }
-# compares VERB...: with what it said itself a moment ago.
+verb_bench_all() { compares imsuper.bench-all/1 verdict bench all "${tiny[@]}" --passes 2 --pass-seconds 0.1 --warm-up-seconds 0; }
+# compares TYPE WORD VERB...: an answer as its schema says, and compared with it a text that has the word.
 compares() {
+  local type=$1 word=$2
+  shift 2
   run 0 "$@" --json && cp "$T/out" "$T/old.json"
-  run 0 "$@" --compare "$T/old.json" && must_say "compared"
+  "$build/check_schema" "$root/docs/schemas" "$T/old.json" "$type" || fail "$*: not as docs/schemas says: $(head -c 2000 "$T/old.json")"
+  run 0 "$@" --compare "$T/old.json" && must_say "compared" && must_say "$word"
   echo '{"schema":"other/1"}' >"$T/old.json" && run 65 "$@" --compare "$T/old.json" && must_say "it is no answer of the same command"
 }
 verb_bench_cluster() {
@@ -110,7 +114,7 @@ verb_bench_cluster() {
   must_say "102.2 MB of gradients" && must_say "scaling" && run 2 bench cluster --nodes 4 && must_say "--step-ms"
   run 2 bench cluster --step-ms 1 --nodes 9..3 && must_say "1..256"
 }
-verb_bench_ring() { compares bench ring && must_say "it is no answer"; }
+verb_bench_ring() { compares imsuper.bench-ring/2 wake bench ring; }
 # is_profile KIND FILE: as the rules of speedscope, or of trace events, say; the measurement that it is of took at least a microsecond.
 is_profile() {
   must_exist "$2"
@@ -124,8 +128,8 @@ profiles() {
   run 1 "$@" -o "$T/no/such.json" && must_say "$T/no"
 }
 verb_profile_ring() { run 0 profile ring -o "$T/p.speedscope.json" && must_say "p99.9" && is_profile speedscope "$T/p.speedscope.json"; }
-verb_bench_decode() { run 0 bench decode --data-dir "$T/data" --passes 1 && must_say "images/s" && compares bench decode --data-dir "$T/data" --passes 2; }
-verb_bench_read() { run 0 bench read --data-dir "$T/data" --passes 2 && must_say "images/s" && compares bench read --data-dir "$T/data" --passes 2; }
+verb_bench_decode() { compares imsuper.bench-decode/1 images/s bench decode --data-dir "$T/data" --passes 2; }
+verb_bench_read() { compares imsuper.bench-read/1 images/s bench read --data-dir "$T/data" --passes 2; }
 verb_profile_reader() { profiles profile reader --data-dir "$T/data" --passes 1 --queue-depth 4; }
 verb_export() {
   run 0 export "$RUN" -o "$T/net.onnx" && must_say "2 classes" && must_exist "$T/net.onnx"
@@ -153,11 +157,11 @@ verb_average() {
   run 2 average run run --workspace "$T/w" --ratio 1 -o "$T/mean.safetensors" && must_say "give 2 numbers"
   run 2 average run run --workspace "$T/w" --data-dir "$T/none" -o "$T/mean.safetensors" && must_say "bn mean"
 }
-verb_bench_augment() { run 0 bench augment --data-dir "$T/data" --passes 1 && must_say "images/s" && compares bench augment --data-dir "$T/data" --passes 2; }
+verb_bench_augment() { compares imsuper.bench-augment/1 images/s bench augment --data-dir "$T/data" --passes 2; }
 verb_profile_augment() {
   profiles profile augment --data-dir "$T/data" --passes 1
 }
-verb_bench_trainer() { run 0 bench trainer "${steps[@]}" && must_say "images/s" && compares bench trainer "${steps[@]}"; }
+verb_bench_trainer() { compares imsuper.bench-trainer/1 images/s bench trainer "${steps[@]}"; }
 verb_profile_trainer() {
   profiles profile trainer "${steps[@]}"
 }

@@ -1,4 +1,4 @@
-/* For tests of what is said where a library is not installed, on machines where it is. */
+/* For tests of the errors where a library is not installed, on machines where it is. */
 #ifndef TESTS_SUPPORT_HIDE_H
 #define TESTS_SUPPORT_HIDE_H
 

@@ -9,7 +9,25 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/log.h"
+#include "tests/support/dataset.h"
 #include "trainer/checkpoint/checkpoint.h"
+
+void trained_make_set(struct dataset *set)
+{
+    const struct rd_synth synth = {.class_count = TRAINED_CLASSES,
+                                   .per_class = TRAINED_PER_CLASS,
+                                   .val_per_class = TRAINED_VAL_PER_CLASS,
+                                   .seed = 3,
+                                   .size_min = 16,
+                                   .size_max = 48,
+                                   .quality = 90};
+    struct im_text text = {""};
+
+    im_log_level(IM_LOG_ERROR);
+    if (dataset_make(set, &synth, &text) < 0)
+        fail_msg("%s", text.s);
+}
 
 void trained_set_keys(struct im_conf *conf, const char *const keys[][2], size_t count)
 {

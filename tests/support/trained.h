@@ -6,6 +6,11 @@
 #include "tests/support/pipeline.h"
 
 struct tr_safetensors;
+struct dataset;
+
+/* A small set: 27 images of three classes for training, 9 for validation. Errors alone are logged from now on. */
+enum { TRAINED_CLASSES = 3, TRAINED_PER_CLASS = 9, TRAINED_VAL_PER_CLASS = 3 };
+void trained_make_set(struct dataset *set);
 
 /* im_conf_set() of `count` keys with their values. */
 void trained_set_keys(struct im_conf *conf, const char *const keys[][2], size_t count);

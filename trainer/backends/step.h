@@ -8,7 +8,7 @@
  * host_step.c implements it over the ops of backend.h for backends in host memory: enqueued work is done when
  * the call returns. A device enqueues on a stream, and the host waits at the end. Work enqueued between
  * capture_begin() and capture_end() reads what changes from step to step from the staged block, so that
- * replay() repeats all of it for the next step.
+ * replay() repeats all of it for the next step. The outcome is enqueued behind that.
  *
  * Over several ranks batch norm (op.synced) sums with tr_exec.sync in host memory, and with set_ranks() on a
  * device, in the order of the ops.
@@ -25,6 +25,12 @@
 struct CUstream_st;
 struct tr_captured_graph;
 
+/* The numbers of a step if the one before it is skipped. */
+struct tr_if_skipped {
+    double divisor;
+    struct imk_hyper hyper;
+};
+
 /* Inputs of a step, in host memory that may be reused when the step is enqueued, except the pixels: those may
  * be reused when input_consumed() says so, or after the outcome. */
 struct tr_inputs {
@@ -39,6 +45,8 @@ struct tr_inputs {
     const float *scales; /* what tr_exec.scale of all DROPPATH ops points into */
     size_t scale_count;
     const struct imk_hyper *hyper; /* NULL: no update follows */
+    /* The step before has not ended: divisor and hyper hold if it is taken, these if it is skipped. NULL: it has. */
+    const struct tr_if_skipped *if_skipped;
 };
 
 /* The result of a step. */
@@ -101,10 +109,13 @@ struct tr_step_ops {
     int (*update)(struct tr_backend *b, const struct tr_update *u, const struct tr_averages *a);
     /* After decide(): y = x if the step is skipped. */
     int (*restore)(struct tr_backend *b, float *y, const float *x, size_t count);
-    int (*outcome)(struct tr_backend *b); /* (optional) enqueued last */
+    int (*outcome)(struct tr_backend *b); /* (optional) enqueued last, and not captured */
 
-    /* Waits for the step. Call once for each outcome(). */
+    /* Waits for the step. Call once for each outcome(), in their order. */
     int (*wait)(struct tr_backend *b, struct tr_outcome *ret_outcome);
+    /* One more step, which was captured and ends a window as the one before it does, may be staged and enqueued before
+     * the wait for the one before: with tr_inputs.if_skipped. */
+    bool goes_ahead;
 
     /* (optional) All four or none. */
     int (*capture_begin)(struct tr_backend *b);

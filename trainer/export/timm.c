@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ipc/base/err.h"
 #include "ipc/base/file.h"
@@ -133,6 +134,7 @@ int tr_timm_write(const char *folder, const struct tr_source *s, struct im_text 
 {
     enum tr_head_shape shape;
     const char *name = tr_timm_name(s->model, &shape, text);
+    const bool is_new = access(folder, F_OK) < 0;
     char path[PATH_MAX];
     int err;
 
@@ -144,6 +146,8 @@ int tr_timm_write(const char *folder, const struct tr_source *s, struct im_text 
     snprintf(path, sizeof path, "%s/model.safetensors", folder);
     if (err == 0)
         err = tr_state_dict_write(path, s, shape, NULL, text);
+    if (err < 0 && is_new)
+        rmdir(folder);
     snprintf(path, sizeof path, "%s/config.json", folder);
     return err < 0 ? err : write_config(path, name, s, text);
 }

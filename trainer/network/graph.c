@@ -403,7 +403,7 @@ static void draw_scales(struct tr_graph *g, const struct tr_batch *batch)
 }
 
 int tr_graph_stage(struct tr_graph *g, const struct tr_batch *batch, float smoothing, double divisor,
-                   const struct imk_hyper *hyper)
+                   const struct imk_hyper *hyper, const struct tr_if_skipped *if_skipped)
 {
     const struct tr_inputs in = {.pixels = batch->pixels,
                                  .pixel_bytes =
@@ -416,7 +416,8 @@ int tr_graph_stage(struct tr_graph *g, const struct tr_batch *batch, float smoot
                                  .divisor = divisor,
                                  .scales = g->scales,
                                  .scale_count = g->scale_count,
-                                 .hyper = hyper};
+                                 .hyper = hyper,
+                                 .if_skipped = if_skipped};
 
     im_assert(batch->n == g->config.n && batch->size == g->config.size);
     draw_scales(g, batch);

@@ -17,6 +17,7 @@
 struct im_text;
 struct tr_graph;
 struct imk_hyper;
+struct tr_if_skipped;
 
 struct tr_graph_config {
     const struct tr_backend_ops *ops;
@@ -68,9 +69,9 @@ size_t tr_graph_own_bytes(const struct tr_graph *g); /* other memory of its plan
 /* Size of the arena if no two blocks shared memory. */
 size_t tr_graph_bytes_unshared(const struct tr_graph *g);
 
-/* Stages the batch: hyper as in tr_inputs, divisor as in tr_exec. */
+/* Stages the batch: hyper and if_skipped as in tr_inputs, divisor as in tr_exec. */
 int tr_graph_stage(struct tr_graph *g, const struct tr_batch *batch, float smoothing, double divisor,
-                   const struct imk_hyper *hyper);
+                   const struct imk_hyper *hyper, const struct tr_if_skipped *if_skipped);
 
 /* Forward and, for a training graph, the loss's gradient, of the batch that was staged. The tally is the
  * backend's (trainer/backends/step.h). */

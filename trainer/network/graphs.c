@@ -51,6 +51,13 @@ static struct tr_graph_entry *find_entry(struct tr_network *net, int n, int size
     return oldest;
 }
 
+const struct tr_graph_entry *tr_network_find(struct tr_network *net, int n, int size, bool training)
+{
+    const struct tr_graph_entry *e = find_entry(net, n, size, training);
+
+    return e->graph && e->n == n && e->size == size && e->training == training ? e : NULL;
+}
+
 /* Upper bound of the arena of activations in bytes; SIZE_MAX: unknown. */
 static size_t memory_limit(const struct tr_network *net)
 {

@@ -33,7 +33,9 @@ struct tr_network {
     float *arenas[TR_ARENA_COUNT];
     uint64_t param_version;
     int64_t tracked;
-    uint32_t ending; /* batches of the window that ends with the step in progress; 0: it goes on */
+    uint32_t ending[2]; /* of the steps in progress: batches of the window that ends with it; 0: it goes on */
+    uint64_t begun, ended;                    /* steps */
+    const struct tr_captured_graph *replayed; /* by the last step, which was a whole window; NULL: none */
     struct tr_graph_entry graphs[TR_GRAPHS_MAX];
     uint64_t clock;
     char *values; /* the arena of activations */
@@ -67,6 +69,9 @@ int tr_network_failed(struct tr_network *net, int err, const char *what, struct 
 /* graphs.c: the entry of this shape, made if missing, with memory for its activations. */
 int tr_network_entry(struct tr_network *net, int n, int size, bool training,
                      struct tr_graph_entry **ret_entry, struct im_text *text);
+
+const struct tr_graph_entry *tr_network_find(struct tr_network *net, int n, int size,
+                                             bool training); /* NULL: none */
 
 /* Frees the graphs of training. */
 void tr_network_drop_training(struct tr_network *net);

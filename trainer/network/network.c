@@ -279,7 +279,7 @@ int tr_network_evaluate(struct tr_network *net, const struct tr_batch *batch, bo
         m.params = net->arenas[TR_ARENA_EMA];
         m.stats = net->arenas[TR_ARENA_EMA_STATS];
     }
-    err = tr_graph_stage(graph, batch, 0, 0, NULL);
+    err = tr_graph_stage(graph, batch, 0, 0, NULL, NULL);
     if (err == 0)
         err = forward_staged(net, graph, &m, logits, ret_tally);
     return err < 0 ? tr_network_failed(net, err, "evaluation step", text) : err;

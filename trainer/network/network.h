@@ -115,6 +115,9 @@ struct tr_step {
     uint32_t number;        /* of the batch in its window, from 1 */
     bool last;              /* batch of its window; the update follows it */
     struct imk_hyper hyper; /* if last */
+    /* Not NULL: begun before the _end() of the step before, which tr_network_goes_ahead() allows. The numbers above hold
+     * if that one is taken, these if it is skipped. */
+    const struct tr_if_skipped *if_skipped;
 };
 
 /* Begins a step; the batch may be empty. Its pixels must stay valid until _end(), or until they are consumed;
@@ -122,7 +125,11 @@ struct tr_step {
  * the result of tr_rank_sum.sum. */
 int tr_network_step_begin(struct tr_network *net, const struct tr_batch *batch, const struct tr_step *step,
                           struct im_text *text);
-/* > 0: the result of tr_rank_sum.watch. */
+/* Whether the step of this batch may begin before the _end() of the step before: both end windows of one batch, and the
+ * device has captured the step. */
+bool tr_network_goes_ahead(struct tr_network *net, const struct tr_batch *batch);
+
+/* Of steps in their order. > 0: the result of tr_rank_sum.watch. */
 int tr_network_step_end(struct tr_network *net, struct tr_outcome *ret_outcome, struct im_text *text);
 
 /* Between the two, if the backend supports it: starts to copy the pixels of the next batch, which must stay

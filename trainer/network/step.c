@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "ipc/base/clock.h"
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "trainer/network/fuse.h"
 #include "trainer/network/impl.h"
@@ -197,12 +198,12 @@ static int enqueue(struct tr_network *net, struct tr_graph *graph, const struct 
         err = accumulate(net, first, step->last);
     if (err == 0 && step->last)
         err = timed_update(net, graph);
-    if (err == 0 && ops->outcome)
-        err = ops->outcome(net->backend);
     return err;
 }
 
 /* ---- capture ---- */
+
+enum { WHOLE_WINDOW = 3 }; /* the kind of a step that begins and ends its window */
 
 void tr_entry_free_captured(struct tr_network *net, struct tr_graph_entry *e)
 {
@@ -228,7 +229,7 @@ static int record(struct tr_network *net, struct tr_graph *graph, const struct t
 static int run_step(struct tr_network *net, struct tr_graph_entry *e, const struct tr_step *step)
 {
     const struct tr_step_ops *ops = net->ops->step;
-    const int kind = (step->number == 1) | step->last << 1;
+    const int kind = (step->number == 1) | step->last << 1; /* below TR_STEP_KINDS */
     struct tr_captured_graph **r = &e->recordings[kind];
     int err = -ESTALE;
 
@@ -251,14 +252,16 @@ static int run_step(struct tr_network *net, struct tr_graph_entry *e, const stru
     return err < 0 ? err : ops->replay(net->backend, *r);
 }
 
-/* ---- steps ---- */
-
-static int begin_empty(struct tr_network *net, const struct tr_step *step)
+static int run_and_report(struct tr_network *net, struct tr_graph_entry *e, const struct tr_step *step)
 {
-    int err = net->ops->step->stage(net->backend, &(struct tr_inputs){.hyper = &step->hyper});
+    const struct tr_step_ops *ops = net->ops->step;
+    int err = e ? run_step(net, e, step) : enqueue(net, NULL, step);
 
-    return err < 0 ? err : enqueue(net, NULL, step);
+    net->replayed = err == 0 && e && step->number == 1 && step->last ? e->recordings[WHOLE_WINDOW] : NULL;
+    return err == 0 && ops->outcome ? ops->outcome(net->backend) : err;
 }
+
+/* ---- steps ---- */
 
 int tr_network_step_begin(struct tr_network *net, const struct tr_batch *batch, const struct tr_step *step,
                           struct im_text *text)
@@ -275,14 +278,27 @@ int tr_network_step_begin(struct tr_network *net, const struct tr_batch *batch, 
         err = ops->refresh(net->backend, net->arenas[TR_ARENA_PARAMS],
                            tr_network_floats(net, TR_ARENA_PARAMS), net->param_version);
     if (err == 0 && !e)
-        err = begin_empty(net, step);
+        err = ops->stage(net->backend, &(struct tr_inputs){.hyper = &step->hyper});
     if (err == 0 && e)
-        err = tr_graph_stage(e->graph, batch, step->label_smoothing, step->divisor, &step->hyper);
-    if (err == 0 && e)
-        err = run_step(net, e, step);
+        err = tr_graph_stage(e->graph, batch, step->label_smoothing, step->divisor, &step->hyper,
+                             step->if_skipped);
+    if (err == 0)
+        err = run_and_report(net, e, step);
     net->param_version += step->last && !ops->refresh;
-    net->ending = step->last ? step->number : 0;
+    if (!step->if_skipped)
+        net->begun = net->ended; /* the step before may have failed */
+    net->ending[net->begun++ % IM_COUNT(net->ending)] = step->last ? step->number : 0;
     return err < 0 ? tr_network_failed(net, err, "training step", text) : err;
+}
+
+bool tr_network_goes_ahead(struct tr_network *net, const struct tr_batch *batch)
+{
+    const struct tr_graph_entry *e;
+
+    if (!net->ops->step->goes_ahead || !net->replayed || batch->n == 0)
+        return false;
+    e = tr_network_find(net, batch->n, batch->size, true);
+    return e && e->recordings[WHOLE_WINDOW] == net->replayed;
 }
 
 int tr_network_step_end(struct tr_network *net, struct tr_outcome *ret_outcome, struct im_text *text)
@@ -294,7 +310,8 @@ int tr_network_step_end(struct tr_network *net, struct tr_outcome *ret_outcome, 
     if (err < 0)
         return tr_network_failed(net, err, "training step", text);
     if (!ret_outcome->skipped && net->trains_norms)
-        net->tracked += net->ending;
+        net->tracked += net->ending[net->ended % IM_COUNT(net->ending)];
+    net->ended++;
     return 0;
 }
 

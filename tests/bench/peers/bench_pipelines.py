@@ -107,10 +107,12 @@ def dali(work):
     from nvidia.dali import fn, pipeline_def, types
 
     shards = sorted(glob.glob(f"{work}/shards/train-*.tar"))
+    indexes = [s[:-4] + ".idx" for s in shards]  # without them DALI reads each shard once more
+    indexes = indexes if all(map(os.path.exists, indexes)) else []
 
     @pipeline_def(batch_size=BATCH, num_threads=WORKERS, device_id=None)
     def pipeline():
-        data, label = fn.readers.webdataset(paths=shards, index_paths=[s[:-4] + ".idx" for s in shards],
+        data, label = fn.readers.webdataset(paths=shards, index_paths=indexes,
                                             ext=["jpg;jpeg;JPEG", "cls"], random_shuffle=True, initial_fill=1000,
                                             missing_component_behavior="error")
         image = fn.decoders.image_random_crop(data, device="cpu", output_type=types.RGB,
@@ -182,7 +184,7 @@ def measure(name, args):
         out = subprocess.run([sys.executable, os.path.abspath(__file__), "--one", name, *sys.argv[1:]],
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300)
         if out.returncode != 0:
-            raise RuntimeError(out.stderr.decode(errors="replace").strip().splitlines()[-1][:200])
+            raise RuntimeError(" | ".join(out.stderr.decode(errors="replace").strip().splitlines()[-3:])[:600])
         return json.loads(out.stdout.splitlines()[-1])
     folder = {"imsuper_folders": f"{args.work}/folders", "imsuper_shards": f"{args.work}/shards",
               "imsuper_cached": args.cached}[name]
@@ -260,7 +262,7 @@ def main():
             try:
                 results.setdefault(name, []).append(measure(name, args))
             except Exception as error:  # whatever a library has against this machine
-                print(f"left out: {name}: {type(error).__name__}: {str(error)[:200]}", file=sys.stderr)
+                print(f"left out: {name}: {type(error).__name__}: {str(error)[:600]}", file=sys.stderr)
     if args.json:
         print(json.dumps(results))
         return

@@ -114,9 +114,12 @@ static int measure(struct tr_state *state, int rounds, struct times *ret, struct
 {
     static struct im_stats stats;
     static struct im_conf conf;
+    static struct im_plan plan; /* of one machine */
     const struct tr_position_text position = {.count = 0};
-    struct im_child child = {
-        .conf = &conf, .stats = &stats, .snapshot_fd = im_segment_create_empty("the bench", text)};
+    struct im_child child = {.conf = &conf,
+                             .plan = &plan,
+                             .stats = &stats,
+                             .snapshot_fd = im_segment_create_empty("the bench", text)};
     struct tr_snapshot snapshot = {0};
     double began;
     int err;

@@ -19,7 +19,7 @@ for part in "$packages"/nvidia/*/; do
 done
 ln -sfn lib "$cuda/lib64"
 chmod +x "$(readlink -f "$cuda/bin/ptxas")"
-# clang says --image=profile=sm_70,file=F; the fatbinary of CUDA 13 knows --image3=kind=elf,sm=70,file=F.
+# clang says --image=profile=sm_70,file=F; the fatbinary of CUDA 13 takes --image3=kind=elf,sm=70,file=F.
 cat >"$cuda/bin/fatbinary" <<END
 #!/usr/bin/env bash
 args=()

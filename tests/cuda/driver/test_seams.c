@@ -563,7 +563,7 @@ static void norm_case(struct tr_dnn *dnn, struct tr_dnn_norm_shape s, enum imk_d
     good(tr_dnn_norm_run(dnn, forward, &args));
     good(tr_gpu_copy(gpu, TR_GPU_COMPUTE, there, (char *)v.mask + mask_bytes, sizeof there));
     good(tr_gpu_sync(gpu, TR_GPU_COMPUTE));
-    assert_memory_equal(there, want, sizeof there); /* the mask is as long as it is said to be */
+    assert_memory_equal(there, want, sizeof there); /* the mask has the length that was given */
     good(tr_dnn_norm_run(dnn, backward, &args));
     print_message("norm %s%s%s: %s, %s\n", tr_gpu_dtype_name(type), add ? " add" : "", relu ? " relu" : "",
                   tr_dnn_norm_kernel(forward), tr_dnn_norm_kernel(backward));

@@ -45,6 +45,9 @@ static int open_comm(const struct tr_comm_config *config, struct tr_comm **ret_c
         return err;
     }
     c->ranks = config->ranks;
+    /* A GPU goes on by itself. Work that ran only when its host waits for it would keep another rank waiting while this
+     * host waits for that rank: with a step in flight, ranks meet on the host too. */
+    host_gpu_set(&(struct host_gpu_options){.eager = 1 << TR_GPU_COMPUTE | 1 << TR_GPU_COMM});
     *ret_comm = c;
     return 0;
 }

@@ -29,6 +29,11 @@ stopped_like_whole() {
 }
 
 case_plain() { stopped_like_whole --amp none; }
+# Two steps and a validation pass, for the sanitizers: under them the emulated kernels take seconds a step.
+case_short() {
+  start 0 "${FLAGS[@]:0:7}" --subset-size 32 --readers 1 --augmenters 1 --amp none
+  must_balance
+}
 case_everything() {
   stopped_like_whole --amp fp16 --accumulate 2 --ema 0.9 --mixup 0.2 --cutmix 1 --label-smoothing 0.1 --grad-clip 1 \
     --drop-path-rate 0.1 --loss bce --bce-threshold 0.2
@@ -90,5 +95,35 @@ case_fails() {
   must_say "trainer#1 failed and does not leave; killing it"
   must_say "not finite in 4 steps in a row"
 }
+
+# Steps that begin before the end of the one before change no bit: with steps that are skipped, snapshots within, and a
+# trainer that dies while one is in flight.
+case_ahead() {
+  local two=(--gpus 2 --batch-size 8 --epochs 2 --amp fp16 --opt adamw --lr 0.001 --ema 0.9 --snapshot-steps 3)
+  local skips=trainer:trainer.step.nonfinite=fail:EIO
+  FAULTS=$skips@4,$skips@5,$skips@9
+  start 0 "${FLAGS[@]}" "${two[@]}" --no-step-ahead
+  must_balance
+  [ "$(ahead)" = "0 0" ] || fail "--no-step-ahead goes ahead: $(ahead)"
+  mv "$RUN" "$T/whole"
+  start 0 "${FLAGS[@]}" "${two[@]}"
+  must_balance
+  echo "ahead, of both ranks: $(ahead) of 12 steps"
+  [ "$(ahead | awk '$1 > 0 && $2 > 0')" ] || fail "no step began ahead"
+  "$BIN/compare_states" "$T/whole/$STATE" "$RUN/$STATE" || fail "the state is not that of the steps one by one"
+  rm -r "$T/whole" "$RUN"
+  FAULTS=
+  start 0 "${FLAGS[@]}" "${two[@]}" --no-step-ahead
+  mv "$RUN" "$T/whole"
+  FAULTS="trainer#1:trainer.step.done=kill@8"
+  start 0 "${FLAGS[@]}" "${two[@]}"
+  [ "$(deaths_of trainer)" -ge 1 ] || fail "no trainer died"
+  [ "$(grep -c 'msg="continuing" from=snapshot ' "$RUN/log.txt" || true)" -ge 1 ] || fail "none went on from a snapshot"
+  "$BIN/compare_states" "$T/whole/$STATE" "$RUN/$STATE" || fail "the state is not that of the undisturbed run"
+  must_balance
+  must_be_clean
+}
+# Of each trainer that ended a run.
+ahead() { grep -o 'msg="steps of the GPU" ahead=[0-9]*' "$RUN/log.txt" | sed 's/.*=//' | tr '\n' ' ' | sed 's/ $//'; }
 
 run_case

@@ -24,16 +24,17 @@
 #include "trainer/backends/step.h"
 #include "trainer/network/network.h"
 
-enum { CLASSES = 5, WHOLE = 4, SIZE = 8, STEPS = 5, ARENAS = 3, FLOATS_MAX = 1 << 19 };
+enum { CLASSES = 5, WHOLE = 4, SIZE = 8, STEPS = 6, ARENAS = 3, FLOATS_MAX = 1 << 19 };
 
 static const enum tr_arena compared[ARENAS] = {TR_ARENA_PARAMS, TR_ARENA_MOMENTUM, TR_ARENA_STATS};
 
 /* Samples of rank 0 in each step; the others are rank 1's. */
-static const int parted[STEPS] = {3, 3, 3, WHOLE, 3};
+static const int parted[STEPS] = {3, 3, 3, 3, WHOLE, 3};
 
 struct run {
     int ranks;
     bool synced, plain;
+    unsigned ahead; /* bits of the ranks that begin a step before the end of the one before, where they can */
     unsigned eager;
     enum imk_dtype precision;
     double loss_scale;
@@ -41,6 +42,7 @@ struct run {
     float *arenas[ARENAS];
     size_t floats[ARENAS];
     double loss[STEPS];
+    int flown;
 };
 
 /* Where the ranks meet. */
@@ -126,6 +128,19 @@ static int add_up(void *context, void *x, size_t count, bool is_double, struct C
 
 /* ---- training ---- */
 
+static void land(struct run *run, struct tr_network *net, int number)
+{
+    struct tr_outcome outcome;
+    struct im_text text = {{0}};
+
+    if (tr_network_step_end(net, &outcome, &text) < 0)
+        fail_msg("%s", text.s);
+    assert_false(outcome.skipped);
+    assert_int_equal(outcome.tally.valid, WHOLE);
+    run->loss[number] = outcome.tally.loss_sum;
+}
+
+/* Leaves it in flight. */
 static void step(struct run *run, struct tr_network *net, int rank, int number)
 {
     const int from = rank == 0 ? 0 : parted[number];
@@ -136,26 +151,30 @@ static void step(struct run *run, struct tr_network *net, int rank, int number)
                                .size = SIZE,
                                .step = (uint64_t)number,
                                .stride = 1};
-    const struct tr_step how = {.label_smoothing = 0.1f,
-                                .divisor = WHOLE / run->loss_scale,
-                                .number = 1,
-                                .last = true,
-                                .hyper = {.lr = 0.02 / (1 + number),
-                                          .momentum = 0.9,
-                                          .weight_decay = 1e-3,
-                                          .unscale = 1,
-                                          .loss_scale = run->loss_scale,
-                                          .clip_norm = 1,
-                                          .updates = (uint64_t)number,
-                                          .nesterov = true}};
-    struct tr_outcome outcome;
+    const struct tr_if_skipped none = {.divisor = 1}; /* no step is */
+    struct tr_step how = {.label_smoothing = 0.1f,
+                          .divisor = WHOLE / run->loss_scale,
+                          .number = 1,
+                          .last = true,
+                          .hyper = {.lr = 0.02 / (1 + number),
+                                    .momentum = 0.9,
+                                    .weight_decay = 1e-3,
+                                    .unscale = 1,
+                                    .loss_scale = run->loss_scale,
+                                    .clip_norm = 1,
+                                    .updates = (uint64_t)number,
+                                    .nesterov = true}};
+    const bool flies = number > 0 && (run->ahead >> rank & 1) && tr_network_goes_ahead(net, &b);
     struct im_text text = {{0}};
 
-    if (tr_network_step_begin(net, &b, &how, &text) < 0 || tr_network_step_end(net, &outcome, &text) < 0)
+    if (number > 0 && !flies)
+        land(run, net, number - 1);
+    how.if_skipped = flies ? &none : NULL;
+    if (tr_network_step_begin(net, &b, &how, &text) < 0)
         fail_msg("%s", text.s);
-    assert_false(outcome.skipped);
-    assert_int_equal(outcome.tally.valid, WHOLE);
-    run->loss[number] = outcome.tally.loss_sum;
+    if (flies)
+        land(run, net, number - 1);
+    run->flown += flies;
 }
 
 static void train(struct run *run, int rank)
@@ -181,6 +200,7 @@ static void train(struct run *run, int rank)
         fail_msg("%s", text.s);
     for (int i = 0; i < STEPS; i++)
         step(run, net, rank, i);
+    land(run, net, STEPS - 1);
     for (int i = 0; i < ARENAS; i++) {
         run->floats[i] = tr_network_floats(net, compared[i]);
         assert_true(run->floats[i] <= FLOATS_MAX);
@@ -295,11 +315,35 @@ static void recorded_or_not_and_however_lanes_run_the_bits_are_the_same(void **s
     release(&want);
 }
 
+/* They add up in the same order, whichever of them goes ahead. */
+static void steps_ahead_are_the_same_of_one_rank_or_both(void **state)
+{
+    const struct run base = {.synced = true, .precision = IMK_F16, .loss_scale = 256};
+    struct run want = base;
+
+    (void)state;
+    train_two(&want);
+    for (unsigned ahead = 1; ahead <= 3; ahead += 2) {
+        struct run got = base;
+
+        got.ahead = ahead;
+        got.eager = ahead == 1 ? 1 << TR_GPU_COMM : 0;
+        train_two(&got);
+        assert_int_equal(got.flown, 2);
+        for (int i = 0; i < ARENAS; i++)
+            assert_memory_equal(got.arenas[i], want.arenas[i], want.floats[i] * sizeof(float));
+        assert_memory_equal(got.loss, want.loss, sizeof got.loss);
+        release(&got);
+    }
+    release(&want);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_ranks_train_what_one_does_with_the_whole_batch),
         cmocka_unit_test(recorded_or_not_and_however_lanes_run_the_bits_are_the_same),
+        cmocka_unit_test(steps_ahead_are_the_same_of_one_rank_or_both),
     };
 
     return cmocka_run_group_tests(tests, draw, forget);

@@ -1,4 +1,4 @@
-/* What is said when NCCL cannot be had. Which one is there when nccl.c asks for libnccl.so.2: the linker
+/* The errors where NCCL is missing. Which one is there when nccl.c asks for libnccl.so.2: the linker
  * takes one that is loaded already, whatever its place. */
 #include <dlfcn.h>
 #include <errno.h>

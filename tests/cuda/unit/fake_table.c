@@ -70,7 +70,7 @@ int tr_gpu_fail(struct tr_gpu *g, int err, const char *format, ...)
     return err;
 }
 
-/* Memory knows its size. */
+/* Each block stores its size. */
 int tr_gpu_memory_new(struct tr_gpu *g, size_t bytes, const char *what, void **ret_memory,
                       struct im_text *text)
 {

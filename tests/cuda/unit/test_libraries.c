@@ -1,4 +1,4 @@
-/* What is said when a library is missing that cuDNN loads by itself. Each case has a folder of its own with
+/* The errors when a library is missing that cuDNN loads by itself. Each case has a folder of its own with
  * all libraries but one, and a process of its own, as what is loaded stays.
  *
  * usage: cuda_unit_libraries LIBRARY... */

@@ -1,4 +1,4 @@
-/* What is said when CUDA cannot be had, and what the module says where it can. */
+/* The errors where CUDA is missing, and what the module reports where it is there. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>

@@ -24,7 +24,6 @@ static void close_gpu(struct tr_backend *b)
         tr_cuda_update_free(b);
         tr_cuda_stage_close(b);
         tr_cuda_buffer_free(b, &b->scratch, false);
-        tr_gpu_event_free(b->gpu, b->finished);
         tr_gpu_event_free(b->gpu, b->to_comm);
         tr_gpu_event_free(b->gpu, b->from_comm);
     }
@@ -94,9 +93,7 @@ static int open_device(const struct tr_device_config *config, struct tr_backend 
         err = tr_cuda_stage_open(b, text);
     if (err < 0)
         goto out;
-    err = tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &b->finished);
-    if (err == 0)
-        err = tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &b->to_comm);
+    err = tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &b->to_comm);
     if (err == 0)
         err = tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &b->from_comm);
     if (err < 0) {

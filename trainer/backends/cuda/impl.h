@@ -58,6 +58,8 @@ struct tr_cuda_staged {
     struct imk_cuda_loss_terms terms;
     struct imk_hyper hyper;
     struct imk_cuda_verdict plain; /* for an update decided on the host */
+    struct imk_hyper hyper_if_skipped;
+    double divisor_if_skipped;
 };
 
 /* Results of a step, computed on the device. */
@@ -65,6 +67,13 @@ struct tr_cuda_results {
     struct imk_cuda_tally tally;
     double squares;
     struct imk_cuda_verdict verdict;
+};
+
+/* Where the results of a step come to. One may be enqueued while the one before runs. */
+enum { TR_CUDA_STEPS = 2 };
+struct tr_cuda_arrival {
+    struct tr_cuda_results *results; /* pinned */
+    struct tr_gpu_event *finished;
 };
 
 /* A slot for pixels in transfer; of two, one fills while the other is read. */
@@ -121,10 +130,12 @@ struct tr_backend {
     const uint8_t *prefetched; /* NULL: nothing was prefetched */
     size_t prefetched_bytes;
     struct tr_cuda_results *results; /* device */
-    struct tr_cuda_results *outcome; /* pinned */
-    double *sum_scratch;             /* device */
+    struct tr_cuda_results *outcome; /* pinned, of what the host waits for at once */
+    struct tr_cuda_arrival arrivals[TR_CUDA_STEPS];
+    uint64_t sent, arrived; /* outcomes, and those that were waited for */
+    double *sum_scratch;    /* device */
     bool decided;
-    struct tr_gpu_event *finished, *to_comm, *from_comm;
+    struct tr_gpu_event *to_comm, *from_comm;
     const struct tr_rank_sum *ranks;
 };
 

@@ -2,7 +2,8 @@
  * COMPUTE. Pixels are copied on COPY to one of two slots, and from there, on the device, to the address that
  * captured graphs read: that copy takes a thousandth of a step, and one captured graph serves both slots.
  *
- * Waits: the pinned block is rewritten after its last copy has run. A slot is refilled after it was read. */
+ * Waits: the pinned block is rewritten after its last copy has run, which is when the step before begins. A slot is
+ * refilled after it was read. */
 #include <errno.h>
 #include <string.h>
 
@@ -24,6 +25,16 @@ static int open_landing(struct tr_backend *b, struct tr_cuda_pixel_slot *l)
     return err < 0 ? err : tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &l->read);
 }
 
+static int open_arrival(struct tr_backend *b, struct tr_cuda_arrival *a, struct im_text *text)
+{
+    int err = tr_gpu_pinned_new(b->gpu, sizeof *a->results, "a step's results", (void **)&a->results, text);
+
+    if (err < 0)
+        return err;
+    err = tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &a->finished);
+    return err < 0 ? tr_gpu_last_error(b->gpu, text) : 0;
+}
+
 int tr_cuda_stage_open(struct tr_backend *b, struct im_text *text)
 {
     int err = tr_gpu_memory_new(b->gpu, sizeof *b->results, "a step's results", (void **)&b->results, text);
@@ -32,6 +43,8 @@ int tr_cuda_stage_open(struct tr_backend *b, struct im_text *text)
         err = tr_gpu_memory_new(b->gpu, IMK_CUDA_SUM_SCRATCH, "a sum", (void **)&b->sum_scratch, text);
     if (err == 0)
         err = tr_gpu_pinned_new(b->gpu, sizeof *b->outcome, "a step's results", (void **)&b->outcome, text);
+    for (int i = 0; i < TR_CUDA_STEPS && err == 0; i++)
+        err = open_arrival(b, &b->arrivals[i], text);
     if (err < 0)
         return err;
     err = tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &b->staged_read);
@@ -46,6 +59,10 @@ void tr_cuda_stage_close(struct tr_backend *b)
         tr_gpu_event_free(b->gpu, b->pixel_slots[i].filled);
         tr_gpu_event_free(b->gpu, b->pixel_slots[i].read);
         tr_gpu_memory_free(b->gpu, b->pixel_slots[i].memory);
+    }
+    for (int i = 0; i < TR_CUDA_STEPS; i++) {
+        tr_gpu_event_free(b->gpu, b->arrivals[i].finished);
+        tr_gpu_pinned_free(b->gpu, b->arrivals[i].results);
     }
     tr_gpu_event_free(b->gpu, b->staged_read);
     tr_gpu_memory_free(b->gpu, b->results);
@@ -161,6 +178,10 @@ static void fill_block(struct tr_backend *b, const struct tr_inputs *in)
     s->terms = (struct imk_cuda_loss_terms){.smoothing = (double)in->smoothing, .divisor = in->divisor};
     if (in->hyper)
         s->hyper = *in->hyper;
+    if (in->if_skipped) {
+        s->hyper_if_skipped = in->if_skipped->hyper;
+        s->divisor_if_skipped = in->if_skipped->divisor;
+    }
     if (in->labels) {
         memcpy(at + b->labels_at, in->labels, (size_t)in->n * sizeof *in->labels);
         if (in->valid)
@@ -189,6 +210,19 @@ static int send_block(struct tr_backend *b, size_t bytes)
     return err < 0 ? err : tr_gpu_event_record(b->gpu, b->staged_read, TR_GPU_COMPUTE);
 }
 
+/* The step before is ahead of this in the stream: its verdict is there. */
+static int choose(struct tr_backend *b)
+{
+    struct tr_cuda_staged *s = b->staged.memory;
+
+    return imk_cuda_choose(&(struct imk_cuda_choose){.before = &b->results->verdict,
+                                                     .hyper_if_skipped = &s->hyper_if_skipped,
+                                                     .divisor_if_skipped = &s->divisor_if_skipped,
+                                                     .hyper = &s->hyper,
+                                                     .terms = &s->terms},
+                           tr_cuda_stream(b));
+}
+
 int tr_cuda_stage(struct tr_backend *b, const struct tr_inputs *in)
 {
     const size_t n = in->labels ? (size_t)in->n : 0;
@@ -205,7 +239,11 @@ int tr_cuda_stage(struct tr_backend *b, const struct tr_inputs *in)
     b->scales_at = scales_at;
     b->scales = in->scales;
     fill_block(b, in);
+    if (!in->if_skipped)
+        b->arrived = b->sent; /* one that could not be waited for is none */
     err = send_block(b, bytes);
+    if (err == 0 && in->if_skipped)
+        err = choose(b);
     return err == 0 && in->pixels ? take_pixels(b, in) : err;
 }
 

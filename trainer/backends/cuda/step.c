@@ -127,26 +127,34 @@ static int restore(struct tr_backend *b, float *y, const float *x, size_t count)
 /* The verdict of a step without a decision is not read. */
 static int outcome(struct tr_backend *b)
 {
-    return tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->outcome, b->results, sizeof *b->results);
+    struct tr_cuda_arrival *a = &b->arrivals[b->sent % TR_CUDA_STEPS];
+    int err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, a->results, b->results, sizeof *b->results);
+
+    im_assert(b->sent - b->arrived < TR_CUDA_STEPS);
+    b->sent++;
+    return err < 0 ? err : tr_gpu_event_record(b->gpu, a->finished, TR_GPU_COMPUTE);
 }
 
 static int wait(struct tr_backend *b, struct tr_outcome *ret_outcome)
 {
-    int err = tr_gpu_event_record(b->gpu, b->finished, TR_GPU_COMPUTE);
-    int done = 0;
+    const struct tr_cuda_arrival *a = &b->arrivals[b->arrived % TR_CUDA_STEPS];
+    int done = 0, err = 0;
+
+    im_assert(b->arrived < b->sent);
+    b->arrived++;
 
     /* Polls the ranks: after the death of one the device, and the host, would wait for ever. */
     while (err == 0 && b->ranks && b->ranks->watch && !done) {
-        done = tr_gpu_event_done(b->gpu, b->finished);
+        done = tr_gpu_event_done(b->gpu, a->finished);
         err = done < 0 ? done : done ? 0 : b->ranks->watch(b->ranks->context);
     }
     if (err == 0)
-        err = tr_gpu_event_sync(b->gpu, b->finished);
+        err = tr_gpu_event_sync(b->gpu, a->finished);
     if (err != 0)
         return err;
-    *ret_outcome = (struct tr_outcome){.tally = tr_cuda_tally(&b->outcome->tally),
-                                       .norm = b->outcome->verdict.norm,
-                                       .skipped = b->outcome->verdict.skip != 0};
+    *ret_outcome = (struct tr_outcome){.tally = tr_cuda_tally(&a->results->tally),
+                                       .norm = a->results->verdict.norm,
+                                       .skipped = a->results->verdict.skip != 0};
     return 0;
 }
 
@@ -204,6 +212,7 @@ const struct tr_step_ops tr_cuda_step_ops = {
     .restore = restore,
     .outcome = outcome,
     .wait = wait,
+    .goes_ahead = true,
     .capture_begin = capture_begin,
     .capture_end = capture_end,
     .replay = replay,

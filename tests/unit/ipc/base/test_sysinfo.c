@@ -115,6 +115,33 @@ static void kills_for_memory_are_counted_wherever_they_are_told(void **state)
     assert_true(im_oom_kills_at(*state) == 6);
 }
 
+static void the_cgroup_with_fewest_processes_left_counts(void **state)
+{
+    struct im_pids pids = im_pids_at(*state);
+
+    assert_true(pids.limit == UINT64_MAX);
+    put(*state, "/proc/self", "cgroup", "0::/a/b\n");
+    put(*state, "/sys/fs/cgroup/a/b", "pids.max", "max\n");
+    put(*state, "/sys/fs/cgroup/a/b", "pids.current", "5\n");
+    assert_true(im_pids_at(*state).limit == UINT64_MAX);
+    put(*state, "/sys/fs/cgroup/a", "pids.max", "100\n");
+    put(*state, "/sys/fs/cgroup/a", "pids.current", "40\n");
+    pids = im_pids_at(*state);
+    assert_true(pids.limit == 100 && pids.used == 40);
+    put(*state, "/sys/fs/cgroup/a/b", "pids.max", "50\n"); /* lower, and more are left */
+    put(*state, "/sys/fs/cgroup/a", "pids.current", "70\n");
+    pids = im_pids_at(*state);
+    assert_true(pids.limit == 100 && pids.used == 70);
+    put(*state, "/sys/fs/cgroup/a/b", "pids.max", "3\n"); /* lowered below what is there */
+    pids = im_pids_at(*state);
+    assert_true(pids.limit == 3 && pids.used == 3);
+    put(*state, "/proc/self", "cgroup", "4:pids:/x\n0::/\n");
+    put(*state, "/sys/fs/cgroup/pids/x", "pids.max", "20\n");
+    put(*state, "/sys/fs/cgroup/pids/x", "pids.current", "1\n");
+    pids = im_pids_at(*state);
+    assert_true(pids.limit == 20 && pids.used == 1);
+}
+
 static void the_real_machine_has_both(void **state)
 {
     (void)state;
@@ -166,6 +193,7 @@ int main(void)
         TEST(the_tightest_cpu_limit_on_the_way_up_counts),
         TEST(a_containers_root_limits_count),
         TEST(memory_is_what_the_tightest_limit_leaves),
+        TEST(the_cgroup_with_fewest_processes_left_counts),
         TEST(limits_of_cgroup_version_1_count),
         TEST(all_memory_does_not_depend_on_what_is_used),
         TEST(kills_for_memory_are_counted_wherever_they_are_told),

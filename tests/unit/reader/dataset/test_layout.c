@@ -1,4 +1,4 @@
-/* Finding out how a data set lies on disk, and what is said where it does not lie as it must. */
+/* Recognizing the layout of a data set, and the errors where it has none. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>

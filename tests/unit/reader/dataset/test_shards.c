@@ -2,6 +2,7 @@
  *
  *   test_shards GOLDEN        the folder tests/golden, whose shards/ were made by make_shards.py */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -81,6 +82,9 @@ static void describe(const struct archive *a, const struct rd_shard *shard, char
     for (uint32_t i = 0; i < shard->count; i++) {
         const struct rd_shard_image *image = &shard->images[i];
 
+        /* The header before it is what tells later that the member is in its place. */
+        assert_int_equal(image->mark,
+                         rd_tar_mark((const unsigned char *)a->bytes + image->offset - RD_TAR_BLOCK));
         used += (size_t)snprintf(got + used, size - used, "%s=%s%s%s:%.*s\n",
                                  rd_shard_string(shard, image->member), rd_shard_string(shard, image->label),
                                  image->file ? "/" : "", rd_shard_string(shard, image->file),
@@ -364,6 +368,22 @@ static void put(const struct tree *tree, const char *path, struct archive *a)
     *a = (struct archive){.n = 0};
 }
 
+/* The header that the index remembers is the one in the archive. */
+static void check_mark(const struct rd_data *data, enum im_split split, uint64_t id)
+{
+    unsigned char header[RD_TAR_BLOCK];
+    char relative[PATH_MAX / 2], path[PATH_MAX];
+    struct rd_source_of source;
+    int fd;
+
+    assert_true(rd_index_source(&data->index, split, id, &source, relative, sizeof relative) > 0);
+    snprintf(path, sizeof path, "%s/%s", rd_index_root(&data->index), relative);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_int_equal(pread(fd, header, sizeof header, (off_t)source.offset - RD_TAR_BLOCK), sizeof header);
+    close(fd);
+    assert_int_equal(source.mark, rd_tar_mark(header));
+}
+
 /* All samples as "split class path\n", or "!sentence". */
 static void check_data(const struct tree *tree, const char *folder, const char *wanted)
 {
@@ -382,6 +402,7 @@ static void check_data(const struct tree *tree, const char *folder, const char *
     for (int split = 0; split < IM_SPLITS; split++)
         for (uint64_t id = 0; id < rd_index_count(&data.index, (enum im_split)split); id++) {
             rd_index_relative(&data.index, (enum im_split)split, id, path, sizeof path);
+            check_mark(&data, (enum im_split)split, id);
             used += (size_t)snprintf(
                 got + used, sizeof got - used, "%c %s %s\n", split == IM_TRAIN ? 't' : 'v',
                 rd_index_class(&data.index, rd_index_label(&data.index, (enum im_split)split, id)), path);

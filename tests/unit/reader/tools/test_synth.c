@@ -66,7 +66,7 @@ static void mean_colour(const struct rd_synth *synth, uint32_t class, uint32_t i
         ret_mean[k % 3] += rgb[k] / (double)(width * height);
 }
 
-/* A classifier that knows the mean colour of each class; chance is one in ten. */
+/* A classifier by the mean colour of each class; chance is one in ten. */
 static void colour_alone_does_not_tell_classes(void **state)
 {
     struct rd_synth synth = recipe(5);

@@ -90,7 +90,7 @@ static void every_option_that_differs_is_said_or_refused(void **state)
     assert_true(seen > 100);
 }
 
-/* A name of other trainers sets an option that is said like by its own name. */
+/* A name of other trainers sets an option, which messages then call by its own name. */
 static void so_is_every_alias(void **state)
 {
 #define NAMES(theirs, ours, value) {theirs, ours, value},

@@ -61,7 +61,7 @@ static void a_line_belongs_to_who_wrote_it(void **state)
     assert_true(is_of(line, "augmenter", 1));
     assert_false(is_of(line, "augmenter", 11));
     assert_false(is_of(line, "augmenter", 0));
-    assert_false(is_of(line, "reader", -1)); /* that is said in its message */
+    assert_false(is_of(line, "reader", -1)); /* its message has it */
     assert_false(is_of("a library says role=reader id=0 ", "reader", 0));
     assert_true(is_of("a library says something", NULL, -1));
     assert_false(is_of("ts=1 level=info role=augmenter id=1", "augmenter", 1)); /* torn */

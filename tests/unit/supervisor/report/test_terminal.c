@@ -124,7 +124,9 @@ static void closing_a_stuck_terminal_is_bounded(void **state)
     put(l.t, SV_TEXT_LINE, "never\n");
     assert_false(sv_terminal_close(&l.t, 100 * IM_MS));
     assert_true(im_now() - began < 2 * IM_SECOND);
-    close(l.ends[0]); /* the thread ends, and frees what it has; nobody knows when, so its descriptor stays */
+    close(
+        l.ends
+            [0]); /* the thread ends at an unknown time, and frees what it has, so its descriptor stays open */
     poll(NULL, 0, 100);
 }
 

@@ -160,7 +160,7 @@ static void put(const char *root, const char *device, const char *list)
     fclose(f);
 }
 
-/* As on a machine whose hwloc knows no PCI. */
+/* As on a machine whose hwloc lists no PCI devices. */
 static void sysfs_says_where_a_gpu_is(void **state)
 {
     const struct sv_topology_source machine = {.synthetic = "pack:2 [numa] core:8 pu:1", .sysfs = *state};

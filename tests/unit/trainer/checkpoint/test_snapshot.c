@@ -11,7 +11,7 @@
 
 enum { CLASSES = 4, TRAIN = 64, VAL = 16 };
 
-/* What a trainer of rank 0 knows, without rings and a supervisor. */
+/* The state of a trainer of rank 0, without rings and a supervisor. */
 struct scene {
     struct im_conf conf;
     struct im_run run;

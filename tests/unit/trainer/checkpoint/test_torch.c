@@ -1,4 +1,4 @@
-/* Files of torch.save(): the same tensors whatever the form, and refusal of what is damaged or wants to run something.
+/* Files of torch.save(): the same tensors whatever the form, and refusal of what is damaged or would run code.
  * tests/golden/torch/ was made by tests/golden/make_torch.py. */
 #include <errno.h>
 #include <fcntl.h>

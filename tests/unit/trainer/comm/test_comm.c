@@ -1,5 +1,5 @@
 /* Collectives: sums are right, the same bits on every rank and in every run; a rank that dies or does not
- * come makes the others fail in time; a stranger at the door is not taken for a rank. Ranks are processes,
+ * come makes the others fail in time; a process of others that connects is not taken for a rank. Ranks are processes,
  * their cards lie in shared memory. */
 #include <errno.h>
 #include <math.h>
@@ -21,6 +21,7 @@
 #include "ipc/base/clock.h"
 #include "ipc/base/count.h"
 #include "ipc/base/err.h"
+#include "tests/unit/trainer/comm/forked.h"
 #include "trainer/comm/comm.h"
 
 enum { RANKS_MAX = 4, COUNT_MAX = 1200001 };
@@ -84,31 +85,23 @@ static int open_rank(struct rank *r, int64_t timeout_ms)
     return err;
 }
 
-static struct table *map_table(void)
-{
-    struct table *t = mmap(NULL, sizeof *t, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+/* What every rank of a test does. */
+struct work {
+    struct table *table;
+    int ranks;
+    rank_main *main_of_rank;
+};
 
-    assert_true(t != MAP_FAILED);
-    return t;
+static int work_as(void *context, int rank)
+{
+    const struct work *work = context;
+
+    return work->main_of_rank(&(struct rank){.table = work->table, .rank = rank, .ranks = work->ranks});
 }
 
-/* Forks the ranks; ret_status[r] gets their wait statuses. */
 static void run_ranks(struct table *t, int ranks, rank_main *main_of_rank, int *ret_status)
 {
-    pid_t pid[RANKS_MAX];
-
-    for (int i = 0; i < ranks; i++) {
-        pid[i] = fork();
-        assert_true(pid[i] >= 0);
-        if (pid[i] == 0) {
-            struct rank r = {.table = t, .rank = i, .ranks = ranks};
-
-            signal(SIGPIPE, SIG_IGN);
-            _exit(main_of_rank(&r));
-        }
-    }
-    for (int i = 0; i < ranks; i++)
-        assert_int_equal(waitpid(pid[i], &ret_status[i], 0), pid[i]);
+    run_forked(ranks, work_as, &(struct work){t, ranks, main_of_rank}, ret_status);
 }
 
 static void run_all_well(struct table *t, int ranks, rank_main *main_of_rank)
@@ -170,7 +163,7 @@ static void sums_are_right_and_the_same_bits_on_all_ranks(void **state)
 {
     (void)state;
     for (int ranks = 2; ranks <= RANKS_MAX; ranks++) {
-        struct table *t = map_table();
+        struct table *t = map_shared(sizeof(struct table));
 
         run_all_well(t, ranks, sum_three_lengths);
         check_sums(t, ranks);
@@ -180,7 +173,7 @@ static void sums_are_right_and_the_same_bits_on_all_ranks(void **state)
 
 static void sums_are_the_same_bits_in_every_run(void **state)
 {
-    struct table *first = map_table(), *second = map_table();
+    struct table *first = map_shared(sizeof(struct table)), *second = map_shared(sizeof(struct table));
 
     (void)state;
     run_all_well(first, RANKS_MAX, sum_three_lengths);
@@ -216,7 +209,7 @@ static void everyone_gets_what_the_others_gave(void **state)
 {
     (void)state;
     for (int ranks = 2; ranks <= RANKS_MAX; ranks++) {
-        struct table *t = map_table();
+        struct table *t = map_shared(sizeof(struct table));
 
         run_all_well(t, ranks, gather_and_broadcast);
         munmap(t, sizeof *t);
@@ -245,7 +238,7 @@ static int sum_until_it_fails(struct rank *r)
 
 static void a_death_makes_the_others_fail_at_once(void **state)
 {
-    struct table *t = map_table();
+    struct table *t = map_shared(sizeof(struct table));
     int status[RANKS_MAX];
 
     (void)state;
@@ -282,7 +275,7 @@ static int wait_in_vain(struct rank *r)
 
 static void a_rank_that_does_not_come_is_waited_for_until_the_time_limit(void **state)
 {
-    struct table *t = map_table();
+    struct table *t = map_shared(sizeof(struct table));
 
     (void)state;
     run_all_well(t, 2, wait_in_vain);
@@ -290,7 +283,7 @@ static void a_rank_that_does_not_come_is_waited_for_until_the_time_limit(void **
     munmap(t, sizeof *t);
 }
 
-/* A stranger knows where to connect to, but not the secret: the last 16 bytes of what rank 0 shows
+/* A process of others has the address, but not the secret: the last 16 bytes of what rank 0 shows
  * to rank 1. */
 static int look_without_the_secret(void *context, int rank, void *ret_card, size_t *ret_bytes)
 {
@@ -318,7 +311,7 @@ static int meet_a_stranger(struct rank *r)
 
 static void a_stranger_is_not_taken_for_a_rank(void **state)
 {
-    struct table *t = map_table();
+    struct table *t = map_shared(sizeof(struct table));
 
     (void)state;
     run_all_well(t, 2, meet_a_stranger);

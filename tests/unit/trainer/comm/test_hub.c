@@ -19,6 +19,7 @@
 
 #include "ipc/base/clock.h"
 #include "ipc/base/err.h"
+#include "tests/unit/trainer/comm/forked.h"
 #include "trainer/comm/hub.h"
 
 enum { RANKS_MAX = 5, ROUNDS = 2000, LEAVE = 75 };
@@ -43,7 +44,7 @@ static int leaves_on_flag(void *context)
     return atomic_load_explicit(&((struct rank *)context)->table->flag, memory_order_acquire) ? LEAVE : 0;
 }
 
-/* `spoil`: which secret is wrong, of what this rank knows; NULL: none. */
+/* `spoil`: the byte of this rank's card that is wrong, in one of the secrets; 0: none. */
 static int join(struct rank *r, const char *address, int64_t timeout_ms, size_t spoil)
 {
     const struct tr_hub_config config = {
@@ -63,40 +64,33 @@ static int join(struct rank *r, const char *address, int64_t timeout_ms, size_t 
     return err ? err : tr_hub_join(&r->hub, &config, &card, &r->text);
 }
 
-static void run_ranks(struct table *t, int ranks, rank_main *main_of_rank, int *ret_status)
+/* What every rank of a test does. */
+struct work {
+    struct table *table;
+    int ranks;
+    rank_main *main_of_rank;
+};
+
+static int work_as(void *context, int rank)
 {
-    pid_t pid[RANKS_MAX];
+    const struct work *work = context;
+    struct rank r = {.table = work->table, .rank = rank, .ranks = work->ranks};
+    int status = work->main_of_rank(&r);
 
-    for (int i = 0; i < ranks; i++) {
-        pid[i] = fork();
-        assert_true(pid[i] >= 0);
-        if (pid[i] == 0) {
-            struct rank r = {.table = t, .rank = i, .ranks = ranks};
-            int status;
-
-            signal(SIGPIPE, SIG_IGN);
-            status = main_of_rank(&r);
-            snprintf(t->sentence[i], sizeof t->sentence[i], "%.255s", r.text.s);
-            tr_hub_close(r.hub);
-            _exit(status);
-        }
-    }
-    for (int i = 0; i < ranks; i++)
-        assert_int_equal(waitpid(pid[i], &ret_status[i], 0), pid[i]);
+    snprintf(r.table->sentence[rank], sizeof r.table->sentence[rank], "%.255s", r.text.s);
+    tr_hub_close(r.hub);
+    return status;
 }
 
-static struct table *map_table(void)
+static void run_ranks(struct table *t, int ranks, rank_main *main_of_rank, int *ret_status)
 {
-    struct table *t = mmap(NULL, sizeof *t, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-    assert_true(t != MAP_FAILED);
-    return t;
+    run_forked(ranks, work_as, &(struct work){t, ranks, main_of_rank}, ret_status);
 }
 
 /* Which of the ranks ended with something else than 0, and why. */
 static void run_all_well(int ranks, rank_main *main_of_rank)
 {
-    struct table *t = map_table();
+    struct table *t = map_shared(sizeof(struct table));
     int status[RANKS_MAX];
 
     run_ranks(t, ranks, main_of_rank, status);
@@ -181,7 +175,7 @@ static void a_death_makes_the_others_fail(void **state)
 {
     (void)state;
     for (int ranks = 2; ranks <= 3; ranks++) {
-        struct table *t = map_table();
+        struct table *t = map_shared(sizeof(struct table));
         int status[RANKS_MAX];
 
         run_ranks(t, ranks, exchange_until_it_fails, status);
@@ -194,7 +188,7 @@ static void a_death_makes_the_others_fail(void **state)
     }
 }
 
-/* Rank 1 knows another secret than the others, and rank 0 waits for it in vain. */
+/* Rank 1 has another secret than the others, and rank 0 waits for it in vain. */
 static int show_a_wrong_secret(struct rank *r)
 {
     int err = join(r, "127.0.0.2", r->rank == 0 ? 300 : 20000,
@@ -249,7 +243,7 @@ static int wait_for_flag(struct rank *r)
 
 static void a_wait_ends_when_its_process_is_to_leave(void **state)
 {
-    struct table *t = map_table();
+    struct table *t = map_shared(sizeof(struct table));
     int status[RANKS_MAX];
 
     (void)state;
