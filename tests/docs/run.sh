@@ -108,6 +108,7 @@ run_command() {
 # The page's Python names the class that predict names.
 try_python() {
   local document=$ROOT/docs/getting-started.md expected
+  # shellcheck disable=SC2016 # Markdown
   sed -n '/^```python$/,/^```$/{/^```/d; p}' "$document" >page.py
   grep -q InferenceSession page.py || fail "$document: no Python"
   python3 -c "import json, numpy, onnxruntime, PIL.Image" 2>"$T/out" || { skip_for "Python: python3 has no onnxruntime, numpy or Pillow" && return; }

@@ -33,7 +33,7 @@ int tr_ending_choose(struct im_conf *conf, struct im_text *text)
     if (!chosen)
         return 0;
     if (conf->origin[IM_KEY_export_format].source == IM_CONF_DEFAULT)
-        conf->export_format = chosen->format;
+        conf->export_format = (int32_t)chosen->format;
     for (size_t i = 0; i < IM_COUNT(rows); i++) {
         if ((int)rows[i].format != conf->export_format)
             continue;
