@@ -180,10 +180,11 @@ static int check_batch(const struct im_plan_params *p, uint32_t epoch, struct im
                        where.s);
     if (p->samples[IM_TRAIN] < per_step)
         return im_fail(text, -EINVAL,
-                       "%s--batch-size %" PRIu32 " with %" PRIu32 " rank(s) asks for %" PRIu64
+                       "%s--batch-size %" PRIu32 " with %" PRIu32 " rank%s asks for %" PRIu64
                        " images a step, but the training set has %" PRIu64 "; use --batch-size %" PRIu64
                        " or less",
-                       where.s, batch, ranks, per_step, p->samples[IM_TRAIN], p->samples[IM_TRAIN] / ranks);
+                       where.s, batch, ranks, ranks == 1 ? "" : "s", per_step, p->samples[IM_TRAIN],
+                       p->samples[IM_TRAIN] / ranks);
     return 0;
 }
 

@@ -46,6 +46,7 @@ void sv_note_stages_now(struct sv_super *s)
     ms = now.tv_nsec / 1000000;
     im_json_set_real(line, "time", (double)now.tv_sec + (double)ms / 1e3);
     im_json_set_int(line, "step", (int64_t)steps_before(s, s->view.next_batch));
+    im_json_set_real(line, "window_seconds", (double)SV_WINDOW_NS / IM_SECOND);
     for (int stage = 0; stage < SV_STAGES; stage++)
         im_json_set(line, sv_stage_name(stage), stage_json(&s->view.stage[stage]));
     im_json_set_str(line, "limit", s->view.limit < 0 ? "" : sv_stage_name(s->view.limit));

@@ -64,7 +64,7 @@ struct opening {
 /* Whether a line is kept when a run continues there. */
 typedef bool keep_line(const char *line, size_t n, const struct place *at);
 
-/* An epoch's line has the step of the last line before its validation; the epoch distinguishes them. */
+/* An epoch's line has the step of the last line before its validation, and goes with its epoch. */
 static bool keep_metric(const char *line, size_t n, const struct place *at)
 {
     struct im_json *object = NULL;
@@ -74,7 +74,9 @@ static bool keep_metric(const char *line, size_t n, const struct place *at)
     if (at->step == 0 || im_json_parse(line, n, &object, NULL) < 0)
         return false; /* a new run starts with its config line */
     if (im_json_as_int(im_json_get(object, "step"), &step) == 0)
-        keep = step >= 0 && (uint64_t)step <= at->step && im_json_int_or(object, "epoch", 0) <= at->epoch;
+        keep = step >= 0 && (uint64_t)step <= at->step &&
+               (strcmp(im_json_str_or(object, "event", ""), "epoch") != 0 ||
+                im_json_int_or(object, "epoch", 0) <= at->epoch);
     else
         keep = strcmp(im_json_str_or(object, "event", ""), "config") == 0;
     im_json_free(&object);

@@ -149,13 +149,15 @@ int tr_report_step(struct tr_report *r, const struct tr_position *p, const struc
     im_stats_gauge(r->child->stats, IM_G_SKIPPED, (double)(p->steps - p->updates));
     if (im_conf_gpu(r->child->conf, 0) >= 0)
         tr_gpu_interval_step(&r->stretch, r->child->run, p->train_samples);
-    if (p->steps % TR_LINE_EVERY_STEPS != 0 && !step->skipped && !r->child->conf->lr_range_test)
+    if (p->steps > TR_LINE_EACH_UNTIL && p->steps % TR_LINE_EVERY_STEPS != 0 && !step->skipped &&
+        !r->child->conf->lr_range_test)
         return 0;
     line = im_json_object();
     if (step->skipped)
         im_json_set_str(line, "event", "skipped_step");
     im_json_set_int(line, "step", (int64_t)p->steps);
-    im_json_set_int(line, "epoch", p->epochs);
+    im_json_set_int(line, "epoch",
+                    (int64_t)p->epochs + 1); /* the one in progress, as an epoch's line counts */
     im_json_set_str(line, "split", "train");
     im_json_set_real(line, "loss", step->loss);
     im_json_set_real(line, "lr", step->lr);

@@ -10,7 +10,8 @@
 #include "trainer/metrics.h"
 #include "trainer/training_step.h"
 
-#define TR_LINE_EVERY_STEPS 20 /* training steps between two lines of metrics.jsonl */
+#define TR_LINE_EVERY_STEPS 20  /* training steps between two lines of metrics.jsonl */
+#define TR_LINE_EACH_UNTIL 1000 /* the first steps have a line each: short runs, and each run's warm-up */
 
 struct tr_report {
     struct im_child *child; /* borrowed */

@@ -29,6 +29,7 @@
 #include "ipc/child.h"
 
 #define BENCH_SCHEMA "imsuper.bench-augment/1"
+#define BUSY_SHARE 0.2 /* of an image's time: the machine did other things */
 
 /* What is timed: the stages of au_render(), then the kinds of steps. */
 enum {
@@ -422,6 +423,8 @@ static void print_profile(struct bench *b)
     profile_line("rest", total - decode - resize - steps, total);
     profile_line("all", total, total);
     printf("%-34s %9.1f\n", "waited for a core, passes and clocks", b->wait_ms * 1e3);
+    if (b->wait_ms > BUSY_SHARE * total)
+        printf("this machine was busy: the lines above hold waits for a core, the next one does not\n");
     printf("\n1 augmenter = %.0f images/s with a core to itself\n", rate(b, b->pass_cpu, 0.5));
 }
 

@@ -90,7 +90,7 @@ static int print(struct decode_bench *b)
     int err;
 
     if (!conf->json) {
-        printf("%zu images of %.2f megapixels and %.1f kB, %" PRId64 " passes, one core\n",
+        printf("%zu images of %.3g megapixels and %.1f kB, %" PRId64 " passes, one core\n",
                b->session.files.count, b->pixels / images / 1e6, b->bytes / images / 1e3, conf->passes);
         printf("images/s  %.1f +- %.1f of a core\n", s.mean, s.sigma);
         printf("          %.1f megapixels/s, %.1f MB/s\n", s.mean * b->pixels / images / 1e6,

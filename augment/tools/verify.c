@@ -221,6 +221,8 @@ int au_cmd_verify(struct im_conf *conf)
             print_text(&r);
         if (err == 0 && *conf->output)
             err = au_findings_write_html(conf, &names, &facts, &found, conf->output, &text);
+        if (err == 0 && *conf->output)
+            im_say(stderr, "imsuper: wrote %s", conf->output);
         status = err < 0                    ? im_command_fail(err, &text)
                  : found.list[AU_BAD].count ? IM_EXIT_BAD_DATA
                                             : IM_EXIT_OK;

@@ -129,8 +129,19 @@ static void take_operands(const struct im_command *c, int *argc, char ***argv, s
 
         operands->has_empty |= !*(*argv)[0];
         snprintf(room + used, sizeof operands->first - used, "%s%s", used ? " " : "", (*argv)[0]);
+        for (size_t n = strlen(room); n > used + 2 && room[n - 1] == '/';
+             n--) /* a shell's completion puts it */
+            room[n - 1] = 0;
         (*argv)++, (*argc)--;
     }
+}
+
+static const char *metavar_of(const char *option)
+{
+    const char *fixed;
+    const int key = im_conf_find(option, &fixed);
+
+    return key >= 0 && *im_conf_keys[key].metavar ? im_conf_keys[key].metavar : "something";
 }
 
 static int set_operands(const struct im_command *c, const struct operands *operands, struct im_conf *conf,
@@ -144,7 +155,7 @@ static int set_operands(const struct im_command *c, const struct operands *opera
     if (*operands->second && im_conf_set(conf, c->second, operands->second, text) < 0)
         return -EINVAL;
     if (c->operand_needed && !*operands->first)
-        return im_fail(text, -EINVAL, "something is missing: %s %s", c->typed, c->usual);
+        return im_fail(text, -EINVAL, "%s is missing: %s %s", metavar_of(c->operand), c->typed, c->usual);
     return 0;
 }
 
@@ -291,7 +302,7 @@ int im_command_main(const char *program, const struct im_command *commands, size
         list(stderr, commands, count);
         return IM_EXIT_USAGE;
     }
-    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0 || strcmp(argv[1], "-v") == 0) {
         printf("%s %s (%s)\n", program, IMSUPER_VERSION, im_build_id());
         return IM_EXIT_OK;
     }

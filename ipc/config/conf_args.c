@@ -272,6 +272,7 @@ int im_conf_load(struct im_conf *conf, im_conf_commands commands, int argc, char
                  struct im_text *warning, struct im_text *text)
 {
     struct im_conf_said said = {0};
+    struct im_text again = {""};
     struct im_conf first;
     int n, err;
 
@@ -289,6 +290,8 @@ int im_conf_load(struct im_conf *conf, im_conf_commands commands, int argc, char
     if (err == 0 && first.config[0])
         err = im_conf_load_yaml(conf, first.config, text);
     if (err == 0)
+        err = im_conf_load_again(conf, &first, commands, &again, text);
+    if (err == 0)
         err = im_conf_load_env(conf, environ, warning, text);
     n = err < 0 ? err : parse_args(conf, commands, argc, argv, &said, text);
     if (n < 0)
@@ -301,6 +304,8 @@ int im_conf_load(struct im_conf *conf, im_conf_commands commands, int argc, char
     if (im_conf_apply_multi_label(conf) && warning)
         im_fail(warning, 0, "%s%slabel-smoothing of recipe %.100s is left out with multi-label", warning->s,
                 warning->s[0] ? "; " : "", conf->recipe);
+    if (warning && again.s[0])
+        im_fail(warning, 0, "%s%s%.600s", warning->s, warning->s[0] ? "; " : "", again.s);
     if (warning && said.notes.s[0])
         im_fail(warning, 0, "%s%s%.900s", warning->s, warning->s[0] ? "; " : "", said.notes.s);
     return n;

@@ -25,7 +25,7 @@ static struct im_json *describe_key(const struct im_conf *defaults, im_conf_comm
     snprintf(name, sizeof name, "%s", k->name);
     if (strncmp(name, "aug-", 4) == 0) /* as --help shows them */
         name[3] = '.';
-    used = snprintf(help, sizeof help, "%s", k->help);
+    used = snprintf(help, sizeof help, "%s", im_conf_help_of(commands, key));
     im_assert(used < (int)sizeof help);
     im_conf_limits(defaults, key, help + used, sizeof help - (size_t)used);
     im_json_set_str(option, "name", name);

@@ -143,7 +143,7 @@ static void write_key(FILE *out, const struct im_conf *defaults, im_conf_command
     int used, written;
 
     format_flag(&im_conf_keys[key], commands, flag, sizeof flag);
-    used = snprintf(help, sizeof help, "%s", im_conf_keys[key].help);
+    used = snprintf(help, sizeof help, "%s", im_conf_help_of(commands, key));
     im_assert(used < (int)sizeof help);
     im_conf_limits(defaults, key, help + used, sizeof help - (size_t)used);
     written = fprintf(out, "  %s", flag);

@@ -110,6 +110,14 @@ int im_conf_put(struct im_conf *conf, int key, const char *value, const struct i
 /* The one-letter name of a key for these commands, or 0. */
 char im_conf_letter(im_conf_commands commands, const char *name);
 
+/* `start` without images, config or recipe, but with the name of a run, or --resume: loads that run's options, and says so
+ * in `note`. */
+int im_conf_load_again(struct im_conf *conf, const struct im_conf *first, im_conf_commands commands,
+                       struct im_text *note, struct im_text *text);
+
+/* What the option does for these commands. */
+const char *im_conf_help_of(im_conf_commands commands, int key);
+
 /* " (auto|uring|pread; default auto)", " (default 64; 1 to 1024)" or nothing, into s, which is empty. */
 void im_conf_limits(const struct im_conf *defaults, int key, char *s, size_t room);
 

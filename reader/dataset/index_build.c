@@ -134,9 +134,10 @@ static int fail_empty_class(const struct build *build, uint32_t top, struct im_t
     if (others > 0)
         snprintf(instead, sizeof instead, ", but %llu other file%s ('%s')", (unsigned long long)others,
                  others == 1 ? "" : "s", first);
-    return im_fail(text, -EBADMSG, "the class folder '%.400s/%.200s' holds no images (%s)%.300s",
-                   build->layout->root, build->walk.listings[top].path, im_image_types_list(&types, true),
-                   instead);
+    return im_fail(
+        text, -EBADMSG,
+        "the class folder '%.400s/%.200s' holds no images (%s)%.300s; remove it, or put its images there",
+        build->layout->root, build->walk.listings[top].path, im_image_types_list(&types, true), instead);
 }
 
 /* The classes are train's folders with images. A folder without any is an error, as for ImageFolder, unless it may be

@@ -204,6 +204,7 @@ static void print_histogram(const struct rd_bench *b)
         if (counts[i])
             last = i;
     }
+    printf("files of the row above, by the time from asking to having:\n");
     for (int i = 0; i <= last; i++, bound *= 2) {
         if (i < first)
             continue;

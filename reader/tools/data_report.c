@@ -82,7 +82,10 @@ static void describe_left_out(const struct rd_report *report, struct im_text *re
             add_part(&parts, skipped.count[kind], kinds[kind].one, kinds[kind].many, skipped.first[kind]);
     }
     if (sum > 0)
-        snprintf(ret->s, sizeof ret->s, "%" PRIu64 " left out: %.960s", sum, parts.s);
+        snprintf(ret->s, sizeof ret->s, "%" PRIu64 " left out: %.900s%s", sum, parts.s,
+                 report->empty->paths.count == 0   ? ""
+                 : report->empty->paths.count == 1 ? "; the numbers of images still count the empty file"
+                                                   : "; the numbers of images still count the empty files");
 }
 
 void rd_report_add_json(const struct rd_report *report, struct im_json *object)

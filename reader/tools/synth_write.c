@@ -64,7 +64,10 @@ static int make_folders(const struct rd_synth *synth, struct im_text *text)
     if (err < 0)
         return err;
     if (!is_empty(synth->folder))
-        return im_fail(text, -EEXIST, "the folder '%.700s' is not empty; synth writes into a new one only",
+        return im_fail(text, -EEXIST,
+                       "the folder '%.700s' is not empty; synth writes into a new one only (what an earlier "
+                       "one has left "
+                       "there can be deleted)",
                        synth->folder);
     for (int split = 0; split < (synth->val_per_class ? 2 : 1); split++) {
         for (uint32_t class = 0; class < synth->class_count; class ++) {

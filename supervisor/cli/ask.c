@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,10 @@
 #include "ipc/ctl.h"
 #include "ipc/process.h"
 #include "supervisor/cli/program.h"
+#include "supervisor/report/run_epochs.h"
+#include "supervisor/report/run_state.h"
 #include "supervisor/report/rundir.h"
+#include "supervisor/report/saved.h"
 
 #define ANSWER_NS (3 * IM_SECOND)
 #define LOOK_MS 250 /* how often it is looked whether the supervisor has moved */
@@ -120,15 +124,69 @@ static int ask(const char *run_dir, const struct im_json *request, struct im_jso
                    "the supervisor did not answer within 3 s; it may be starting anew, try again");
 }
 
+/* The command that continues the run; it has the options in its folder. */
+static const char *command_for(const struct im_conf *conf, char *s, size_t n)
+{
+    const bool elsewhere = strcmp(conf->workspace, "runs") != 0;
+
+    snprintf(s, n, "imsuper start --run-name %s%s%s", conf->run_name, elsewhere ? " --workspace " : "",
+             elsewhere ? conf->workspace : "");
+    return s;
+}
+
+static bool has_state(const char *run_dir)
+{
+    struct sv_state_file saved;
+    bool has;
+
+    sv_saved_read(run_dir, &saved);
+    has = saved.exists;
+    sv_saved_close(&saved);
+    return has;
+}
+
+/* "first  done, 5/5 epochs, best validation top-1 47.30%  runs/first" */
+static void print_not_running(const struct im_conf *conf, bool done)
+{
+    char epochs[48], best[32], command[2 * IM_CONF_TEXT_BYTES + 64];
+    struct sv_run_epochs e;
+    const char *state = sv_run_state(conf->run_dir);
+
+    sv_run_epochs(conf->run_dir, &e);
+    im_say(stdout, "%s  %s, %s epochs%s%s  %s", conf->run_name,
+           done                              ? "done"
+           : strcmp(state, "stopped") == 0   ? "not running: stopped"
+           : strcmp(state, "unstarted") == 0 ? "not running: never begun"
+                                             : "not running: it failed or was killed",
+           sv_run_epochs_format(&e, epochs, sizeof epochs),
+           !isfinite(e.top1) ? ""
+           : e.multi_label   ? ", best validation "
+                             : ", best validation top-1 ",
+           isfinite(e.top1) ? sv_run_best_format(&e, best, sizeof best) : "", conf->run_dir);
+    if (!done)
+        im_say(stdout, "`%s` %s it", command_for(conf, command, sizeof command),
+               has_state(conf->run_dir) ? "continues" : "begins");
+}
+
 static int say_not_running(const struct im_conf *conf)
 {
-    bool done = sv_rundir_done_epochs(conf->run_dir) > 0;
+    const bool done = sv_rundir_done_epochs(conf->run_dir) > 0;
+    struct sv_run_epochs e;
+    struct im_json *j;
 
-    if (conf->json)
-        printf("{\"schema\":\"imsuper.status/1\",\"state\":\"%s\"}\n", done ? "done" : "not running");
-    else
-        im_say(stdout, "%s  %s  %s", conf->run_name,
-               done ? "done" : "not running; start it again to continue", conf->run_dir);
+    if (!conf->json) {
+        print_not_running(conf, done);
+        return IM_EXIT_NOT_RUNNING;
+    }
+    j = im_json_object();
+    sv_run_epochs(conf->run_dir, &e);
+    im_json_set_str(j, "schema", "imsuper.status/1");
+    im_json_set_str(j, "run", conf->run_name);
+    im_json_set_str(j, "run_dir", conf->run_dir);
+    im_json_set_str(j, "state", done ? "done" : "not running");
+    sv_run_epochs_add_json(&e, j);
+    im_json_print(j, stdout);
+    im_json_free(&j);
     return IM_EXIT_NOT_RUNNING;
 }
 
@@ -182,6 +240,8 @@ int sv_ask(struct im_conf *conf, struct im_json *request, struct im_json **ret)
         choose_node_here(conf);
     if (err == 0)
         live = sv_rundir_look(conf->run_dir);
+    if (live < 0 && sv_rundir_done_epochs(conf->run_dir) > 0 && !has_socket_here(conf->run_dir))
+        live = 0; /* another user's, but its files say how it ended */
     if (err < 0) {
         status = sv_print_failure(&text, err == -EACCES ? IM_EXIT_FAILED : IM_EXIT_UNKNOWN_RUN);
     } else if (live < 0) {

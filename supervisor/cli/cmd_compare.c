@@ -112,8 +112,14 @@ static const char *result_cell(const struct comparison *c, size_t run, const voi
 
 static void print_option(const struct comparison *c, const char *name, void *context)
 {
+    bool is_cut = false;
+
     (void)context;
+    for (size_t r = 0; r < c->list.count; r++)
+        is_cut |= sv_text_width(value_of(c, r, name)) > c->width;
     print_cells(c, name, option_cell, name);
+    for (size_t r = 0; is_cut && r < c->list.count; r++) /* what differs may be in the rest */
+        im_say(stdout, "  %s: %s", c->list.run[r].name, option_cell(c, r, name, NULL));
 }
 
 static void set_width(struct comparison *c)

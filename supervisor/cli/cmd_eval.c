@@ -15,6 +15,7 @@
 #include "supervisor/cli/evaluation.h"
 #include "supervisor/report/evaluation.h"
 #include "supervisor/report/fold.h"
+#include "supervisor/report/screen.h"
 
 enum { CLASSES_SHOWN = 20, UNUSABLE_SHOWN = 10, NAME_WIDTH = 24 };
 
@@ -146,13 +147,16 @@ static void print_unusable(const struct sv_evaluation *e)
 static void print_text(const struct im_conf *conf, const struct sv_evaluation_run *run,
                        const struct sv_evaluation *e, const struct im_json *epoch)
 {
+    char images[24];
+
     im_say(stdout, "weights  %s", run->weights.path);
-    im_say(stdout, "images   %" PRIu64 " of %u classes, %" PRId64 " px%s%s", e->valid, e->classes,
-           conf->eval_image_size, conf->tta == IM_TTA_FLIP ? ", with mirror images" : "",
+    im_say(stdout, "images   %s of %u classes, %" PRId64 " px%s%s",
+           sv_format_count(e->valid, images, sizeof images), e->classes, conf->eval_image_size,
+           conf->tta == IM_TTA_FLIP ? ", with mirror images" : "",
            e->unusable ? "; others could not be used" : "");
     for (size_t i = 0; i < IM_COUNT(measures); i++)
         if (measures[i].several == conf->multi_label)
-            im_say(stdout, "%-8s %.4f %%", measures[i].heading,
+            im_say(stdout, "%-8s %.2f%%", measures[i].heading,
                    100 * im_json_real_or(epoch, measures[i].key, (double)NAN));
     im_say(stdout, "loss     %.6f", im_json_real_or(epoch, "val_loss", (double)NAN));
     if (!conf->multi_label)

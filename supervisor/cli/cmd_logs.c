@@ -235,8 +235,11 @@ int sv_cmd_logs(struct im_conf *conf)
     if (r.fd >= 0)
         close(r.fd);
     if (r.role && r.printed == 0 && !r.failed) { /* each process logs something at its start */
-        im_say(stderr, "imsuper: %s has logged nothing in %s: the run has no such process", conf->stage,
-               conf->run_dir);
+        im_say(
+            stderr,
+            "imsuper: %s has logged nothing in %s: %sit ended before it could; events.jsonl there says who "
+            "died",
+            conf->stage, conf->run_dir, r.index < 0 ? "" : "the run has no such process, or ");
         return IM_EXIT_FAILED;
     }
     return IM_EXIT_OK;

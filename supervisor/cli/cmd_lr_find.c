@@ -338,6 +338,8 @@ int sv_cmd_lr_find(struct im_conf *conf)
     if (status == IM_EXIT_OK && !conf->dry_run && report(conf, &files, folder, &text) < 0)
         status = sv_print_failure(&text, IM_EXIT_FAILED);
     sv_temporary_remove(folder);
+    if (status != IM_EXIT_OK && !conf->output[0])
+        rmdir(DEFAULT_FOLDER); /* ours, if nothing is in it */
     if (status == IM_EXIT_RESUMABLE) {
         sv_leave_within(IM_EXIT_FORCED, STOPPED_NS);
         fprintf(stderr, "imsuper: stopped; an LR range test cannot be continued\n");

@@ -88,19 +88,27 @@ static int configure(int argc, char **argv, struct im_conf *conf, struct sv_inpu
         return next;
     if (warning.s[0])
         im_say(stderr, "imsuper: %s", warning.s);
-    if (next < argc)
+    if (next < argc) {
+        for (size_t n = strlen(argv[next]); n > 1 && argv[next][n - 1] == '/'; n--)
+            argv[next][n - 1] = 0; /* a shell's completion of a run's name */
         err = im_conf_set(conf, "weights-from", argv[next++], text);
+    }
     if (err == 0 && conf->serve[0] && next < argc)
         return im_fail(text, -EINVAL, "--serve takes images over HTTP: leave out %.300s", argv[next]);
     if (err < 0 || conf->serve[0])
         return err;
     if (next >= argc)
-        return im_fail(text, -EINVAL, "something is missing: imsuper predict WEIGHTS|RUN FILE...|DIR|-");
+        return im_fail(text, -EINVAL, "FILE, DIR or - is missing: imsuper predict WEIGHTS|RUN FILE...|DIR|-");
     for (; next < argc && err == 0; next++)
         if (!*argv[next])
             err = im_fail(text, -EINVAL, "a name of an image is empty (a variable that is not set?)");
-        else if (strcmp(argv[next], "--") != 0)
+        else if (strcmp(argv[next], "--") != 0) {
+            const size_t before = inputs->count;
+
             err = sv_inputs_add(inputs, argv[next], stdin, text);
+            if (err == 0 && inputs->count == before)
+                im_say(stderr, "imsuper: there are no images in %s", argv[next]);
+        }
     if (err == 0 && inputs->count == 0)
         err = im_fail(
             text, -EINVAL,

@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,19 +19,16 @@
 #include "ipc/base/json.h"
 #include "ipc/base/printable.h"
 #include "supervisor/cli/commands.h"
-#include "supervisor/report/history.h"
+#include "supervisor/report/run_epochs.h"
 #include "supervisor/report/run_state.h"
 
 #define RUNS_MAX 100000
-#define CONFIG_BYTES_MAX ((size_t)1 << 20)
 
 struct row {
     char name[NAME_MAX + 1];
-    const char *state;     /* a word of sv_run_state() */
-    int64_t epoch, epochs; /* finished, and of the configuration; -1: unknown */
-    bool multi_label;      /* top1 is mAP */
-    double top1;           /* of validation, the best; NAN: none */
-    time_t when;           /* last change */
+    const char *state; /* a word of sv_run_state() */
+    struct sv_run_epochs of;
+    time_t when; /* last change */
     uint64_t bytes;
 };
 
@@ -47,43 +43,6 @@ static bool exists(const char *run_dir, const char *name)
 static bool is_run(const char *run_dir)
 {
     return exists(run_dir, "config.yaml") || exists(run_dir, ".lock") || exists(run_dir, "events.jsonl");
-}
-
-/* "epochs: 90  # flag" in config.yaml. */
-static int64_t epochs_of(const char *run_dir)
-{
-    char path[PATH_MAX + 32], *bytes = NULL;
-    const char *at;
-    int64_t epochs = -1;
-    size_t n;
-
-    snprintf(path, sizeof path, "%s/config.yaml", run_dir);
-    if (im_read_file(path, CONFIG_BYTES_MAX, &bytes, &n, NULL) == 0) {
-        at = strstr(bytes, "\nepochs: ");
-        epochs = at ? strtoll(at + strlen("\nepochs: "), NULL, 10) : -1;
-    }
-    free(bytes);
-    return epochs > 0 ? epochs : -1;
-}
-
-static void add_summary(const char *run_dir, struct row *row)
-{
-    static const char *const columns[] = {"val_top1", "ema_val_top1", "val_map", "ema_val_map"};
-    struct sv_history h = {0};
-
-    row->epoch = 0;
-    row->top1 = (double)NAN;
-    if (sv_history_load(&h, run_dir, NULL) < 0)
-        return;
-    row->epoch = (int64_t)h.epochs;
-    for (size_t c = 0; c < IM_COUNT(columns); c++) {
-        const double *values = sv_history_column(&h, columns[c]);
-
-        row->multi_label |= values && strstr(columns[c], "map");
-        for (size_t i = 0; values && i < h.epochs; i++)
-            row->top1 = fmax(row->top1, values[i]); /* of a NAN and a number, the number */
-    }
-    sv_history_free(&h);
 }
 
 /* Files of the folder and of those in it, two levels deep; the time of the newest. */
@@ -125,8 +84,7 @@ static bool make_row(const char *workspace, const char *name, struct row *ret)
     *ret = (struct row){.when = 0};
     snprintf(ret->name, sizeof ret->name, "%s", name);
     ret->state = sv_run_state(run_dir);
-    ret->epochs = epochs_of(run_dir);
-    add_summary(run_dir, ret);
+    sv_run_epochs(run_dir, &ret->of);
     add_files(AT_FDCWD, run_dir, 1, ret);
     return true;
 }
@@ -195,10 +153,7 @@ static int print_json(const char *workspace, const struct row *rows, size_t coun
         format_time(rows[i].when, "%Y-%m-%dT%H:%M:%SZ", true, when, sizeof when);
         im_json_set_str(one, "run", rows[i].name);
         im_json_set_str(one, "state", rows[i].state);
-        im_json_set_int(one, "epoch", rows[i].epoch);
-        if (rows[i].epochs >= 0)
-            im_json_set_int(one, "epochs", rows[i].epochs);
-        im_json_set_real(one, rows[i].multi_label ? "best_val_map" : "best_val_top1", rows[i].top1);
+        sv_run_epochs_add_json(&rows[i].of, one);
         im_json_set_str(one, "changed", when);
         im_json_set_int(one, "bytes", (int64_t)rows[i].bytes);
         im_json_append(list, one);
@@ -213,21 +168,14 @@ static void print_table(const struct row *rows, size_t count)
 {
     char when[32], epoch[48], top1[16];
 
-    printf("STATE      EPOCH      BEST TOP-1  CHANGED              SIZE  RUN\n");
+    printf("STATE      EPOCHS     BEST TOP-1  CHANGED                  SIZE  RUN\n");
     for (size_t i = 0; i < count; i++) {
         const struct row *r = &rows[i];
 
         format_time(r->when, "%Y-%m-%d %H:%M", false, when, sizeof when);
-        if (r->epochs >= 0)
-            snprintf(epoch, sizeof epoch, "%" PRId64 "/%" PRId64, r->epoch, r->epochs);
-        else
-            snprintf(epoch, sizeof epoch, "%" PRId64, r->epoch);
-        if (isfinite(r->top1))
-            snprintf(top1, sizeof top1, "%s%.2f%%", r->multi_label ? "mAP " : "", 100 * r->top1);
-        else
-            snprintf(top1, sizeof top1, "-");
-        im_say(stdout, "%-9s  %-9s  %10s  %s  %7.1f MB  %s", r->state, epoch, top1, when,
-               (double)r->bytes / 1e6, r->name);
+        im_say(stdout, "%-9s  %-9s  %10s  %s  %7.1f MiB  %s", r->state,
+               sv_run_epochs_format(&r->of, epoch, sizeof epoch),
+               sv_run_best_format(&r->of, top1, sizeof top1), when, (double)r->bytes / (1 << 20), r->name);
     }
 }
 

@@ -546,7 +546,7 @@ static void print_header(const struct start *s)
                   c->ranks, ending(c->ranks), c->trainer_threads, c->ranks > 1 ? " each" : "",
                   (double)sv_sizes_bytes(&s->geometry) / (1 << 30),
                   (double)s->machine.memory_bytes / (1 << 30));
-    sv_say_header(c->plain, "memory  an image may take up to %" PRId64 " MiB to decode (--decode-memory-mib)",
+    sv_say_header(c->plain, "decode  an image may take up to %" PRId64 " MiB to decode (--decode-memory-mib)",
                   c->decode_memory_mib);
     if (s->shared_otherwise.s[0])
         sv_say_header(c->plain, "%s", s->shared_otherwise.s);

@@ -270,6 +270,20 @@ static void print_cache(const struct im_json *j)
            (double)im_json_int_or(j, "bytes", 0) / (1 << 20), (long long)im_json_int_or(j, "evicted", 0));
 }
 
+static void print_events(const struct im_json *j)
+{
+    static const char *const rows[][3] = {{"deaths", "death", "deaths"},
+                                          {"resets", "reset", "resets"},
+                                          {"bad_samples", "file left out", "files left out"}};
+
+    for (size_t i = 0; i < IM_COUNT(rows); i++) {
+        const long long n = im_json_int_or(j, rows[i][0], 0);
+
+        printf("%s%lld %s", i ? ", " : "events    ", n, rows[i][n == 1 ? 1 : 2]);
+    }
+    printf("\n");
+}
+
 static void print_status(const struct im_json *j)
 {
     print_place(j);
@@ -282,9 +296,7 @@ static void print_status(const struct im_json *j)
     printf("rings     %lld of %lld files and %lld of %lld batches are ready\n",
            (long long)im_json_int_or(j, "ready_cells", 0), (long long)im_json_int_or(j, "cells", 0),
            (long long)im_json_int_or(j, "ready_batches", 0), (long long)im_json_int_or(j, "batches", 0));
-    printf("events    %lld deaths, %lld resets, %lld files left out\n",
-           (long long)im_json_int_or(j, "deaths", 0), (long long)im_json_int_or(j, "resets", 0),
-           (long long)im_json_int_or(j, "bad_samples", 0));
+    print_events(j);
     print_ledger(im_json_get(j, "ledger"));
 }
 

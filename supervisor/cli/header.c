@@ -118,7 +118,7 @@ const char *sv_header_augment(const struct im_conf *conf, char *s, size_t n)
     usual.augment = conf->augment;
     im_conf_apply_set(&usual);
     for (int key = IM_KEY_rrc_ratio_min; key <= IM_KEY_aug_erase_fill; key++)
-        if (key != IM_KEY_hflip && key != IM_KEY_augment)
+        if (key != IM_KEY_hflip && key != IM_KEY_augment && key != IM_KEY_flip)
             keys[count++] = (enum im_conf_key_id)key;
     s[0] = 0;
     add(s, n, "%s: %s", im_conf_choice(IM_KEY_augment, conf->augment), conf->train_crop);

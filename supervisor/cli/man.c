@@ -143,6 +143,12 @@ static const char *const run_files[][2] = {
     {"events.jsonl", "what happened: starts, deaths, checkpoints, images left out"},
     {"log.txt", "what the processes logged"},
     {"classes.txt", "the names of the classes, in the order of the network's outputs"},
+    {"stages.jsonl", "now and then, what readers, augmenters and trainers did in the last seconds"},
+    {"training_log.md", "the table of epochs; training_log.json: the same as a list"},
+    {"DONE", "all epochs are done; best results"},
+    {"config.1.yaml", "options before a start that changed them; config.2.yaml: before the next such start"},
+    {"checkpoints/last.prev.state.safetensors",
+     "the state before the last one, for when that cannot be read"},
     {"report.html", "the run on one page; loss.png, accuracy.png and others beside it"},
     {"tensorboard/", "for tensorboard --logdir"},
 };

@@ -126,10 +126,11 @@ static int open_all(struct serving *s, struct im_text *text)
     sv_program_find("imsuper-augmenter", augmenter, sizeof augmenter);
     sv_program_find("imsuper-trainer", trainer, sizeof trainer);
     if (!conf->quiet)
-        im_say(stderr, "serve   %s, %u classes, %" PRId64 " px of %" PRId64 ", %s %s (%" PRId64 " threads)",
+        im_say(stderr, "serve   %s, %u classes, %" PRId64 " px of %" PRId64 ", %s%s%s (%" PRId64 " threads)",
                im_conf_choice(IM_KEY_model, conf->model), s->classes, im_conf_eval_image_size(conf),
                im_conf_eval_resize(conf), sv_gpus_are_used(conf) ? "GPU" : "CPU",
-               sv_gpus_are_used(conf) ? conf->gpus : "", conf->trainer_threads);
+               sv_gpus_are_used(conf) ? " " : "", sv_gpus_are_used(conf) ? conf->gpus : "",
+               conf->trainer_threads);
     err = sv_service_open(
         &(struct sv_service_config){
             .conf = conf, .augmenter = augmenter, .trainer = trainer, .is_stopped = is_stopped},
@@ -176,6 +177,12 @@ static void say_where(const struct serving *s)
                s->where.is_ipv6 ? "[" : "", s->where.address, s->where.is_ipv6 ? "]" : "", s->where.port);
 }
 
+/* There is nothing to continue: a service that was asked to end, and did, has done its work. */
+static int status_of(int signal)
+{
+    return signal == SIGINT ? IM_EXIT_FORCED : IM_EXIT_OK;
+}
+
 /* Until a signal, or the service fails. */
 static int serve(struct serving *s, struct im_text *text)
 {
@@ -195,7 +202,7 @@ static int serve(struct serving *s, struct im_text *text)
     if (!s->conf->quiet)
         im_say(stderr, "imsuper: stopped: %" PRIu64 " images answered, %" PRIu64 " could not be used",
                state.answered, state.bad);
-    return signal == SIGINT ? IM_EXIT_FORCED : IM_EXIT_RESUMABLE;
+    return status_of(signal);
 }
 
 int sv_serve_images(struct im_conf *conf, struct im_text *text)
@@ -211,9 +218,8 @@ int sv_serve_images(struct im_conf *conf, struct im_text *text)
     err = open_all(&s, text);
     if (err == -EINTR || (err != 0 && sv_stop_signal())) {
         im_say(stderr, "imsuper: stopped");
-        err = sv_stop_signal() == SIGINT ? IM_EXIT_FORCED : IM_EXIT_RESUMABLE;
-    }
-    if (err == 0) {
+        err = status_of(sv_stop_signal());
+    } else if (err == 0) {
         say_where(&s);
         err = serve(&s, text);
     }

@@ -64,8 +64,9 @@ const char *sv_run_state(const char *run_dir)
     struct im_json *event;
     const char *word;
     int64_t status;
+    const int live = sv_rundir_look(run_dir);
 
-    if (sv_rundir_is_live(run_dir))
+    if (live == 1)
         return sv_rundir_is_described(run_dir) ? "running" : "starting";
     if (sv_rundir_done_epochs(run_dir) > 0)
         return "done";
@@ -74,7 +75,7 @@ const char *sv_run_state(const char *run_dir)
     event = last_event(run_dir);
     status = im_json_int_or(event, "exit_status", -1);
     if (strcmp(im_json_str_or(event, "event", ""), "run.ended") != 0)
-        word = "crashed";
+        word = live < 0 ? "unknown" : "crashed";
     else
         word = status == IM_EXIT_RESUMABLE || status == IM_EXIT_FORCED ? "stopped" : "failed";
     im_json_free(&event);

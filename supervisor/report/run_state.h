@@ -8,7 +8,8 @@
 
 /* running: its processes hold the lock. starting: and no step has been taken in any start. done: all epochs. stopped:
  * saved, on request. failed: ended by itself, with a reason. unstarted: ended, by whatever, before its processes
- * were there. crashed: it has not said how it ended. */
+ * were there. crashed: it has not said how it ended. unknown: nor may
+ * this user see whether it goes on. */
 const char *sv_run_state(const char *run_dir);
 
 /* The end of a file of the run: at most n - 1 bytes and a NUL; empty when it cannot be read. */

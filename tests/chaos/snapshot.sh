@@ -31,7 +31,8 @@ metrics_are_whole() {
     [ "$(grep -c "\"event\":\"epoch\",\"step\":$((12 * epoch)),\"epoch\":$epoch," "$RUN/metrics.jsonl")" = 1 ] ||
       fail "metrics.jsonl does not have epoch $epoch once"
   done
-  [ "$(grep -c '"split":"train"' "$RUN/metrics.jsonl")" = 1 ] || fail "metrics.jsonl does not have step 20 once"
+  [ "$(sed -nE 's/^\{"step":([0-9]+),"epoch":([12]),"split":"train".*/\1 \2/p' "$RUN/metrics.jsonl")" = "$(seq 24 | awk '{ print $1, 1 + ($1 > 12) }')" ] ||
+    fail "metrics.jsonl does not have each step once"
   [ "$(wc -l <"$RUN/summary.csv")" = 3 ] || fail "summary.csv does not have each epoch once"
 }
 check_all() {

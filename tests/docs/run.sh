@@ -105,6 +105,20 @@ run_command() {
   esac
 }
 
+# The page's Python names the class that predict names.
+try_python() {
+  local document=$ROOT/docs/getting-started.md expected
+  # shellcheck disable=SC2016 # Markdown
+  sed -n '/^```python$/,/^```$/{/^```/d; p}' "$document" >page.py
+  grep -q InferenceSession page.py || fail "$document: no Python"
+  python3 -c "import json, numpy, onnxruntime, PIL.Image" 2>"$T/out" || { skip_for "Python: python3 has no onnxruntime, numpy or Pillow" && return; }
+  "$BIN/imsuper" export first -o first.onnx >"$T/out" 2>&1 || fail "export"
+  expected=$("$BIN/imsuper" predict first photo.jpg --top-k 1 --json 2>"$T/out" | sed 's/.*"class":"\([^"]*\)".*/\1/')
+  python3 page.py >"$T/out" 2>&1 || fail "$document: $(tail -n 2 "$T/out")"
+  [ "$(cut -d ' ' -f 1 "$T/out")" = "$expected" ] || fail "$document: $(cat "$T/out"), predict says $expected"
+  ran=$((ran + 1))
+}
+
 case_all() {
   local command word reason ran=0 found=0 place
   mkdir "$T/here"
@@ -118,6 +132,7 @@ case_all() {
     read -ra word <<<"$command"
     run_command "${word[@]}"
   done <"$T/commands"
+  try_python
   for reason in "${!skipped[@]}"; do echo "not run: ${skipped[$reason]}, $reason"; done
   echo "run: $ran"
   [ $found = 0 ] || fail "$found commands of the documents do not work"

@@ -551,7 +551,7 @@ case_blocked_name() {
   FAULTS=""
   RUN=$T/w/two
   start 0 --run-name two --resume "$T/w/run/checkpoints/kept.state.safetensors"
-  grep -q 'msg="continuing" from=checkpoint next_batch=28 step=24 epoch=2' "$RUN/log.txt" || fail "it did not continue from the end"
+  grep -q 'msg="continuing" from=checkpoint next_batch=28 step=24 epochs_done=2' "$RUN/log.txt" || fail "it did not continue from the end"
   [ -s "$RUN/checkpoints/last.safetensors" ] || fail "there are no weights"
 }
 

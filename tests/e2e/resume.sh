@@ -103,7 +103,13 @@ case_stop_verb() {
   must_be_saved
   "$BIN/imsuper" stop --workspace "$T/w" --run-name run >/dev/null && fail "a run that is not running was stopped"
   must_leave_nothing
-  continue_to_the_end
+  # What status says continues it: the run has its options itself.
+  "$BIN/imsuper" status run/ --workspace "$T/w" >"$T/out" && fail "a run that is over was told to go on"
+  must_say "stopped, 1/2 epochs, best validation top-1" && must_say "\`imsuper start --run-name run --workspace $T/w\` continues it"
+  IMSUPER_FAULT="" "$BIN/imsuper" start --run-name run --workspace "$T/w" >"$T/out" 2>&1 </dev/null || fail "exit status $?"
+  must_say "options are those of $T/w/run/config.yaml"
+  check_outcome
+  metrics_are_whole
 }
 
 case_stop_now() {

@@ -110,6 +110,13 @@ case_eval_refusals() {
   "$BIN/imsuper" export "$RUNS/run" --format pt -o "$T/others.pt" >"$T/out" 2>&1 || fail "no file of others"
   "$BIN/imsuper-trainer" weights --init-from="$T/others.pt" >"$T/out" 2>&1 || fail "exit status $?"
   must_say '"model":"resnet20"' && must_say '"ours":false'
+  # What its images go through is lost in a .pt file: that is said, and not made up.
+  "$BIN/imsuper" import "$T/others.pt" -o "$T/others.safetensors" >"$T/out" 2>&1 || fail "exit status $?"
+  must_say "nothing beside or in $T/others.pt says what its pixels go through"
+  evaluate 0 "$T/others.safetensors" --data-dir "$REFERENCE/data" --image-size 16
+  must_say "does not say how its images are made"
+  cp "$(find "$REFERENCE/data/val" -name '*.jpg' | head -n 1)" "$T/image"
+  evaluate 65 "$T/image" --data-dir "$REFERENCE/data" && must_say "it looks like an image"
   printf 'a\nb\n' >"$T/names"
   evaluate 2 run --class-names "$T/names" && must_say "names 2 classes"
   evaluate 2 run --image-size 8192 && must_say "image-size"
@@ -205,7 +212,7 @@ case_predict() {
   [ "$(sed -n '2s/.*: //p' "$T/answer")" = "$(sed -n '5s/.*: //p' "$T/answer")" ] || fail "the same bytes have other classes"
   predict 65 "$T/gone.jpg" --json </dev/null
   grep -q '"error":"No such file' "$T/answer" || fail "$(cat "$T/answer")"
-  predict 2 </dev/null && must_say "something is missing"
+  predict 2 </dev/null && must_say "is missing: imsuper predict"
   predict 2 "" </dev/null && must_say "is empty"
   mkdir "$T/nothing" && predict 2 "$T/nothing" </dev/null && must_say "there are no images"
   [ -z "$(compgen -G "$T/imsuper-eval-*")" ] || fail "a folder is left behind"

@@ -52,7 +52,7 @@ verb_start() {
   run 0 start "${tiny[@]}" --recipe quickstart --epochs 1 --plain --workspace "$T/w" --run-name run
   must_exist "$RUN/checkpoints/last.safetensors"
 }
-verb_status() { run 3 status --workspace "$T/w" --run-name run && must_say "done"; }
+verb_status() { run 3 status --workspace "$T/w" --run-name run && must_say "done, 1/1 epochs"; }
 verb_top() { run 2 top --workspace "$T/w" && must_say "top needs a terminal"; }
 verb_trace() {
   run 4 trace other --workspace "$T/w" && run 3 trace run --workspace "$T/w" && must_say "done"
@@ -139,6 +139,8 @@ verb_export() {
   run 0 export "$T/net.pt" --image-size 16 --format safetensors -o "$T/net.safetensors" && must_say "resnet20"
   run 2 export "$RUN" && must_say "-o FILE is missing"
   run 2 export "$RUN" --format timm -o "$T/timm" && must_say "timm has no resnet20"
+  run 0 export "$RUN" -o "$T/by-name.safetensors" && run 0 import "$T/by-name.safetensors" -o "$T/by-name-again.safetensors"
+  run 2 export "$RUN" --format pt -o "$T/net.onnx" && must_say "a name that ends in .pt" && run 2 import "$T/net.pt" -o "$T/net.onnx"
   run 4 export "$RUN" --weights ema -o "$T/net.onnx" && must_say "averages need --ema"
   run 2 export "$RUN" --format pt --input float -o "$T/net.pt" && must_say "is for --format onnx"
 }

@@ -114,9 +114,9 @@ int tr_resume_find(struct im_child *child, struct tr_checkpoint_store *store, st
         ret->at = at_file;
     }
     if (r.state)
-        im_log(IM_LOG_INFO, "continuing", "from=%s next_batch=%" PRIu64 " step=%" PRIu64 " epoch=%" PRIu32,
-               r.state == r.file ? "checkpoint" : "snapshot", ret->at.next_batch, ret->at.steps,
-               ret->at.epochs);
+        im_log(
+            IM_LOG_INFO, "continuing", "from=%s next_batch=%" PRIu64 " step=%" PRIu64 " epochs_done=%" PRIu32,
+            r.state == r.file ? "checkpoint" : "snapshot", ret->at.next_batch, ret->at.steps, ret->at.epochs);
     ret->file = r.file;
     ret->snapshot = r.snapshot;
     ret->state = r.state;

@@ -274,6 +274,21 @@ static void open_data(const char *path, struct reading *r, char name[PATH_MAX])
     r->data_name = r->data < 0 ? NULL : strrchr(name, '/') ? strrchr(name, '/') + 1 : name;
 }
 
+/* By its first bytes: JPEG, PNG, GIF, WebP, a JSON text or any other text. A safetensors file begins with the length of its
+ * header, and then the header. */
+static bool is_something_else(const unsigned char *first, size_t n)
+{
+    static const char *const begins[] = {"\xff\xd8\xff", "\x89PNG", "GIF8", "RIFF"};
+    size_t printable = 0;
+
+    for (size_t i = 0; i < IM_COUNT(begins); i++)
+        if (n >= strlen(begins[i]) && memcmp(first, begins[i], strlen(begins[i])) == 0)
+            return true;
+    for (size_t i = 0; i < 8 && i < n; i++)
+        printable += (first[i] >= ' ' && first[i] < 0x7f) || strchr("\t\r\n", first[i] ? first[i] : 'x');
+    return n > 0 && printable == (n < 8 ? n : 8);
+}
+
 int tr_weights_open(const char *path, struct tr_safetensors **ret, struct im_text *text)
 {
     struct reading r = {.answer = -1, .sentence = -1, .data = -1};
@@ -289,7 +304,13 @@ int tr_weights_open(const char *path, struct tr_safetensors **ret, struct im_tex
     n = pread(r.file, first, sizeof first, 0);
     if (n <= 0 || !(tr_torch_is(first, (size_t)n) || tr_onnx_is(first, (size_t)n))) {
         close(r.file);
-        return tr_safetensors_open(path, ret, text);
+        return n > 0 && is_something_else(first, (size_t)n)
+                   ? im_fail(text, -EBADMSG,
+                             "%.700s is no file of weights: none of safetensors, .pt, .pth, ONNX%s", path,
+                             first[0] == '{' || first[0] == '[' ? " (it looks like JSON)"
+                             : first[0] >= 0x80                 ? " (it looks like an image)"
+                                                                : "")
+                   : tr_safetensors_open(path, ret, text);
     }
     if (tr_onnx_is(first, (size_t)n))
         open_data(path, &r, data_name);

@@ -239,6 +239,8 @@ static int read_pixels(struct tr_source *s, struct im_text *text)
     for (int c = 0; c < 3; c++)
         if (!(s->std[c] > 0))
             return im_fail(text, -EINVAL, "--std has a number that is not above 0");
+    s->unsaid_colors = !s->run_dir[0] && (!is_said(s, IM_KEY_mean) || !is_said(s, IM_KEY_std));
+    s->unsaid_size = !s->run_dir[0] && !is_said(s, IM_KEY_image_size) && !is_said(s, IM_KEY_eval_image_size);
     if (!is_said(s, IM_KEY_image_size) && im_conf_small_images(&s->conf))
         s->conf.image_size = 32; /* what these networks are for */
     s->size = (uint32_t)im_conf_eval_image_size(&s->conf);

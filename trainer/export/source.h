@@ -23,7 +23,9 @@ struct tr_source {
     struct im_json *classes; /* array of names; NULL: not known */
     double mean[3], std[3];  /* of pixels from 0 to 1 */
     uint32_t size, resize;   /* pixels: side of the crop, short side of the image that it is cut from */
-    struct im_text note;     /* names that were read as others; "": none */
+    bool unsaid_colors;      /* nobody has said mean and std: the defaults */
+    bool unsaid_size;
+    struct im_text note; /* names that were read as others; "": none */
 };
 
 /* Opens `what`: a file of weights, a run's directory, or the name of a run in conf->workspace, of which

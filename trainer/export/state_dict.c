@@ -45,18 +45,22 @@ int tr_state_dict_write(const char *path, const struct tr_source *s, enum tr_hea
         {im_conf_name(IM_KEY_stem), im_conf_choice(IM_KEY_stem, (int32_t)s->model->stem)},
         {im_conf_name(IM_KEY_head), im_conf_choice(IM_KEY_head, (int32_t)s->model->head)},
         {im_conf_name(IM_KEY_blurpool), im_conf_choice(IM_KEY_blurpool, (int32_t)s->model->blurpool)},
-        {im_conf_name(IM_KEY_mean), s->conf.mean},
-        {im_conf_name(IM_KEY_std), s->conf.std},
-        {im_conf_name(IM_KEY_eval_image_size), size},
-        {im_conf_name(IM_KEY_eval_resize), resize},
         {"imsuper", IMSUPER_VERSION},
     };
-    size_t count, pair_count = 10;
+    size_t count, pair_count = 6;
     struct tr_tensor *list = tr_state_dict(s, shape, &count);
     int err;
 
     snprintf(size, sizeof size, "%u", s->size);
     snprintf(resize, sizeof resize, "%u", s->resize);
+    if (!s->unsaid_colors) { /* defaults would pass for what the weights were trained with */
+        pairs[pair_count++] = (struct tr_pair){im_conf_name(IM_KEY_mean), s->conf.mean};
+        pairs[pair_count++] = (struct tr_pair){im_conf_name(IM_KEY_std), s->conf.std};
+    }
+    if (!s->unsaid_size) {
+        pairs[pair_count++] = (struct tr_pair){im_conf_name(IM_KEY_eval_image_size), size};
+        pairs[pair_count++] = (struct tr_pair){im_conf_name(IM_KEY_eval_resize), resize};
+    }
     if (classes)
         pairs[pair_count++] = (struct tr_pair){TR_CLASSES_KEY, classes};
     if (s->conf.multi_label)

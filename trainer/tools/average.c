@@ -11,6 +11,7 @@
 #include "ipc/base/output.h"
 #include "ipc/base/printable.h"
 #include "trainer/export/average.h"
+#include "trainer/export/ending.h"
 #include "trainer/export/state_dict.h"
 
 struct soup {
@@ -144,9 +145,15 @@ static int print(const struct soup *s)
 int tr_cmd_average(struct im_conf *conf)
 {
     struct im_text text = {""};
-    struct soup *s = calloc(1, sizeof *s);
-    int err = s ? 0 : -ENOMEM;
+    struct soup *s;
+    int err = tr_ending_is_ours(conf, "average", &text);
 
+    if (err < 0) {
+        im_command_fail(err, &text);
+        return IM_EXIT_USAGE;
+    }
+    s = calloc(1, sizeof *s);
+    err = s ? 0 : -ENOMEM;
     if (err == 0) {
         s->conf = conf;
         err = list_names(s, &text);

@@ -10,12 +10,14 @@
 #include "ipc/base/err.h"
 #include "ipc/base/output.h"
 #include "ipc/base/printable.h"
+#include "trainer/export/ending.h"
 #include "trainer/export/onnx.h"
 #include "trainer/export/prove.h"
 #include "trainer/export/source.h"
 #include "trainer/export/state_dict.h"
 #include "trainer/export/timm.h"
 #include "trainer/export/torch_write.h"
+#include "trainer/tools/said.h"
 
 static int write_torch(const char *path, const struct tr_source *s, enum tr_head_shape shape,
                        struct im_text *text)
@@ -49,14 +51,16 @@ static int write_format(const struct tr_source *s, const char *path, struct im_t
     return -EINVAL;
 }
 
-/* Flags that the format leaves without effect. */
-static int check(const struct im_conf *c, struct im_text *text)
+/* The format, which the name's ending chooses where nobody has, and flags that it leaves without effect. */
+static int check(struct im_conf *c, struct im_text *text)
 {
     static const enum im_conf_key_id of_onnx[] = {IM_KEY_export_input, IM_KEY_fold_bn};
 
     if (!c->output[0])
         return im_fail(text, -EINVAL, "-o FILE is missing: the file to write%s",
                        c->export_format == IM_EXPORT_TIMM ? ", for timm a folder" : "");
+    if (tr_ending_choose(c, text) < 0)
+        return -EINVAL;
     for (size_t i = 0; i < sizeof of_onnx / sizeof *of_onnx; i++)
         if (c->export_format != IM_EXPORT_ONNX && c->origin[of_onnx[i]].source == IM_CONF_FLAG)
             return im_fail(text, -EINVAL, "--%s is for --format onnx", im_conf_name(of_onnx[i]));
@@ -82,8 +86,8 @@ static void print_text(const struct tr_source *s, const char *path, const char *
     if (proof[0])
         im_say(stdout, "%s", proof);
     if (c->export_format != IM_EXPORT_ONNX)
-        return;
-    if (c->export_input == IM_EXPORT_UINT8)
+        tr_say_input(s);
+    else if (c->export_input == IM_EXPORT_UINT8)
         im_say(stdout,
                "input \"image\": uint8 [batch, height, width, 3] RGB; resized to %u px, cropped to %u px, "
                "mean %s, "
@@ -92,10 +96,7 @@ static void print_text(const struct tr_source *s, const char *path, const char *
     else
         im_say(stdout, "input \"input\": float [batch, 3, %u, %u], normalised with mean %s, std %s", s->size,
                s->size, c->mean, c->std);
-    if (!s->run_dir[0] && c->origin[IM_KEY_mean].source == IM_CONF_DEFAULT)
-        im_say(stdout,
-               "nothing beside or in the file says what its pixels go through: these are the defaults; see "
-               "--image-size, --eval-resize, --mean, --std");
+    tr_say_unsaid(s);
 }
 
 static int print_json(const struct tr_source *s, const char *path, bool differs, const char *proof)

@@ -5,8 +5,10 @@
 
 #include "ipc/base/output.h"
 #include "ipc/base/printable.h"
+#include "trainer/export/ending.h"
 #include "trainer/export/source.h"
 #include "trainer/export/state_dict.h"
+#include "trainer/tools/said.h"
 
 static void print_text(const struct tr_source *s, const char *path)
 {
@@ -15,6 +17,8 @@ static void print_text(const struct tr_source *s, const char *path)
     im_say(stdout, "%s", s->note.s[0] ? s->note.s : "all names are those used here");
     if (!s->classes)
         im_say(stdout, "the classes have no names there");
+    tr_say_input(s);
+    tr_say_unsaid(s);
 }
 
 static int print_json(const struct tr_source *s, const char *path)
@@ -39,8 +43,13 @@ int tr_cmd_import(struct im_conf *conf)
 {
     struct im_text text = {""};
     struct tr_source s = {.model = NULL};
-    int err = im_output_find_file(conf->output, sizeof conf->output, &text);
+    int err = tr_ending_is_ours(conf, "import", &text);
 
+    if (err < 0) {
+        im_command_fail(err, &text);
+        return IM_EXIT_USAGE;
+    }
+    err = im_output_find_file(conf->output, sizeof conf->output, &text);
     if (err == 0)
         err = tr_source_open(&s, conf, conf->weights_from, &text);
     if (err == 0)

@@ -366,9 +366,8 @@ static void test_too_large_a_batch_names_its_epoch(void **state)
     (void)state;
     p.train = train;
     assert_int_equal(refuse(&p, &text), -EINVAL);
-    assert_string_equal(text.s,
-                        "in epoch 2 of --resize-schedule, --batch-size 51 with 2 rank(s) asks for 102 "
-                        "images a step, but the training set has 100; use --batch-size 50 or less");
+    assert_string_equal(text.s, "in epoch 2 of --resize-schedule, --batch-size 51 with 2 ranks asks for 102 "
+                                "images a step, but the training set has 100; use --batch-size 50 or less");
 }
 
 static void test_fewer_images_than_ranks_does_not_ask_for_batch_size_0(void **state)

@@ -515,7 +515,7 @@ static void help_names_each_option_of_the_command_and_no_other(void **state)
     im_conf_help(f, IM_FOR_STATUS, 80);
     fclose(f);
     assert_non_null(strstr(s, "Output:\n"));
-    assert_non_null(strstr(s, "-o, --workspace DIR"));
+    assert_non_null(strstr(s, "-w, --workspace DIR"));
     assert_non_null(strstr(s, "--[no-]json"));
     assert_null(strstr(s, "--lr"));
     free(s);

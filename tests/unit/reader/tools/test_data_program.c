@@ -162,7 +162,8 @@ static void what_is_left_out_is_told_and_listed(void **state)
     check("data index --data-dir l --subset-out lo", 0,
           "6 left out: 1 empty file (train/a/2.jpg), 2 validation images of classes without training images "
           "(val/c/1.jpg), 1 image outside of class folders (train/3.jpg), 1 file that is no image by name "
-          "(train/a/new\\nline\\x1b.txt), 1 hidden file or folder (train/a/.DS_Store)\n");
+          "(train/a/new\\nline\\x1b.txt), 1 hidden file or folder (train/a/.DS_Store); "
+          "the numbers of images still count the empty file\n");
     check("data index --data-dir l", 0,
           "warning: 2 validation images are left out, of 1 class without training images: 'c'\n");
     check("data index --data-dir l", 0, "warning: 1 of 2 classes has no validation images: 'b'\n");

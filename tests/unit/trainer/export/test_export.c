@@ -13,6 +13,7 @@
 #include "tests/unit/trainer/export/onnx_run.h"
 #include "trainer/checkpoint/torch_file.h"
 #include "trainer/export/average.h"
+#include "trainer/export/ending.h"
 #include "trainer/export/identify.h"
 #include "trainer/export/onnx.h"
 #include "trainer/export/prove.h"
@@ -353,6 +354,82 @@ static void a_file_of_ours_describes_itself(void **state)
     tr_source_close(&s);
 }
 
+/* Defaults that were written would pass for what the weights were trained with. */
+static void what_nobody_has_said_is_not_written(void **state)
+{
+    const struct tr_model_config config = {.name = "resnet20", .classes = 2};
+    static const enum im_conf_key_id keys[] = {IM_KEY_mean, IM_KEY_std, IM_KEY_eval_image_size,
+                                               IM_KEY_eval_resize};
+    struct im_text text = {""};
+    struct tr_safetensors *file;
+    struct tr_source s, again;
+    struct im_conf conf;
+
+    (void)state;
+    describe(&s, &config);
+    s.unsaid_colors = s.unsaid_size = true;
+    assert_int_equal(tr_state_dict_write(in_folder("a.safetensors"), &s, TR_HEAD_AS_IT_IS, NULL, &text), 0);
+    tr_source_close(&s);
+    assert_int_equal(tr_safetensors_open(in_folder("a.safetensors"), &file, &text), 0);
+    for (size_t i = 0; i < IM_COUNT(keys); i++)
+        assert_null(tr_safetensors_metadata(file, im_conf_name(keys[i])));
+    tr_safetensors_close(&file);
+    for (int said = 0; said < 2; said++) {
+        im_conf_defaults(&conf);
+        if (said) {
+            assert_int_equal(im_conf_set(&conf, "mean", "0.5,0.5,0.5", &text), 0);
+            assert_int_equal(im_conf_set(&conf, "std", "0.2,0.2,0.2", &text), 0);
+            assert_int_equal(im_conf_set(&conf, "image-size", "24", &text), 0);
+        }
+        if (tr_source_open(&again, &conf, in_folder("a.safetensors"), &text) < 0)
+            fail_msg("%s", text.s);
+        assert_int_equal(again.unsaid_colors, !said);
+        assert_int_equal(again.unsaid_size, !said);
+        tr_source_close(&again);
+    }
+}
+
+static void an_ending_chooses_the_format(void **state)
+{
+    static const struct {
+        const char *name, *format; /* NULL: nobody has chosen one */
+        int becomes;               /* -1: refused */
+    } cases[] = {
+        {"a.onnx", NULL, IM_EXPORT_ONNX},
+        {"a.pt", NULL, IM_EXPORT_PT},
+        {"a.PTH", NULL, IM_EXPORT_PT},
+        {"a.b.safetensors", NULL, IM_EXPORT_SAFETENSORS},
+        {"a.bin", NULL, IM_EXPORT_ONNX},
+        {"x.pt/model", NULL, IM_EXPORT_ONNX},
+        {"a.bin", "pt", IM_EXPORT_PT},
+        {"a.pth", "torchvision", IM_EXPORT_TORCHVISION},
+        {"a.pt", "torchvision", IM_EXPORT_TORCHVISION},
+        {"folder", "timm", IM_EXPORT_TIMM},
+        {"a.onnx", "pt", -1},
+        {"a.pt", "onnx", -1},
+        {"a.safetensors", "torchvision", -1},
+        {"a.onnx", "timm", -1},
+    };
+    struct im_text text = {""};
+    struct im_conf conf;
+
+    (void)state;
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
+        im_conf_defaults(&conf);
+        snprintf(conf.output, sizeof conf.output, "%s", cases[i].name);
+        if (cases[i].format)
+            assert_int_equal(im_conf_set(&conf, "format", cases[i].format, &text), 0);
+        assert_int_equal(tr_ending_choose(&conf, &text), cases[i].becomes < 0 ? -EINVAL : 0);
+        if (cases[i].becomes >= 0)
+            assert_int_equal(conf.export_format, cases[i].becomes);
+        assert_int_equal(tr_ending_is_ours(&conf, "import", &text),
+                         strstr(cases[i].name, ".safetensors") || strstr(cases[i].name, "bin") ||
+                                 !strchr(cases[i].name, '.') || strchr(cases[i].name, '/')
+                             ? 0
+                             : -EINVAL);
+    }
+}
+
 static void what_a_library_lacks_is_refused(void **state)
 {
     static const struct {
@@ -451,6 +528,8 @@ int main(void)
         cmocka_unit_test(a_pt_file_holds_the_same_tensors_on_whole_lines),
         cmocka_unit_test(a_file_says_which_network_it_is_of),
         cmocka_unit_test(a_file_of_ours_describes_itself),
+        cmocka_unit_test(what_nobody_has_said_is_not_written),
+        cmocka_unit_test(an_ending_chooses_the_format),
         cmocka_unit_test(what_a_library_lacks_is_refused),
         cmocka_unit_test(a_proof_finds_a_difference),
         cmocka_unit_test(a_mean_has_shares_and_is_of_one_network),
