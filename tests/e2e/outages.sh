@@ -443,6 +443,7 @@ case_folder_removed() {
 
 # Something is where the folder of checkpoints was when training ends: a warning says so at once; Ctrl-C ends the wait.
 case_nowhere_to_save() {
+  local trainer
   FAULTS=$QUICK_PACE
   launch
   wait_step 14
@@ -452,8 +453,11 @@ case_nowhere_to_save() {
   must_say "no checkpoint could be written"
   must_say "minutes_left=10"
   touch "$RUN/moved/.last.safetensors.tmp-1-0"
+  trainer=$(pids trainer)
+  kill -STOP "$trainer" # it would make a folder where the file was
   rm "$RUN/checkpoints"
-  mv "$RUN/moved" "$RUN/checkpoints"
+  mv -T "$RUN/moved" "$RUN/checkpoints"
+  kill -CONT "$trainer"
   finish 0
   must_say "a checkpoint is written again"
   [ ! -e "$RUN/checkpoints/.last.safetensors.tmp-1-0" ] || fail "a temporary file stays"
