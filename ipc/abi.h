@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IM_ABI_VERSION 8u
+#define IM_ABI_VERSION 9u
 #define IM_MAGIC UINT64_C(0x3172657075736d69) /* "imsuper1" */
 #define IM_LINE 128                           /* two cache lines: the adjacent-line prefetcher pairs them */
 #define IM_PAGE 4096
@@ -335,21 +335,24 @@ struct im_control {
                                      was. R readers */
     _Atomic uint32_t has_avif;    /* W augmenters: 1: one has met an AVIF image without the library for it */
     _Atomic uint32_t
-        node_generation;      /* W supervisor, before its trainers start: the number under which the nodes of
+        node_generation; /* W supervisor, before its trainers start: the number under which the nodes of
                                          a run began this time; 0: one node */
+    _Atomic uint64_t
+        node_share; /* W supervisor, before node_generation: trainers of the nodes that take part << 32 |
+                                        the first of this node's among them; 0: all do */
     uint64_t nodes_note[128]; /* W supervisor, before node_generation: of the generation, for its successor */
     uint64_t header_check;    /* a hash of all before run_state, and of the configuration */
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
-static_assert(sizeof(struct im_event) == IM_LINE, "abi 8");
-static_assert(sizeof(struct im_process) == IM_LINE, "abi 8");
-static_assert(sizeof(struct im_encoded_meta) == 272 && offsetof(struct im_encoded_meta, name) == 32, "abi 8");
-static_assert(sizeof(struct im_bad_entry) == 248, "abi 8");
-static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 8");
-static_assert(sizeof(struct im_snapshot_header) == 40, "abi 8");
-static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 8");
-static_assert(sizeof(struct im_stats) == 9 * IM_PAGE, "abi 8");
-static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 8");
+static_assert(sizeof(struct im_event) == IM_LINE, "abi 9");
+static_assert(sizeof(struct im_process) == IM_LINE, "abi 9");
+static_assert(sizeof(struct im_encoded_meta) == 272 && offsetof(struct im_encoded_meta, name) == 32, "abi 9");
+static_assert(sizeof(struct im_bad_entry) == 248, "abi 9");
+static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 9");
+static_assert(sizeof(struct im_snapshot_header) == 40, "abi 9");
+static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 9");
+static_assert(sizeof(struct im_stats) == 9 * IM_PAGE, "abi 9");
+static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 9");
 
 #endif

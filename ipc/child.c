@@ -76,6 +76,7 @@ int im_plan_from_conf(const struct im_conf *conf, const uint64_t samples[IM_SPLI
                          .world = (uint32_t)im_conf_world(conf),
                          .first_rank = (uint32_t)im_conf_first_rank(conf),
                          .order_ranks = (uint32_t)im_conf_order_ranks(conf),
+                         .window = (uint32_t)(im_conf_order_ranks(conf) * im_conf_order_accumulate(conf)),
                          .batch_size = {(uint32_t)conf->batch_size, last.batch_size},
                          .image_size = {(uint32_t)conf->image_size, (uint32_t)im_conf_eval_image_size(conf)},
                          .train = train,
@@ -85,6 +86,18 @@ int im_plan_from_conf(const struct im_conf *conf, const uint64_t samples[IM_SPLI
                      },
                      text);
     free(train);
+    return err;
+}
+
+int im_conf_of_run(const struct im_run *run, struct im_conf *ret, struct im_text *text)
+{
+    int err;
+
+    if (!memchr(run->conf, 0, IM_CONF_BYTES))
+        return im_fail(text, -EBADMSG, "the run's frozen configuration has no end");
+    err = im_conf_thaw(ret, run->conf, text);
+    if (err == 0 && run->world != im_conf_world(ret))
+        im_conf_take_part(ret, run->world, run->first_rank);
     return err;
 }
 
@@ -132,10 +145,8 @@ int im_child_open(int argc, char **argv, enum im_role role, struct im_child_stor
     err = im_run_attach(&how, c.run, text);
     if (err == 0 && c.index >= role_count(&c.run->geometry, role))
         err = im_fail(text, -EINVAL, "%s %u is not part of this run", im_role_name(role), c.index);
-    if (err == 0 && !memchr(c.run->conf, 0, IM_CONF_BYTES))
-        err = im_fail(text, -EBADMSG, "the run's frozen configuration has no end");
     if (err == 0)
-        err = im_conf_thaw(&storage->conf, c.run->conf, text);
+        err = im_conf_of_run(c.run, &storage->conf, text);
     if (err == 0)
         err = im_plan_from_conf(c.conf, c.run->geometry.samples, c.plan, text);
     if (err == 0)

@@ -59,6 +59,9 @@ bool im_child_is_first(const struct im_child *child);
 /* Says that the process is ready for work. */
 void im_child_ready(struct im_child *child);
 
+/* The configuration of a run, with the part of this node where others are missing. -EBADMSG with a sentence. */
+int im_conf_of_run(const struct im_run *run, struct im_conf *ret, struct im_text *text);
+
 /* The plan of a configuration over a dataset of these sizes; the same in every process. */
 int im_plan_from_conf(const struct im_conf *conf, const uint64_t samples[IM_SPLITS], struct im_plan *ret,
                       struct im_text *text);

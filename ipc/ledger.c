@@ -47,7 +47,7 @@ bool im_ledger_end(struct im_run *run, enum im_split split, const struct im_ledg
     uint64_t before = pass->from > pass->start ? pass->from - pass->start : 0;
     bool exact = delivered == pass->total - pass->from &&
                  atomic_load_explicit(&l->duplicates, memory_order_relaxed) == 0;
-    bool again = atomic_load_explicit(&l->ended, memory_order_relaxed) > pass->phase;
+    bool again = pass->has_ended || atomic_load_explicit(&l->ended, memory_order_relaxed) > pass->phase;
 
     if (again && exact)
         return true;

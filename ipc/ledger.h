@@ -25,6 +25,7 @@ struct im_ledger_pass {
     uint64_t from; /* the first that was entered since im_ledger_begin(): `start`, or after a trainer's death
                        where the trainers continued; those in between were delivered before */
     uint64_t total;
+    bool has_ended; /* before, where this node took no part: it is counted there */
 };
 
 /* Ends a pass. True: each of its samples since `from` came exactly once. A pass that ends again, because its

@@ -53,8 +53,7 @@ int im_peers_publish(struct im_child *child, const void *card, size_t bytes)
 {
     if (bytes > IM_CARD_BYTES)
         return -E2BIG;
-    write_card(&child->run->peer[child->run->geometry.first_rank + child->index], child->incarnation, card,
-               bytes);
+    write_card(&child->run->peer[child->run->first_rank + child->index], child->incarnation, card, bytes);
     wake_others(child);
     return 0;
 }
@@ -62,7 +61,7 @@ int im_peers_publish(struct im_child *child, const void *card, size_t bytes)
 /* Of the process that is the rank's trainer now; of a rank of another node: of this generation. */
 static bool is_shown(const struct im_run *run, uint32_t rank)
 {
-    const uint32_t index = rank - run->geometry.first_rank; /* wraps around below */
+    const uint32_t index = rank - run->first_rank; /* wraps around below */
     uint64_t card = atomic_load_explicit(&run->peer[rank].card, memory_order_acquire);
 
     if (card == 0)
@@ -81,10 +80,10 @@ static int has_card(struct im_child *child, uint32_t rank, uint64_t unused)
 
 bool im_peers_card(const struct im_run *run, uint32_t index, const void **ret_card, size_t *ret_bytes)
 {
-    const struct im_peer *peer = &run->peer[run->geometry.first_rank + index];
+    const struct im_peer *peer = &run->peer[run->first_rank + index];
     const uint32_t bytes = (uint32_t)atomic_load_explicit(&peer->card, memory_order_acquire);
 
-    if (!is_shown(run, run->geometry.first_rank + index) || bytes > IM_CARD_BYTES)
+    if (!is_shown(run, run->first_rank + index) || bytes > IM_CARD_BYTES)
         return false;
     *ret_card = peer->card_bytes;
     *ret_bytes = bytes;
@@ -93,8 +92,7 @@ bool im_peers_card(const struct im_run *run, uint32_t index, const void **ret_ca
 
 int im_peers_show(struct im_run *run, uint32_t rank, const void *card, size_t bytes)
 {
-    if (bytes > IM_CARD_BYTES || rank - run->geometry.first_rank < run->geometry.ranks ||
-        rank >= run->geometry.ranks + run->geometry.remote_ranks)
+    if (bytes > IM_CARD_BYTES || rank - run->first_rank < run->geometry.ranks || rank >= run->world)
         return -E2BIG;
     write_card(&run->peer[rank], atomic_load_explicit(&run->control->node_generation, memory_order_relaxed),
                card, bytes);

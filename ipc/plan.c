@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 #include "ipc/cell_word.h"
@@ -29,30 +28,57 @@ static uint32_t order_ranks_of(const struct im_plan_params *p)
     return p->order_ranks ? p->order_ranks : world_of(p);
 }
 
+static uint64_t divide_up(uint64_t n, uint64_t by)
+{
+    return (n + by - 1) / by;
+}
+
 /* Steps of a pass that was cut for `order_ranks`. In its last step the first ranks alone may have a batch. */
-static uint64_t count_steps(uint64_t samples, uint64_t per_step, uint32_t order_ranks, uint32_t world)
+static uint64_t count_steps(uint64_t samples, uint64_t per_step, uint32_t order_ranks, uint32_t world,
+                            uint32_t window)
 {
     uint64_t steps = samples / per_step, left = samples % per_step;
 
-    if (order_ranks == world)
+    if (order_ranks == world && window % world == 0)
         return steps + (left != 0);
 
     uint64_t batches = steps * order_ranks + (left < order_ranks ? left : order_ranks);
 
-    return (batches + world - 1) / world;
+    return batches / window * divide_up(window, world) + divide_up(batches % window, world);
 }
 
 /* ---- batches of a pass, numbered over the steps and ranks that it was cut for ---- */
+
+#define NONE UINT64_MAX /* of a rank that has no batch in a step */
 
 static bool is_recut(const struct im_plan *plan, const struct im_phase *phase)
 {
     return phase->order_ranks != plan->world;
 }
 
-/* The number of the batch that `rank` of this node has in step `step`. */
-static uint64_t order_of(const struct im_plan *plan, uint64_t step, uint32_t rank)
+/* Has each optimiser step a step in which only the first ranks have a batch? */
+static bool is_uneven(const struct im_plan *plan, const struct im_phase *phase)
 {
-    return step * plan->world + plan->first_rank + rank;
+    return phase->split == IM_TRAIN && plan->window % plan->world != 0;
+}
+
+/* The number of the batch that `rank` of the world has in step `step`, or NONE. */
+static uint64_t order_in_world(const struct im_plan *plan, const struct im_phase *phase, uint64_t step,
+                               uint32_t rank)
+{
+    uint64_t in_window;
+
+    if (!is_uneven(plan, phase))
+        return step * plan->world + rank;
+    in_window = step % plan->window_steps * plan->world + rank;
+    return in_window < plan->window ? step / plan->window_steps * plan->window + in_window : NONE;
+}
+
+/* The same of a rank of this node. */
+static uint64_t order_of(const struct im_plan *plan, const struct im_phase *phase, uint64_t step,
+                         uint32_t rank)
+{
+    return order_in_world(plan, phase, step, plan->first_rank + rank);
 }
 
 /* Samples of batch `q`. */
@@ -61,30 +87,46 @@ static uint32_t order_count(const struct im_phase *phase, uint64_t q)
     uint64_t per_step = (uint64_t)phase->batch_size * phase->order_ranks;
     uint64_t before = q / phase->order_ranks * per_step, rank = q % phase->order_ranks, step = per_step;
 
-    if (before >= phase->samples)
+    if (q == NONE || before >= phase->samples)
         return 0;
     if (phase->samples - before < per_step)
         step = phase->samples - before;
     return step > rank ? (uint32_t)((step - rank + phase->order_ranks - 1) / phase->order_ranks) : 0;
 }
 
-/* Steps from the first on in which each rank of the world has a full batch; few can follow. */
-static uint64_t full_steps(const struct im_plan *plan, const struct im_phase *phase)
+/* Batches of a full optimiser step on this node. */
+static uint64_t window_here(const struct im_plan *plan)
+{
+    const uint32_t left = plan->window % plan->world, whole = plan->window / plan->world;
+    const uint32_t more = left > plan->first_rank ? left - plan->first_rank : 0;
+
+    return (uint64_t)whole * plan->ranks + (more < plan->ranks ? more : plan->ranks);
+}
+
+/* Steps before `step` of which it is known how many samples this node has in them: those in which every rank has a full
+ * batch, or of full optimiser steps. Few follow. */
+static uint64_t full_steps(const struct im_plan *plan, const struct im_phase *phase, uint64_t step,
+                           uint64_t *ret_tickets)
 {
     uint64_t per_step = (uint64_t)phase->batch_size * phase->order_ranks;
+    uint64_t batches = phase->samples / per_step * phase->order_ranks;
+    const uint64_t unit = is_uneven(plan, phase) ? plan->window_steps : 1;
+    const uint64_t here = is_uneven(plan, phase) ? window_here(plan) : plan->ranks;
+    uint64_t full = batches / (is_uneven(plan, phase) ? plan->window : plan->world);
 
-    return phase->samples / per_step * phase->order_ranks / plan->world;
+    full = step / unit < full ? step / unit : full;
+    *ret_tickets = full * here * phase->batch_size;
+    return full * unit;
 }
 
 /* Tickets of the pass on this node, before its step `step`. */
 static uint64_t tickets_before(const struct im_plan *plan, const struct im_phase *phase, uint64_t step)
 {
-    uint64_t full = full_steps(plan, phase);
-    uint64_t sum = (step < full ? step : full) * phase->batch_size * plan->ranks;
+    uint64_t sum;
 
-    for (uint64_t s = full; s < step; s++)
+    for (uint64_t s = full_steps(plan, phase, step, &sum); s < step; s++)
         for (uint32_t rank = 0; rank < plan->ranks; rank++)
-            sum += order_count(phase, order_of(plan, s, rank));
+            sum += order_count(phase, order_of(plan, phase, s, rank));
     return sum;
 }
 
@@ -99,7 +141,8 @@ static int append_phase(struct im_plan *plan, const struct im_plan_params *p, en
     if (split == IM_TRAIN && p->drop_last)
         samples -= samples % per_step;
 
-    uint64_t steps = count_steps(samples, per_step, order_ranks, world_of(p));
+    uint64_t steps = count_steps(samples, per_step, order_ranks, plan->world,
+                                 split == IM_TRAIN ? plan->window : plan->world);
 
     if (steps > UINT32_MAX || samples > TICKETS_MAX - plan->tickets || steps > BATCHES_MAX - plan->batches)
         return -EOVERFLOW;
@@ -161,6 +204,9 @@ static int check_plan(const struct im_plan_params *p, struct im_text *text)
         return im_fail(text, -EINVAL, "a step of more than 2^32 images; use a smaller --batch-size");
     if (p->evaluates)
         return 0;
+    if (p->window && p->window < world)
+        return im_fail(text, -EINVAL, "%" PRIu32 " ranks for the %" PRIu32 " batches of an optimiser step",
+                       world, p->window);
     if (p->samples[IM_TRAIN] < world)
         return im_fail(text, -EINVAL,
                        "the training set has %" PRIu64 " images, fewer than the %" PRIu32
@@ -179,6 +225,8 @@ int im_plan_init(struct im_plan *plan, const struct im_plan_params *p, struct im
 
     if (err < 0)
         return err;
+    made.window = p->window ? p->window : made.world;
+    made.window_steps = (uint32_t)divide_up(made.window, made.world);
     made.phase = calloc((size_t)p->epochs * 2, sizeof *made.phase);
     if (!made.phase)
         return -ENOMEM;
@@ -243,6 +291,32 @@ static struct im_place place_at(const struct im_plan *plan, const struct im_phas
     };
 }
 
+static uint32_t samples_here(const struct im_plan *plan, const struct im_phase *phase, uint64_t step)
+{
+    uint32_t sum = 0;
+
+    for (uint32_t rank = 0; rank < plan->ranks; rank++)
+        sum += order_count(phase, order_of(plan, phase, step, rank));
+    return sum;
+}
+
+/* From `step` on, before which the pass has `before` tickets on this node. */
+static struct im_place find_place(const struct im_plan *plan, const struct im_phase *phase, uint64_t in_pass,
+                                  uint64_t step, uint64_t before)
+{
+    const uint32_t whole = phase->batch_size * plan->ranks;
+    uint32_t count, rank = 0;
+    uint64_t left = in_pass - before;
+
+    for (; left >= (count = samples_here(plan, phase, step)); left -= count)
+        step++;
+    if (count == whole)
+        return place_at(plan, phase, step, (uint32_t)(left % plan->ranks), (uint32_t)(left / plan->ranks));
+    for (; left >= (count = order_count(phase, order_of(plan, phase, step, rank))); left -= count)
+        rank++;
+    return place_at(plan, phase, step, rank, (uint32_t)left);
+}
+
 /* In steps where each rank has a full batch, and in each step of a pass that is cut for the ranks that there
  * are, the batches fill at the same pace; in the others one after the other. */
 int im_plan_place(const struct im_plan *plan, uint64_t ticket, struct im_place *ret)
@@ -251,25 +325,22 @@ int im_plan_place(const struct im_plan *plan, uint64_t ticket, struct im_place *
         return -ERANGE;
 
     const struct im_phase *phase = find(plan, ticket, 0);
-    const uint64_t per_step = (uint64_t)phase->batch_size * plan->ranks, full = full_steps(plan, phase);
     const uint64_t in_pass = ticket - phase->first_ticket;
-    uint64_t step = in_pass / per_step, in_step = in_pass % per_step;
-    uint32_t rank = (uint32_t)(in_step % plan->ranks), place = (uint32_t)(in_step / plan->ranks);
 
-    if (is_recut(plan, phase) && step >= full) {
-        uint32_t count;
+    if (!is_recut(plan, phase) && !is_uneven(plan, phase)) {
+        const uint64_t per_step = (uint64_t)phase->batch_size * plan->ranks, in_step = in_pass % per_step;
 
-        step = full;
-        rank = 0;
-        for (in_step = in_pass - full * per_step;
-             in_step >= (count = order_count(phase, order_of(plan, step, rank))); in_step -= count)
-            if (++rank == plan->ranks) {
-                rank = 0;
-                step++;
-            }
-        place = (uint32_t)in_step;
+        *ret = place_at(plan, phase, in_pass / per_step, (uint32_t)(in_step % plan->ranks),
+                        (uint32_t)(in_step / plan->ranks));
+    } else {
+        const uint64_t most = is_uneven(plan, phase)
+                                  ? in_pass / (window_here(plan) * phase->batch_size) * plan->window_steps
+                                  : in_pass / ((uint64_t)phase->batch_size * plan->ranks);
+        uint64_t before;
+        const uint64_t full = full_steps(plan, phase, most, &before);
+
+        *ret = find_place(plan, phase, in_pass, full, before);
     }
-    *ret = place_at(plan, phase, step, rank, place);
     return 0;
 }
 
@@ -288,10 +359,8 @@ uint32_t im_plan_step_count(const struct im_plan *plan, uint64_t batch)
 
     if (!phase)
         return 0;
-    if (batch - phase->first_batch < full_steps(plan, phase))
-        return phase->batch_size * plan->world;
     for (uint32_t rank = 0; rank < plan->world; rank++)
-        count += order_count(phase, (batch - phase->first_batch) * plan->world + rank);
+        count += order_count(phase, order_in_world(plan, phase, batch - phase->first_batch, rank));
     return count;
 }
 
@@ -299,13 +368,13 @@ uint32_t im_plan_batch_count(const struct im_plan *plan, uint64_t batch, uint32_
 {
     const struct im_phase *phase = im_plan_phase_of_batch(plan, batch);
 
-    return phase ? order_count(phase, order_of(plan, batch - phase->first_batch, rank)) : 0;
+    return phase ? order_count(phase, order_of(plan, phase, batch - phase->first_batch, rank)) : 0;
 }
 
 struct im_order im_plan_order(const struct im_plan *plan, const struct im_phase *phase, uint64_t batch,
                               uint32_t rank)
 {
-    uint64_t q = order_of(plan, batch - phase->first_batch, rank);
+    uint64_t q = order_of(plan, phase, batch - phase->first_batch, rank);
 
     return (struct im_order){.step = (uint32_t)(q / phase->order_ranks),
                              .rank = (uint32_t)(q % phase->order_ranks)};
@@ -314,7 +383,23 @@ struct im_order im_plan_order(const struct im_plan *plan, const struct im_phase 
 uint64_t im_plan_position(const struct im_plan *plan, const struct im_phase *phase, uint64_t batch,
                           uint32_t rank, uint32_t place)
 {
-    uint64_t q = order_of(plan, batch - phase->first_batch, rank);
+    uint64_t q = order_of(plan, phase, batch - phase->first_batch, rank);
 
     return (q / phase->order_ranks * phase->batch_size + place) * phase->order_ranks + q % phase->order_ranks;
+}
+
+uint64_t im_plan_translate(const struct im_plan *from, uint64_t batch, const struct im_plan *to, bool ahead)
+{
+    const struct im_phase *phase = im_plan_phase_of_batch(from, batch), *other;
+    uint64_t step, unit;
+
+    if (!phase)
+        return to->batches;
+    other = &to->phase[phase - from->phase];
+    step = batch - phase->first_batch;
+    if (phase->split != IM_TRAIN)
+        return other->first_batch + (step > 0 && ahead ? other->steps : 0);
+    unit = from->window_steps;
+    step = (ahead ? divide_up(step, unit) : step / unit) * to->window_steps;
+    return other->first_batch + (step < other->steps ? step : other->steps);
 }

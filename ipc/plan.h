@@ -9,7 +9,8 @@
  * A run that continues with another number of ranks keeps the order of its samples: a training pass is cut for the
  * ranks that it began with (order_ranks), each of whose batches keeps its samples, and these batches, in the order
  * of their steps and ranks, go to the ranks that there are: the first to rank 0, the next to rank 1, and so on. With
- * ranks x accumulate as before, each optimiser step has the same batches.
+ * ranks x accumulate as before, each optimiser step has the same batches. Where the ranks do not divide the `window` batches of an
+ * optimiser step, some ranks have no batch in the last of its steps, and the next one begins with rank 0 again.
  *
  * A run on several nodes has one order of samples and one numbering of batches for all nodes. A node has the
  * consecutive ranks first_rank .. first_rank + ranks - 1 of the world's, and numbers the samples of these alone as
@@ -18,6 +19,7 @@
 #ifndef IPC_PLAN_H
 #define IPC_PLAN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ipc/abi.h"
@@ -32,6 +34,7 @@ struct im_plan_params {
     uint32_t world;                    /* ranks of all nodes; 0: ranks */
     uint32_t first_rank;               /* of this node, in the world */
     uint32_t order_ranks;              /* that the training passes are cut for; 0: world */
+    uint32_t window;                   /* batches of an optimiser step; 0: as many as the ranks have */
     uint32_t batch_size[IM_SPLITS];    /* per rank */
     uint32_t image_size[IM_SPLITS];    /* pixels a side */
     const struct im_conf_sizes *train; /* [epochs]: each epoch's in place of those of IM_TRAIN; NULL: none */
@@ -59,7 +62,9 @@ struct im_plan {
     uint32_t ranks; /* of this node */
     uint32_t world; /* ranks of all nodes */
     uint32_t first_rank;
-    uint64_t tickets; /* of the run, on this node */
+    uint32_t window;       /* batches of an optimiser step, of all ranks */
+    uint32_t window_steps; /* steps that they take */
+    uint64_t tickets;      /* of the run, on this node */
     uint64_t batches;
 };
 
@@ -98,6 +103,11 @@ uint64_t im_plan_position(const struct im_plan *plan, const struct im_phase *pha
 
 /* First ticket of a batch on this node; the run's ticket count for a batch past the end. */
 uint64_t im_plan_first_ticket(const struct im_plan *plan, uint64_t batch);
+
+/* A batch of one plan as one of another, of the same run with other ranks: the first of the same optimiser step, or with
+ * `ahead` the first of the next one if it is not where an optimiser step begins. In a validation pass the beginning or
+ * the end. */
+uint64_t im_plan_translate(const struct im_plan *from, uint64_t batch, const struct im_plan *to, bool ahead);
 
 /* Samples of `rank` in `batch` (0 is possible in a short last step), and of the ranks of all nodes. */
 uint32_t im_plan_batch_count(const struct im_plan *plan, uint64_t batch, uint32_t rank);

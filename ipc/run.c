@@ -92,6 +92,36 @@ static void place_tables(struct im_run *run)
         run->stamp[s] = (_Atomic uint32_t *)(void *)(base + run->layout.stamps[s]);
 }
 
+static void set_part(struct im_run *run, uint64_t share)
+{
+    const struct im_geometry *g = &run->geometry;
+
+    run->world = share ? (uint32_t)(share >> 32) : g->ranks + g->remote_ranks;
+    run->first_rank = share ? (uint32_t)share : g->first_rank;
+}
+
+static bool part_is_sane(const struct im_run *run)
+{
+    const struct im_geometry *g = &run->geometry;
+
+    return run->world >= g->ranks && run->world <= g->ranks + g->remote_ranks &&
+           run->first_rank <= run->world - g->ranks;
+}
+
+void im_run_take_part(struct im_run *run, uint32_t world, uint32_t first_rank)
+{
+    const struct im_geometry *g = &run->geometry;
+    const bool all = world == g->ranks + g->remote_ranks;
+    const uint64_t share = all ? 0 : (uint64_t)world << 32 | first_rank;
+
+    set_part(run, share);
+    im_assert(part_is_sane(run) && (!all || first_rank == g->first_rank));
+    /* A place may change between a rank of this node and one of another, whose cards carry another kind of number. */
+    for (uint32_t rank = 0; rank < g->ranks + g->remote_ranks; rank++)
+        atomic_store_explicit(&run->peer[rank].card, 0, memory_order_relaxed);
+    atomic_store_explicit(&run->control->node_share, share, memory_order_release);
+}
+
 static uint64_t build_hash(void)
 {
     const char *id = im_build_id();
@@ -147,6 +177,7 @@ int im_run_create(const struct im_geometry *g, const char *conf, uint32_t conf_b
         err = im_segment_create("a batch ring", run.layout.batch_bytes, &run.batch_segment[r], text);
     if (err == 0) {
         place_tables(&run);
+        set_part(&run, 0);
         err = fill_header(&run, conf, conf_bytes, text);
     }
     if (err < 0) {
@@ -186,6 +217,9 @@ static int find_tables(struct im_run *run, struct im_text *text)
     if (err < 0)
         return err;
     place_tables(run);
+    set_part(run, atomic_load_explicit(&run->control->node_share, memory_order_acquire));
+    if (!part_is_sane(run))
+        return im_fail(text, -EBADMSG, "the control segment's part of the machines is out of range");
     if (run->control->header_check != im_run_header_check(run->control, run->conf))
         return im_fail(text, -EBADMSG,
                        "the run's sizes or its configuration in shared memory are not what they were at its "
@@ -238,12 +272,11 @@ int im_run_check_plan(const struct im_run *run, const struct im_plan *plan, stru
 {
     const struct im_geometry *g = &run->geometry;
 
-    if (plan->ranks != g->ranks || plan->world != g->ranks + g->remote_ranks ||
-        plan->first_rank != g->first_rank)
+    if (plan->ranks != g->ranks || plan->world != run->world || plan->first_rank != run->first_rank)
         return im_fail(text, -EBADMSG,
                        "the configuration has %" PRIu32 " rank(s) of %" PRIu32 ", the shared memory %" PRIu32
                        " of %" PRIu32,
-                       plan->ranks, plan->world, g->ranks, g->ranks + g->remote_ranks);
+                       plan->ranks, plan->world, g->ranks, run->world);
     for (uint32_t i = 0; i < plan->phases; i++) {
         const struct im_phase *phase = &plan->phase[i];
         uint64_t pixels = (uint64_t)phase->image_size * phase->image_size; /* < 2^64 */

@@ -42,6 +42,8 @@ struct im_run {
     struct im_control *control;
     struct im_offsets layout;
     struct im_geometry geometry; /* private copy: checked once, then trusted */
+    uint32_t world,
+        first_rank; /* trainers of the nodes that take part, and the first of this one's among them */
 
     struct im_process *process;
     struct im_stats *stats;
@@ -49,7 +51,7 @@ struct im_run {
     struct im_encoded_meta *encoded_meta;
     _Atomic uint64_t *batch_word; /* [ranks][batches][batch_size_max] */
     struct im_bad_entry *bad_sample;
-    struct im_peer *peer;           /* [ranks + remote_ranks], by rank in the world */
+    struct im_peer *peer;           /* [ranks + remote_ranks], by rank among those that take part */
     struct im_seek_ring *seek_ring; /* [augmenters_max] */
     _Atomic uint32_t
         *stamp[IM_SPLITS]; /* the ledger's: [sample] = 1 + phase that last delivered it. W trainers */
@@ -88,6 +90,9 @@ int im_run_attach(const struct im_attach *how, struct im_run *ret, struct im_tex
 /* Maps the control segment alone, read-only: for whoever watches a run from outside (`imsuper trace`). Takes ownership of the
  * descriptor, also when it fails. The same checks; nothing may be written through *ret. */
 int im_run_watch(int fd, struct im_run *ret, struct im_text *text);
+/* The supervisor's: `world` trainers take part from now on, of which this node's are those from first_rank on. No other
+ * process of this node lives. */
+void im_run_take_part(struct im_run *run, uint32_t world, uint32_t first_rank);
 
 /* The fixed part of the control segment, header and configuration, as this process found it. */
 struct im_header_copy {

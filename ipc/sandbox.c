@@ -366,6 +366,21 @@ static int allow_opening(scmp_filter_ctx filter)
     return allow_conditions(filter, conditions, IM_COUNT(conditions));
 }
 
+/* Nothing is opened, and nobody dies of having tried: glibc's free() looks at /proc/sys/vm/overcommit_memory when it trims the
+ * arena of a thread. */
+static int refuse_opening(scmp_filter_ctx filter)
+{
+    int err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES), SYS_openat, 1,
+                               SCMP_CMP(2, SCMP_CMP_MASKED_EQ, OPEN_WRITES, O_RDONLY));
+
+#ifdef SYS_open
+    if (err == 0)
+        err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EACCES), SYS_open, 1,
+                               SCMP_CMP(1, SCMP_CMP_MASKED_EQ, OPEN_WRITES, O_RDONLY));
+#endif
+    return err;
+}
+
 static int fill(scmp_filter_ctx filter, const struct im_sandbox *wanted)
 {
     int err = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
@@ -376,8 +391,8 @@ static int fill(scmp_filter_ctx filter, const struct im_sandbox *wanted)
         err = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1); /* threads that libraries made before */
     if (err == 0)
         err = allow_usual(filter);
-    if (err == 0 && wanted->opens_files)
-        err = allow_opening(filter);
+    if (err == 0)
+        err = wanted->opens_files ? allow_opening(filter) : refuse_opening(filter);
     if (err == 0 && wanted->loads_code) /* never of what can be written */
         err = allow_conditions(
             filter, (const struct im_sandbox_condition[]){{SYS_mmap, 2, PROT_EXEC | PROT_WRITE, PROT_EXEC}},

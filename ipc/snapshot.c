@@ -59,10 +59,22 @@ static void enter_header(struct im_snapshot_header *h)
     IM_FAULT("snapshot.opened");
 }
 
+/* Of a predecessor's, which may have needed more; else `bytes`. */
+static uint64_t size_of_segment(int fd, uint64_t bytes)
+{
+    struct stat st;
+
+    if (!im_segment_is_fixed(fd) || fstat(fd, &st) < 0 || (uint64_t)st.st_size < bytes ||
+        ((uint64_t)st.st_size - IM_PAGE) % (2 * IM_PAGE) != 0)
+        return bytes;
+    return (uint64_t)st.st_size;
+}
+
 int im_snapshot_open(int fd, uint64_t bytes_max, struct im_snapshot *ret, struct im_text *text)
 {
-    uint64_t bytes = im_snapshot_segment_bytes(bytes_max);
-    struct im_snapshot s = {.slot_bytes = slot_bytes_for(bytes_max)};
+    const uint64_t bytes = bytes_max < BYTES_MAX ? size_of_segment(fd, im_snapshot_segment_bytes(bytes_max))
+                                                 : im_snapshot_segment_bytes(bytes_max);
+    struct im_snapshot s = {.slot_bytes = (bytes - IM_PAGE) / 2};
     int copy, err = bytes_max < BYTES_MAX ? im_segment_fix_size(fd, bytes) : -EFBIG;
 
     if (err == -EBADMSG)

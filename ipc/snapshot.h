@@ -30,7 +30,7 @@ uint64_t im_snapshot_segment_bytes(uint64_t bytes_max);
 
 /* The writer's: gives the segment its size, unless a predecessor did, and maps it; the descriptor stays
  * the caller's. -ENOMEM / -ENOSPC with the bytes needed; -EBADMSG when it is no segment for snapshots
- * of that size. */
+ * of that size, or larger ones. */
 int im_snapshot_open(int fd, uint64_t bytes_max, struct im_snapshot *ret, struct im_text *text);
 void im_snapshot_close(struct im_snapshot *s); /* zeroed is fine */
 

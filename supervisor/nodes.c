@@ -26,7 +26,18 @@
 #define LOOK_MS 20
 
 /* What a report's numbers are. */
-enum { PASSES_TRAIN, EXACT_TRAIN, IMAGES_TRAIN, PASSES_VAL, EXACT_VAL, IMAGES_VAL, MILLI_RATE, DEATHS };
+enum {
+    PASSES_TRAIN,
+    EXACT_TRAIN,
+    IMAGES_TRAIN,
+    PASSES_VAL,
+    EXACT_VAL,
+    IMAGES_VAL,
+    DEATHS,
+    COUNTS,
+    MILLI_RATE = COUNTS,
+    LIFE
+};
 
 static_assert(sizeof(struct sv_generation) <= sizeof((struct im_control *)0)->nodes_note,
               "it fits its place");
@@ -55,12 +66,16 @@ int sv_nodes_fd(const struct sv_super *s)
 static int open_link(struct sv_super *s, const char *agree, struct im_text *text)
 {
     struct sv_nodes *n = &s->nodes;
-    struct sv_link_config config = {.meeting = &n->meeting,
-                                    .ranks = s->run.geometry.ranks,
-                                    .build = im_build_id(),
-                                    .agree = agree,
-                                    .patience = (im_ns)(s->conf.cluster_timeout * 1e9),
-                                    .patience_back = n->meeting.patience_back};
+    struct sv_link_config config = {
+        .meeting = &n->meeting,
+        .ranks = s->run.geometry.ranks,
+        .build = im_build_id(),
+        .agree = agree,
+        .nodes_min = (uint32_t)s->conf.cluster_min_nodes,
+        .survivors_min = s->conf.cluster_min_nodes > 0 ? (uint32_t)s->conf.cluster_min_nodes : 1,
+        .wait = (im_ns)(s->conf.cluster_wait * 1e9),
+        .patience = (im_ns)(s->conf.cluster_timeout * 1e9),
+        .patience_back = n->meeting.patience_back};
     int err;
 
     memcpy(&config.running, s->run.control->nodes_note, sizeof config.running);
@@ -140,6 +155,11 @@ static void on_begin(struct sv_super *s, const struct sv_generation *g)
 
     memset(n->shown, 0, sizeof n->shown);
     memset(n->asked, 0, sizeof n->asked);
+    if (sv_nodes_share(s, g) < 0) {
+        sv_finish(s, IM_EXIT_FAILED);
+        return;
+    }
+    n->began_at = im_now();
     n->number = g->number;
     n->runs = true;
     memcpy(s->run.control->nodes_note, g, sizeof *g);
@@ -164,7 +184,7 @@ static void show_card(struct sv_super *s, uint32_t index)
 
     if (n->shown[index] || !im_peers_card(&s->run, index, &card, &bytes))
         return;
-    name_card(s->run.geometry.first_rank + index, name);
+    name_card(s->run.first_rank + index, name);
     n->shown[index] = sv_link_publish(n->link, n->number, name, card, bytes) == 0;
 }
 
@@ -184,9 +204,9 @@ static void carry_cards(struct sv_super *s)
 
     if (!s->nodes.runs || s->resetting)
         return;
-    for (uint32_t rank = 0; rank < g->ranks + g->remote_ranks; rank++)
-        if (rank - g->first_rank < g->ranks)
-            show_card(s, rank - g->first_rank);
+    for (uint32_t rank = 0; rank < s->run.world; rank++)
+        if (rank - s->run.first_rank < g->ranks)
+            show_card(s, rank - s->run.first_rank);
         else
             ask_card(s, rank);
 }
@@ -195,8 +215,7 @@ static void on_value(struct sv_super *s, const struct sv_link_news *news)
 {
     char name[SV_LINK_KEY_MAX];
 
-    for (uint32_t rank = 0; s->nodes.runs && rank < s->run.geometry.ranks + s->run.geometry.remote_ranks;
-         rank++) {
+    for (uint32_t rank = 0; s->nodes.runs && rank < s->run.world; rank++) {
         name_card(rank, name);
         if (strcmp(news->key, name) == 0)
             im_peers_show(&s->run, rank, news->bytes, news->n);
@@ -259,7 +278,7 @@ static void on_end(struct sv_super *s, const struct sv_link_news *news)
     s->nodes.end_status = news->status;
     if (s->finished)
         return;
-    if (news->status != IM_EXIT_OK)
+    if (news->status != IM_EXIT_OK || !s->nodes.runs) /* it has nothing more to do where it takes no part */
         sv_finish(s, s->nodes.own_status ? s->nodes.own_status : news->status);
 }
 
@@ -291,10 +310,14 @@ static void on_lost(struct sv_super *s, const struct sv_link_news *news)
 /* The head. A node that has left with an error does not come back by itself. */
 static void on_node(struct sv_super *s, uint32_t node)
 {
+    const struct sv_generation *g;
     struct sv_node state;
     char why[128];
 
     if (!sv_link_node(s->nodes.link, node, &state) || node == 0 || s->finished)
+        return;
+    g = sv_link_generation(s->nodes.link);
+    if (g && g->ranks[node] == 0) /* the others do not need it */
         return;
     if (s->ending.stage == SV_SAVING && (state.state == SV_NODE_DEAD)) {
         snprintf(why, sizeof why, "node %" PRIu32 " is gone before the run was saved", node);
@@ -303,7 +326,7 @@ static void on_node(struct sv_super *s, uint32_t node)
     if (state.state == SV_NODE_DEAD && s->nodes.meeting.patience_back && s->ending.stage == SV_GOING_ON)
         sv_screen_say(&s->screen,
                       "srun does not start a killed task again: node %" PRIu32
-                      " is waited for %.0f s only; --cluster-timeout S says otherwise",
+                      " is waited for %.0f s at most; --cluster-timeout S says otherwise",
                       node, (double)s->nodes.meeting.patience_back / 1e9);
     if (state.state != SV_NODE_LEFT || state.status == IM_EXIT_OK || s->ending.stage != SV_GOING_ON)
         return;
@@ -384,6 +407,26 @@ static uint64_t sum_of(const _Atomic uint64_t *word)
     return atomic_load_explicit(word, memory_order_relaxed);
 }
 
+/* A machine that was started again counts from 0. */
+static void count_lives(struct sv_super *s)
+{
+    static_assert(COUNTS <= sizeof s->nodes.counted[0].now / sizeof s->nodes.counted[0].now[0], "they fit");
+
+    for (uint32_t i = 0; i < (uint32_t)s->conf.node_count && !sv_nodes_is_member(s); i++) {
+        const bool known = s->nodes.counted[i].life != 0;
+        struct sv_node node;
+
+        if (!sv_link_node(s->nodes.link, i, &node) || node.number[LIFE] == 0)
+            continue;
+        for (int k = 0; k < COUNTS; k++) {
+            if (known && s->nodes.counted[i].life != node.number[LIFE])
+                s->nodes.counted[i].past[k] += s->nodes.counted[i].now[k];
+            s->nodes.counted[i].now[k] = node.number[k];
+        }
+        s->nodes.counted[i].life = node.number[LIFE];
+    }
+}
+
 static void report(struct sv_super *s)
 {
     const struct im_ledger *l = s->run.control->ledger;
@@ -395,10 +438,12 @@ static void report(struct sv_super *s)
         [EXACT_VAL] = sum_of(&l[IM_VAL].phases_exact),
         [IMAGES_VAL] = sum_of(&l[IM_VAL].total_delivered),
         [MILLI_RATE] = (uint64_t)(s->view.samples_per_second * 1e3),
-        [DEATHS] = atomic_load_explicit(&s->run.control->deaths, memory_order_relaxed)};
+        [DEATHS] = atomic_load_explicit(&s->run.control->deaths, memory_order_relaxed),
+        [LIFE] = s->run.control->run_id};
 
     if (im_now() - s->nodes.reported_at < REPORT_NS)
         return;
+    count_lives(s);
     s->nodes.reported_at = im_now();
     sv_link_report(s->nodes.link, s->view.next_batch, NULL, 0, SV_LINK_NOWHERE, number);
 }
@@ -437,6 +482,7 @@ void sv_nodes_turn(struct sv_super *s)
     if (!s->finished) {
         say_ready(s);
         carry_cards(s);
+        sv_nodes_let_in(s);
         report(s);
         finish_after_head(s);
     }
@@ -467,7 +513,7 @@ void sv_nodes_close(struct sv_super *s)
 
 /* ---- status ---- */
 
-static struct im_json *node_json(uint32_t index, const struct sv_node *node)
+static struct im_json *node_json(const struct sv_generation *g, uint32_t index, const struct sv_node *node)
 {
     struct im_json *j = im_json_object();
 
@@ -475,6 +521,7 @@ static struct im_json *node_json(uint32_t index, const struct sv_node *node)
     im_json_set_str(j, "name", node->name);
     im_json_set_str(j, "address", node->address);
     im_json_set_str(j, "state", sv_node_state_name(node->state));
+    im_json_set_bool(j, "takes_part", g && g->ranks[index] > 0);
     im_json_set_int(j, "ranks", node->ranks);
     im_json_set_real(j, "silent_seconds", node->silent_s);
     im_json_set_real(j, "images_per_second", (double)node->number[MILLI_RATE] / 1e3);
@@ -499,10 +546,14 @@ void sv_nodes_status(struct sv_super *s, struct im_json *ret)
     for (uint32_t i = 0; i < (uint32_t)s->conf.node_count; i++) {
         struct sv_node node;
 
-        if (sv_link_node(s->nodes.link, i, &node))
-            im_json_append(list, node_json(i, &node));
+        if (!sv_link_node(s->nodes.link, i, &node))
+            continue;
+        for (int k = 0; k < COUNTS && s->nodes.counted[i].life; k++)
+            node.number[k] = s->nodes.counted[i].now[k] + s->nodes.counted[i].past[k];
+        im_json_append(list, node_json(sv_link_generation(s->nodes.link), i, &node));
     }
     im_json_set(ret, "nodes", list);
     im_json_set_int(ret, "node", s->conf.node_index);
     im_json_set_int(ret, "node_generation", s->nodes.number);
+    im_json_set_int(ret, "node_trainers", s->run.world);
 }

@@ -23,8 +23,12 @@ struct sv_super;
 struct sv_nodes {
     struct sv_link *link; /* NULL: the run uses one machine */
     struct sv_meeting meeting;
-    uint32_t number;  /* the generation that has begun last; 0: none has */
-    bool runs;        /* it is not over */
+    uint32_t number; /* the generation that has begun last; 0: none has */
+    bool runs;       /* it is not over */
+    im_ns began_at;  /* when it began; 0: before this supervisor */
+    uint32_t
+        let_in; /* on the head: request + 1 of the snapshot or checkpoint after which nodes are let in; 0: none */
+    im_ns let_in_by;  /* then at the latest */
     uint32_t over;    /* to begin next, once no process is left; 0: it has been said, or none is */
     bool stop_asked;  /* the head has been asked to stop all */
     bool stopping;    /* it has told all */
@@ -36,7 +40,11 @@ struct sv_nodes {
     im_ns done_at;    /* when a member that is done began to wait for that; 0: it has not */
     int end_status;   /* what it told */
     im_ns reported_at;
-    struct sv_nodes_asks *asks; /* nodes_ask.h; NULL: none was made */
+    struct {
+        uint64_t life;            /* which start of its command; 0: none is known */
+        uint64_t now[8], past[8]; /* its numbers, and the sums of those of its starts before */
+    } counted[IM_RANKS_MAX];      /* on the head */
+    struct sv_nodes_asks *asks;   /* nodes_ask.h; NULL: none was made */
     bool shown[IM_RANKS_MAX],
         asked[IM_RANKS_MAX]; /* cards of this generation: of ranks here, of ranks elsewhere */
 };
@@ -51,6 +59,12 @@ void sv_nodes_turn(struct sv_super *s);
 
 bool sv_nodes_are_used(const struct sv_super *s);
 bool sv_nodes_is_member(const struct sv_super *s); /* another node has the run's folder */
+
+/* nodes_share.c: this node's part of each step from now on, in a generation of which it is a member. Negative errno. */
+struct sv_generation;
+int sv_nodes_share(struct sv_super *s, const struct sv_generation *g);
+/* On the head: nodes that are ready and take no part are let in, after a snapshot. */
+void sv_nodes_let_in(struct sv_super *s);
 
 /* May trainers be started? Without nodes always. */
 bool sv_nodes_allow(const struct sv_super *s);

@@ -15,6 +15,8 @@ static const enum im_conf_key_id own[] = {
     IM_KEY_node_address,
     IM_KEY_cluster_key,
     IM_KEY_cluster_timeout,
+    IM_KEY_cluster_wait,
+    IM_KEY_cluster_min_nodes,
     IM_KEY_data_dir,
     IM_KEY_labels,
     IM_KEY_val_labels,

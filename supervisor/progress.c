@@ -52,7 +52,7 @@ bool sv_progress_possible(const struct im_run *run, const struct im_plan *plan)
 /* On several machines a trainer may wait for others, whose data nobody here sees. */
 static bool waits_for_others(const struct im_run *run, uint32_t slot)
 {
-    return run->geometry.remote_ranks > 0 &&
+    return run->world > run->geometry.ranks &&
            atomic_load_explicit(&run->stats[slot].activity, memory_order_relaxed) == IM_IDLE;
 }
 

@@ -10,7 +10,7 @@
 /* Optimiser steps before a batch: what metrics.jsonl counts. */
 static uint64_t steps_before(const struct sv_super *s, uint64_t batch)
 {
-    const uint64_t accumulate = (uint64_t)s->conf.accumulate;
+    const uint64_t accumulate = s->plan.window_steps;
     uint64_t steps = 0;
 
     for (uint32_t i = 0; i < s->plan.phases && s->plan.phase[i].first_batch < batch; i++) {

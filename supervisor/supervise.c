@@ -42,14 +42,15 @@
 static int attach(struct sv_super *s, struct im_text *text)
 {
     const struct im_attach how = {.batch_read_rank = -1, .first_fd = IM_FD_CONTROL};
+    struct im_conf now;
     int err = im_run_attach(&how, &s->run, text);
 
-    if (err == 0 && !memchr(s->run.conf, 0, IM_CONF_BYTES))
-        err = im_fail(text, -EBADMSG, "the run's frozen configuration has no end");
     if (err == 0)
+        err = im_conf_of_run(&s->run, &now, text);
+    if (err == 0)
+        err = im_plan_from_conf(&now, s->run.geometry.samples, &s->plan, text);
+    if (err == 0) /* as the user has it, wherever other machines are */
         err = im_conf_thaw(&s->conf, s->run.conf, text);
-    if (err == 0)
-        err = im_plan_from_conf(&s->conf, s->run.geometry.samples, &s->plan, text);
     if (err == 0)
         im_run_copy_header(&s->run, &s->header);
     return err;

@@ -97,7 +97,7 @@ int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g
 /* Images of a full optimiser step. */
 static uint64_t full_step(const struct tr_trainer *t, const struct im_phase *phase)
 {
-    return (uint64_t)phase->batch_size * t->child->plan->world * (uint64_t)t->child->conf->accumulate;
+    return (uint64_t)phase->batch_size * t->child->plan->window;
 }
 
 /* While the device is busy: starts to copy the next batch of the pass, if it is complete. */

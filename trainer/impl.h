@@ -85,6 +85,10 @@ struct tr_trainer {
     im_ns epoch_mark;              /* start of the interval not yet counted in the position */
     double lr;                     /* of the last step */
     bool begins_again;             /* trainers of this run have died before */
+    struct {
+        uint64_t first_position;   /* im_control.first_position of rank 0's node; 0: one machine */
+        uint64_t ended[IM_SPLITS]; /* im_ledger.ended there */
+    } leader;                      /* of a run on several machines: this one may have come later */
     uint32_t saves_seen;           /* checkpoint requests already served */
     uint32_t snapshots_seen;       /* snapshot requests already served */
     struct tr_save save;

@@ -90,7 +90,7 @@ static int open_schedule(struct tr_trainer *t, struct im_text *text)
         if (plan->phase[i].split == IM_TRAIN)
             epochs[count++] =
                 (struct tr_schedule_epoch){.steps = (plan->phase[i].steps + window - 1) / window,
-                                           .images = plan->phase[i].batch_size * plan->world * window};
+                                           .images = plan->phase[i].batch_size * plan->window};
     err = tr_schedule_init(&t->schedule, t->child->conf, epochs, count, text);
     free(epochs);
     return err;

@@ -354,6 +354,16 @@ int tr_ranks_share_bytes(struct tr_ranks *t, const void *bytes, size_t n, char *
     return err < 0 ? peer_lost(t, err, text) : 0;
 }
 
+int tr_ranks_share_numbers(struct tr_ranks *t, double *x, uint32_t count)
+{
+    double all[IM_RANKS_MAX][IM_PEER_VALUES];
+    int leave = exchange(t, x, count, all);
+
+    if (leave == 0)
+        memcpy(x, all[0], count * sizeof *x);
+    return leave;
+}
+
 int tr_ranks_sum_tally(struct tr_ranks *t, struct tr_tally *tally)
 {
     double sums[] = {tally->loss_sum, tally->valid, tally->top1, tally->top5};

@@ -72,6 +72,9 @@ int tr_ranks_resolve_error(struct tr_ranks *t, int err, struct im_text *text);
 int tr_ranks_share_bytes(struct tr_ranks *t, const void *bytes, size_t n, char **ret, size_t *ret_n,
                          struct im_text *text);
 
+/* x[i] <- rank 0's x[i], on all ranks. 0, or a status to leave with. */
+int tr_ranks_share_numbers(struct tr_ranks *t, double *x, uint32_t count);
+
 /* Sums an evaluation's tally over the ranks. */
 int tr_ranks_sum_tally(struct tr_ranks *t, struct tr_tally *tally);
 

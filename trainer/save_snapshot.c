@@ -21,10 +21,8 @@ static int attach(struct im_child *child, struct im_conf *conf, struct im_text *
     const struct im_attach how = {.batch_read_rank = -1, .first_fd = IM_FD_CONTROL};
     int err = im_run_attach(&how, child->run, text);
 
-    if (err == 0 && !memchr(child->run->conf, 0, IM_CONF_BYTES))
-        err = im_fail(text, -EBADMSG, "the run's frozen configuration has no end");
     if (err == 0)
-        err = im_conf_thaw(conf, child->run->conf, text);
+        err = im_conf_of_run(child->run, conf, text);
     if (err == 0)
         atomic_store_explicit(&child->run->control->saver_seen, 1, memory_order_relaxed);
     if (err == 0)

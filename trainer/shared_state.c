@@ -26,6 +26,29 @@ static int take(struct tr_trainer *t, char *bytes, size_t n, struct tr_resume *f
     return 0;
 }
 
+static uint64_t or_here(uint64_t first_position, const struct tr_trainer *t)
+{
+    return first_position ? first_position : t->at.next_batch + 1;
+}
+
+/* From where this start of the run delivers, and which passes it has ended: a machine that came later counts as one that
+ * was there. Each number is below 2^53. */
+static int share_past(struct tr_trainer *t)
+{
+    const struct im_control *c = t->child->run->control;
+    double x[1 + IM_SPLITS] = {
+        (double)or_here(atomic_load_explicit(&c->first_position, memory_order_relaxed), t)};
+    int err;
+
+    for (int split = 0; split < IM_SPLITS; split++)
+        x[1 + split] = (double)atomic_load_explicit(&c->ledger[split].ended, memory_order_relaxed);
+    err = tr_ranks_share_numbers(&t->ranks, x, 1 + IM_SPLITS);
+    t->leader.first_position = (uint64_t)x[0];
+    for (int split = 0; split < IM_SPLITS; split++)
+        t->leader.ended[split] = (uint64_t)x[1 + split];
+    return err;
+}
+
 int tr_trainer_share_state(struct tr_trainer *t, struct tr_resume *from, struct im_text *text)
 {
     struct im_child *child = t->child;
@@ -39,7 +62,9 @@ int tr_trainer_share_state(struct tr_trainer *t, struct tr_resume *from, struct 
     else if (from->state)
         mine = tr_safetensors_bytes(from->state, &n);
     err = tr_ranks_share_bytes(&t->ranks, mine, n, &bytes, &n, text);
-    if (err || tr_trainer_leads(t))
+    if (err == 0)
+        err = share_past(t);
+    if (err || tr_trainer_leads(t)) /* who leads has its own bytes */
         return err;
     err = take(t, bytes, n, from, text);
     if (err)

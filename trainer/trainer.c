@@ -129,6 +129,9 @@ static uint64_t start_in_pass(const struct tr_trainer *t, const struct im_phase 
     const struct im_plan *plan = t->child->plan;
     uint64_t position = atomic_load_explicit(&t->child->run->control->first_position, memory_order_relaxed);
 
+    if (t->leader.first_position)
+        position = t->leader.first_position;
+
     if (position == 0) /* there is no supervisor that wrote it */
         return t->pass_from;
     if (position - 1 <= phase->first_batch)
@@ -144,7 +147,9 @@ static bool end_ledger(struct tr_trainer *t, const struct im_phase *phase)
     const struct im_ledger_pass pass = {.phase = (uint32_t)(phase - t->child->plan->phase),
                                         .start = start_in_pass(t, phase),
                                         .from = t->pass_from,
-                                        .total = phase->tickets};
+                                        .total = phase->tickets,
+                                        .has_ended = t->leader.ended[phase->split] >
+                                                     (uint64_t)(phase - t->child->plan->phase)};
 
     return im_ledger_end(t->child->run, (enum im_split)phase->split, &pass);
 }

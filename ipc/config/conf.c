@@ -449,12 +449,12 @@ void im_conf_value(const struct im_conf *conf, enum im_conf_key_id key, char *s)
 
 int64_t im_conf_world(const struct im_conf *conf)
 {
-    return conf->ranks * conf->node_count;
+    return conf->share.world > 0 ? conf->share.world : conf->ranks * conf->node_count;
 }
 
 int64_t im_conf_first_rank(const struct im_conf *conf)
 {
-    return conf->ranks * conf->node_index;
+    return conf->share.world > 0 ? conf->share.first_rank : conf->ranks * conf->node_index;
 }
 
 int64_t im_conf_order_ranks(const struct im_conf *conf)
@@ -464,7 +464,23 @@ int64_t im_conf_order_ranks(const struct im_conf *conf)
 
 int64_t im_conf_order_accumulate(const struct im_conf *conf)
 {
-    return conf->accumulate * im_conf_world(conf) / im_conf_order_ranks(conf);
+    return conf->order_accumulate > 0 ? conf->order_accumulate
+                                      : conf->accumulate * im_conf_world(conf) / im_conf_order_ranks(conf);
+}
+
+int64_t im_conf_step_images(const struct im_conf *conf)
+{
+    return conf->batch_size * im_conf_order_ranks(conf) * im_conf_order_accumulate(conf);
+}
+
+void im_conf_take_part(struct im_conf *conf, int64_t world, int64_t first_rank)
+{
+    const int64_t order_ranks = im_conf_order_ranks(conf), order_accumulate = im_conf_order_accumulate(conf);
+
+    conf->order_ranks = order_ranks;
+    conf->order_accumulate = order_accumulate;
+    conf->share = (struct im_conf_share){.world = world, .first_rank = first_rank};
+    conf->accumulate = (order_ranks * order_accumulate + world - 1) / world;
 }
 
 bool im_conf_is_probe(const struct im_conf *conf)

@@ -87,12 +87,19 @@ struct im_conf_origin {
 #define IM_CONF_BOOL_(field, ...) bool field;
 #define IM_CONF_INT_(field, ...) int64_t field;
 #define IM_CONF_SEED_(field, ...) uint64_t field;
+/* Of a run on several machines that goes on without some of them: what is other than the options say. Zeroed: nothing is. */
+struct im_conf_share {
+    int64_t world;      /* trainers of the machines that take part; 0: of all machines */
+    int64_t first_rank; /* of this machine's, among them */
+};
+
 #define IM_CONF_REAL_(field, ...) double field;
 #define IM_CONF_TEXT_(field, ...) char field[IM_CONF_TEXT_BYTES];
 #define IM_CONF_ENUM_(field, ...) int32_t field;
 struct im_conf {
     IM_CONF_KEYS(IM_CONF_BOOL_, IM_CONF_INT_, IM_CONF_SEED_, IM_CONF_REAL_, IM_CONF_TEXT_, IM_CONF_ENUM_)
     struct im_conf_origin origin[IM_KEY_COUNT];
+    struct im_conf_share share; /* no option */
 };
 #undef IM_CONF_BOOL_
 #undef IM_CONF_INT_
@@ -286,6 +293,13 @@ int64_t im_conf_first_rank(const struct im_conf *conf);
  * that it runs with where it was continued with another number of ranks (ipc/plan.h). */
 int64_t im_conf_order_ranks(const struct im_conf *conf);
 int64_t im_conf_order_accumulate(const struct im_conf *conf);
+
+/* Images of an optimiser step, of all trainers. */
+int64_t im_conf_step_images(const struct im_conf *conf);
+
+/* From now on `world` trainers take part, of which this machine's are those from first_rank on: each optimiser step keeps
+ * its batches, and takes `accumulate` of them from a trainer at most. Once for a configuration as it was frozen. */
+void im_conf_take_part(struct im_conf *conf, int64_t world, int64_t first_rank);
 
 /* Sizes of validation with 0 resolved. */
 int64_t im_conf_eval_image_size(const struct im_conf *conf);

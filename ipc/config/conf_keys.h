@@ -363,7 +363,9 @@ typedef uint64_t im_conf_commands;
     TEXT(nodes, "nodes", "", IM_GROUP_PIPELINE, IM_FOR_BENCH_CLUSTER | IM_FOR_START, "HOST,...", "train on several machines: names or addresses of all, the first (HOST or HOST:PORT) holds the run; each runs the same command with its own --node; Slurm, MPI, torchrun and Kubernetes say it by themselves; bench cluster: how many, such as 1..256") \
     INT(node, "node", -1, -1, 63, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_RESTART | IM_FOR_SCALE | IM_FOR_LOGS, "N", "which of `nodes` this machine is, from 0; of a run that goes on: the machine that is meant") \
     TEXT(cluster_key, "cluster-key", "", IM_GROUP_PIPELINE, IM_FOR_START, "FILE", "key of the machines of a run, the same file on all; `imsuper cluster key FILE` makes one") \
-    REAL(cluster_timeout, "cluster-timeout", 300, 1, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START, "SECONDS", "how long to wait for machines that are missing, at the start and after a death; then the run ends, saved") \
+    REAL(cluster_timeout, "cluster-timeout", 300, 1, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START, "SECONDS", "how long to wait for machines that are missing, at the start, and where too few are left (cluster-min-nodes); then the run ends, saved") \
+    REAL(cluster_wait, "cluster-wait", 30, 0, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START, "SECONDS", "how long to wait for a machine that is gone before the others share its work; it may come back later") \
+    INT(cluster_min_nodes, "cluster-min-nodes", 0, 0, 64, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "machines with which the run begins and goes on when others are missing; 0: it begins with all and goes on with any that are left") \
     BOOL(sync_bn, "sync-bn", false, IM_GROUP_PIPELINE, IM_FOR_START, "", "synchronise batch norm statistics across ranks") \
     BOOL(tf32, "tf32", true, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "", "GPUs, fp32: allow TF32 (10-bit mantissa) in convolutions and matrix products, which is several times faster; the default") \
     BOOL(deterministic, "deterministic", false, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "", "GPUs: use deterministic kernels only (slower), so that runs on the same GPUs give the same weights; the CPU is always deterministic") \
@@ -396,6 +398,7 @@ typedef uint64_t im_conf_commands;
     TEXT(run_dir, "run-dir", "", IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "DIR", "the run's directory") \
     TEXT(index_hash, "index-hash", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "HASH", "identifies the images and their labels") \
     INT(order_ranks, "order-ranks", 0, 0, 64, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "N", "ranks that the order of samples was made for; 0: ranks") \
+    INT(order_accumulate, "order-accumulate", 0, 0, 65536, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "N", "batches of an optimiser step of each of the order-ranks; 0: accumulate x ranks has as many") \
     INT(node_count, "node-count", 1, 1, 64, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "N", "machines of the run; each has `ranks` trainers") \
     INT(node_index, "node-index", 0, 0, 63, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "N", "which of them this is") \
     TEXT(node_address, "node-address", "", IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "ADDRESS", "of this machine, where trainers of others reach its trainers") \

@@ -500,6 +500,15 @@ static int add_rest(struct build *build)
     return err;
 }
 
+/* NULL: all could be read. */
+static const struct rd_shard *first_unusable(const struct build *build)
+{
+    for (uint32_t i = 0; i < build->list.count; i++)
+        if (build->list.shards[i].err < 0)
+            return &build->list.shards[i];
+    return NULL;
+}
+
 static int add_all(struct build *build, bool *ret_leads_out, struct im_text *text)
 {
     int64_t err = 0;
@@ -516,9 +525,14 @@ static int add_all(struct build *build, bool *ret_leads_out, struct im_text *tex
         err = add_sorted(build);
     if (err >= 0)
         err = add_rest(build);
-    if (err >= 0 && build->images[IM_TRAIN] == 0)
-        err = im_fail(text, -EBADMSG, "the shards of '%.500s' hold no training image with a class",
-                      build->layout->root);
+    if (err >= 0 && build->images[IM_TRAIN] == 0) {
+        const struct rd_shard *unusable = first_unusable(build);
+
+        err = im_fail(text, -EBADMSG,
+                      "the shards of '%.300s' hold no training image with a class%s%.200s%s%.300s",
+                      build->layout->root, unusable ? "; " : "", unusable ? unusable->path : "",
+                      unusable ? " cannot be used: " : "", unusable ? unusable->why.s : "");
+    }
     return err < 0 ? (int)err : 0;
 }
 

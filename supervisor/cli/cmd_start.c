@@ -123,7 +123,7 @@ static int status_of(int err)
 /* As many epochs as the steps of a range test take. */
 static void fit_to_lr_range_test(struct start *s)
 {
-    uint64_t images = (uint64_t)(s->conf.batch_size * im_conf_world(&s->conf) * s->conf.accumulate);
+    uint64_t images = (uint64_t)im_conf_step_images(&s->conf);
     uint64_t train = s->data.samples[IM_TRAIN];
     uint64_t steps = train / images > 0 ? train / images : 1;
 
@@ -375,7 +375,7 @@ static int create(struct start *s)
 /* "lr 0.1 cosine", "lr 0.1 x 4 (linear: 1024 images a step) = 0.4 onecycle". */
 static void format_rate(const struct im_conf *c, char *buffer, size_t n)
 {
-    double images = (double)(c->batch_size * im_conf_world(c) * c->accumulate), times = images / 256;
+    double images = (double)im_conf_step_images(c), times = images / 256;
     const char *schedule = im_conf_choice(IM_KEY_schedule, c->schedule);
 
     if (c->lr_scale == IM_LR_SCALE_SQRT)
@@ -514,9 +514,8 @@ static void print_header(const struct start *s)
         sv_say_header(c->plain,
                       "lr-find %s, %" PRId64 " steps of %" PRId64 " images of %" PRId64
                       " px, lr %g to %g, seed %" PRIu64 "",
-                      im_conf_choice(IM_KEY_model, c->model), c->num_iter,
-                      c->batch_size * im_conf_world(c) * c->accumulate, c->image_size, c->start_lr, c->end_lr,
-                      c->seed);
+                      im_conf_choice(IM_KEY_model, c->model), c->num_iter, im_conf_step_images(c),
+                      c->image_size, c->start_lr, c->end_lr, c->seed);
         return;
     }
     sv_say_header(c->plain, "imsuper %s  run %s", IMSUPER_VERSION, c->run_name);

@@ -42,7 +42,7 @@ static int read_shape(const struct im_conf *conf, struct shape *ret, struct im_t
     }
     sv_saved_close(&saved);
     if (err == 1)
-        ret->accumulate_now = ret->ranks * ret->accumulate / ret->ranks_now;
+        ret->accumulate_now = (ret->ranks * ret->accumulate + ret->ranks_now - 1) / ret->ranks_now;
     return err;
 }
 
@@ -93,10 +93,11 @@ static void say_change(const struct im_conf *conf, const struct shape *then, str
     const bool regrouped = conf->batch_size != then->batch_size || conf->sync_bn;
 
     im_fail(note, 0,
-            "ranks   %" PRId64 " x batch %" PRId64 " x accumulate %" PRId64 ", before %" PRId64 " x %" PRId64
-            " x %" PRId64 ": the same %" PRId64 " images a step in the same order%s",
-            im_conf_world(conf), conf->batch_size, conf->accumulate, then->ranks_now, then->batch_size,
-            then->accumulate_now, im_conf_world(conf) * conf->batch_size * conf->accumulate,
+            "ranks   %" PRId64 " x batch %" PRId64 " x accumulate %s%" PRId64 ", before %" PRId64
+            " x %" PRId64 " x %" PRId64 ": the same %" PRId64 " images a step in the same order%s",
+            im_conf_world(conf), conf->batch_size, conf->order_accumulate > 0 ? "up to " : "",
+            conf->accumulate, then->ranks_now, then->batch_size, then->accumulate_now,
+            im_conf_step_images(conf),
             regrouped ? "; batch norm takes its statistics over other groups of them" : "");
 }
 
@@ -115,8 +116,8 @@ int sv_continue_shape(struct im_conf *conf, struct im_text *note, struct im_text
         conf->batch_size = then.batch_size;
     batches = then.ranks * then.accumulate;
     images = then.batch_size * batches;
-    if (conf->batch_size == then.batch_size && batches % im_conf_world(conf) == 0)
-        accumulate = batches / im_conf_world(conf);
+    if (conf->batch_size == then.batch_size && batches >= im_conf_world(conf))
+        accumulate = (batches + im_conf_world(conf) - 1) / im_conf_world(conf);
     else if (!*conf->resize_schedule && images % (conf->batch_size * im_conf_world(conf)) == 0)
         accumulate = images / (conf->batch_size * im_conf_world(conf));
     else
@@ -124,8 +125,11 @@ int sv_continue_shape(struct im_conf *conf, struct im_text *note, struct im_text
     err = set_accumulate(conf, &then, accumulate, text);
     if (err < 0)
         return err;
-    if (conf->batch_size == then.batch_size && im_conf_world(conf) != then.ranks)
+    if (conf->batch_size == then.batch_size &&
+        (im_conf_world(conf) != then.ranks || batches % im_conf_world(conf) != 0)) {
         conf->order_ranks = then.ranks;
+        conf->order_accumulate = batches % im_conf_world(conf) != 0 ? then.accumulate : 0;
+    }
     if (conf->batch_size != then.batch_size || im_conf_world(conf) != then.ranks_now)
         say_change(conf, &then, note);
     return 0;

@@ -172,12 +172,12 @@ const char *sv_header_batch(const struct im_conf *conf, char *s, size_t n)
     if (*conf->resize_schedule)
         add(s, n, ", a step is");
     else
-        add(s, n, ", %" PRId64 " images a step:", conf->batch_size * im_conf_world(conf) * conf->accumulate);
+        add(s, n, ", %" PRId64 " images a step:", im_conf_step_images(conf));
     if (im_conf_world(conf) > 1)
         add(s, n, " %" PRId64 " trainers x %s", im_conf_world(conf), batch);
     else
         add(s, n, " %s", batch);
     if (conf->accumulate > 1)
-        add(s, n, " x accumulate %" PRId64, conf->accumulate);
+        add(s, n, " x accumulate %s%" PRId64, conf->order_accumulate > 0 ? "up to " : "", conf->accumulate);
     return s;
 }

@@ -100,7 +100,8 @@ static int choose_by_hand(struct im_conf *conf, struct im_text *text)
 
 int sv_nodes_choose(struct im_conf *conf, const struct sv_launch *launch, struct im_text *text)
 {
-    static const enum im_conf_key_id keys[] = {IM_KEY_node, IM_KEY_cluster_key, IM_KEY_cluster_timeout};
+    static const enum im_conf_key_id keys[] = {IM_KEY_node, IM_KEY_cluster_key, IM_KEY_cluster_timeout,
+                                               IM_KEY_cluster_wait, IM_KEY_cluster_min_nodes};
 
     conf->node_count = 1;
     conf->node_index = 0;
@@ -140,6 +141,9 @@ int sv_nodes_part(struct im_conf *conf, struct im_text *text)
 
     if (conf->node_count == 1)
         return 0;
+    if (conf->cluster_min_nodes > conf->node_count)
+        return im_fail(text, -EINVAL, "--cluster-min-nodes %" PRId64 ": the run has %" PRId64 " machines",
+                       conf->cluster_min_nodes, conf->node_count);
     if (what)
         return im_fail(text, -EINVAL, "%s uses one machine, and this is one of %" PRId64, what,
                        conf->node_count);

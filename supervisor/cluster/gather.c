@@ -99,22 +99,32 @@ static void choose_positions(struct sv_head *h)
 
 struct count {
     uint32_t there, ready;
-    uint32_t late; /* not there for longer than the head is patient */
+    uint32_t late; /* not there for longer than the others wait */
     uint32_t one;  /* such a node */
 };
 
-static im_ns patience_for(const struct sv_head *h, uint32_t node)
+static im_ns patience_for(const struct sv_head *h, uint32_t node, bool enough)
 {
-    return h->node[node].state == SV_NODE_DEAD ? h->patience_back : h->patience;
+    const im_ns patience = h->node[node].state == SV_NODE_DEAD ? h->patience_back : h->patience;
+
+    return enough && h->has_run && h->wait < patience ? h->wait : patience;
 }
 
-/* A node that has left does not come back by itself. */
-static bool is_late(const struct sv_head *h, uint32_t node)
+/* A node that has left does not come back by itself; one that the others go on without is not waited for again. */
+static bool is_late(const struct sv_head *h, uint32_t node, bool enough)
 {
     const struct sv_head_node *n = &h->node[node];
     const im_ns since = n->changed > h->gathering ? n->changed : h->gathering;
 
-    return n->state == SV_NODE_LEFT || h->now - since > patience_for(h, node);
+    if (n->state == SV_NODE_LEFT || (enough && n->left_out))
+        return true;
+    return h->now - since > patience_for(h, node, enough);
+}
+
+/* Nodes with which a generation may begin. */
+static uint32_t least(const struct sv_head *h)
+{
+    return h->has_run ? h->survivors_min : h->nodes_min;
 }
 
 static struct count count_nodes(const struct sv_head *h)
@@ -123,13 +133,13 @@ static struct count count_nodes(const struct sv_head *h)
 
     for (uint32_t i = 0; i < h->nodes; i++) {
         c.ready += is_ready(h, i);
-        if (is_there(&h->node[i])) {
-            c.there++;
-        } else if (is_late(h, i)) {
+        c.there += is_there(&h->node[i]);
+    }
+    for (uint32_t i = 0; i < h->nodes; i++)
+        if (!is_there(&h->node[i]) && is_late(h, i, c.there >= least(h))) {
             c.late++;
             c.one = i;
         }
-    }
     return c;
 }
 
@@ -153,7 +163,7 @@ static void give_up(struct sv_head *h, uint32_t node)
     else
         snprintf(why, sizeof why, "node %s %s within %.0f s", name,
                  n->state == SV_NODE_DEAD ? "has not come back" : "has not come",
-                 (double)patience_for(h, node) / IM_SECOND);
+                 (double)patience_for(h, node, false) / IM_SECOND);
     sv_head_give_up(h, node, why);
 }
 
@@ -163,16 +173,18 @@ void sv_head_try_begin(struct sv_head *h)
 
     if (c.there + c.late < h->nodes)
         return; /* others may still come */
-    if (c.there < h->nodes_min) {
+    if (c.there < least(h)) {
         give_up(h, c.one);
         return;
     }
     if (c.ready < c.there)
         return;
-    for (uint32_t i = 0; i < h->nodes; i++)
+    for (uint32_t i = 0; i < h->nodes; i++) {
         h->generation.ranks[i] = is_ready(h, i) ? (uint16_t)h->node[i].ranks : 0;
+        h->node[i].left_out = h->generation.ranks[i] == 0;
+    }
     choose_positions(h);
-    h->runs = true;
+    h->runs = h->has_run = true;
     h->begun_by = 0;
     sv_head_order_all(h);
 }

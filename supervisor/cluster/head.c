@@ -39,6 +39,7 @@ void sv_head_node_is(struct sv_head *h, uint32_t node, enum sv_node_state state)
     if (n->state == state)
         return;
     n->state = state;
+    n->left_out &= state != SV_NODE_THERE;
     n->changed = h->now;
     h->port.news(h->port.context, &(struct sv_link_news){.kind = SV_LINK_NODE, .node = node});
 }
@@ -398,7 +399,8 @@ bool sv_head_describe(const struct sv_head *h, uint32_t node, struct sv_node *re
     const struct sv_head_node *n = &h->node[node < h->nodes ? node : 0];
 
     *ret = (struct sv_node){.state = n->state,
-                            .is_ready = !h->runs && n->report.ready == h->generation.number,
+                            .is_ready = (!h->runs || h->generation.ranks[node < h->nodes ? node : 0] == 0) &&
+                                        n->report.ready == h->generation.number,
                             .ranks = n->ranks,
                             .status = n->report.status,
                             .position = n->report.position,
@@ -420,11 +422,13 @@ int sv_head_init(struct sv_head *h, const struct sv_link_config *config, uint64_
     h->session = session;
     h->nodes = config->meeting->nodes;
     h->nodes_min = config->nodes_min ? config->nodes_min : h->nodes;
+    h->survivors_min = config->survivors_min ? config->survivors_min : h->nodes;
     h->patience = config->patience;
     h->patience_back = config->patience_back ? config->patience_back : config->patience;
+    h->wait = config->wait;
     snprintf(h->where, sizeof h->where, "%s", where);
     snprintf(h->build, sizeof h->build, "%s", config->build ? config->build : "");
-    h->runs = config->running.number > 0;
+    h->runs = h->has_run = config->running.number > 0;
     h->generation = config->running;
     if (!h->runs)
         h->generation = (struct sv_generation){.number = 1, .nodes = h->nodes};

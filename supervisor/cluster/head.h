@@ -1,7 +1,8 @@
 /* The head's side of the channel: which nodes are there, which generation begins when, with whom and where. A pure
  * function of this state and the events below: no clock, no socket, no random number.
  *
- *   gathering g   waits until every node has said "ready for g" (or `patience` is over and nodes_min have), then:
+ *   gathering g   waits until every node has said "ready for g" (or those have that are enough, once the others are late),
+ *                 then:
  *   running g     until a member is dead, leaves, was started anew, or asks for it: gathering g + 1
  *   stopping      somebody asked to stop, or nodes are missing for too long: no generation begins any more
  *   ended         the head's supervisor has finished
@@ -22,6 +23,7 @@ struct sv_head_node {
     im_ns heard, changed; /* changed: since when it is missing, dead or gone; */
     im_ns closed;         /* since when its connection is closed; 0: it is open */
     im_ns ordered;        /* when the last order was sent */
+    bool left_out; /* the last generation began without it, and it has not come since: nobody waits for it */
     uint32_t ranks;
     char name[SV_NAME_MAX], address[SV_ADDRESS_MAX];
     struct sv_report report;
@@ -33,8 +35,9 @@ struct sv_head_node {
 struct sv_head {
     struct sv_port port;
     uint64_t session;
-    uint32_t nodes, nodes_min;
-    im_ns patience, patience_back;
+    uint32_t nodes, nodes_min, survivors_min;
+    im_ns patience, patience_back, wait;
+    bool has_run; /* a generation has begun, of this head or one before */
     char where[300], build[SV_BUILD_MAX];
     char *agree;
 

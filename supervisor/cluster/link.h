@@ -55,11 +55,14 @@ struct sv_link_config {
      * whose lines differ from the head's is refused, and the first such line is named with both values. The order
      * must be the same, too. NULL: nothing. */
     const char *agree;
-    uint32_t
-        nodes_min; /* a generation may begin with as few members, once `patience` is over; 0: all must be there */
+    /* The first generation begins with as few members, once `patience` is over; later ones with as few as survivors_min,
+     * once `wait` is over. 0: all must be there. */
+    uint32_t nodes_min, survivors_min;
+    im_ns wait;
     im_ns
-        patience; /* how long a member waits for the head's first answer (LOST), and the head for nodes that are missing. Then it begins without them (nodes_min), or
-                           asks all to stop (STOP with `gave_up`) */
+        patience; /* how long a member waits for the head's first answer (LOST), and the head for nodes that are
+                       missing. Then it begins without them, or, where too few are there, asks all to stop (STOP with
+                       `gave_up`) */
     im_ns patience_back; /* the head: for a node that was there; 0: `patience` */
     /* Of a supervisor that takes over from one that died: the generation that the trainers of this node run in. Zeroed
      * otherwise. */
@@ -170,7 +173,8 @@ const char *sv_node_state_name(enum sv_node_state state);
  * sv_link_want_table() was called, MISSING before. */
 struct sv_node {
     enum sv_node_state state;
-    bool is_ready; /* for the generation that is to begin */
+    bool
+        is_ready; /* for the generation that is to begin, or, where one runs without it, for the one after that */
     uint32_t ranks;
     char name[64];                        /* of the machine */
     char address[SV_ADDRESS_MAX];         /* `here` of its meeting */

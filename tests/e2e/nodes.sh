@@ -189,11 +189,11 @@ case_stops() {
   check_two
 }
 
-# A machine that is gone is waited for, and then the run ends, saved; without node 0 the others cannot go on.
+# Where all are needed, one that is gone is waited for, and then the run ends, saved; without node 0 the others cannot go on.
 case_lost_nodes() {
   two_undisturbed
   FAULTS=$PACE
-  launch_nodes --snapshot-steps 1 --cluster-timeout 3
+  launch_nodes --snapshot-steps 1 --cluster-timeout 3 --cluster-min-nodes 2
   wait_step 4
   kill_node "$MEMBER"
   finish_nodes 75 137
@@ -213,6 +213,103 @@ case_lost_nodes() {
   launch_nodes
   finish_nodes 0
   check_two
+}
+
+share_work() { grep -qF "$1 machines share the work" "$T/out"; }
+# The ledgers of all nodes, the starts of a node that came back among them: each image of both epochs.
+check_cluster_ledger() {
+  local sum file
+  sum=$(cat "$RUN/events.jsonl" "$T"/w/run/nodes/node*/events.jsonl | grep -oE '"train_samples":[0-9]+' | awk -F : '{ sum += $2 } END { print sum + 0 }')
+  [ "$sum" = "$((2 * $1))" ] || fail_nodes "all nodes had $sum images in 2 epochs of $1"
+  for file in "$RUN/log.txt" "$T"/w/run/nodes/node*/log.txt; do
+    if grep -q 'the ledger does not balance' "$file"; then fail_nodes "a sample was lost or came twice"; fi
+  done
+}
+
+# A machine that is gone: the other one does its work, with the same samples in each step, until it is back. Two gradients have one
+# sum in whichever order, so that the weights are those of the undisturbed run.
+case_survivors() {
+  local began
+  two_undisturbed
+  FAULTS=$PACE
+  launch_nodes --snapshot-steps 1 --cluster-wait 1
+  wait_step 3
+  kill_node "$MEMBER"
+  began=$SECONDS
+  until_true 60 share_work "1 of 2" || fail_nodes "node 0 does not go on alone"
+  must_have_taken 15 "$began" "going on without node 1" # 2 s until it is dead, 1 s more, and the start of a trainer
+  must_say "1 trainer, before 2; the same 16 images a step in the same order, up to 2 batches a trainer"
+  status_json >"$T/status" || fail "no status"
+  grep -q '"node_trainers": 1' "$T/status" || fail "status does not tell that one trainer is left"
+  wait_step 8
+  launch_member --snapshot-steps 1 --cluster-wait 1
+  until_true 60 share_work "2 of 2" || fail_nodes "node 1 was not let in"
+  must_say "node 1"
+  [ "$(events | grep -oE '"repeated_batches":[0-9]+' | tail -n 1 | cut -d : -f 2)" -le 1 ] || # that was half done
+    fail_nodes "steps were repeated when node 1 was let in"
+  FAULTS=""
+  finish_nodes 0
+  same_parameters "$T/two/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors"
+  diff <(losses "$T/two/run/summary.csv") <(losses "$RUN/summary.csv") || fail "the training losses differ"
+  check_cluster_ledger "$(count_images train)"
+}
+
+# Three machines, then two, then one: two do not divide the three batches of a step, and take turns.
+case_three_two_one() {
+  local three=(--ranks 3 --batch-size 4 --lr 0.001 --readers 1 --augmenters 1) second
+  start 0 "${three[@]}"
+  mv "$T/w" "$T/three"
+  ONE=(--ranks 1 --batch-size 4 --lr 0.001 --nodes "$HEAD_AT,$HEAD_AT,$HEAD_AT" --readers 1 --augmenters 1
+    --cluster-wait 1 --snapshot-steps 1)
+  FAULTS=$PACE
+  launch "${ONE[@]}" --node 0
+  launch_member
+  second=$MEMBER
+  launch_member --node 2
+  wait_step 3
+  kill_node "$MEMBER"
+  until_true 60 share_work "2 of 3" || fail_nodes "two nodes do not go on"
+  must_say "2 trainers, before 3; the same 12 images a step in the same order, up to 2 batches a trainer"
+  wait_step 12
+  kill_node "$second"
+  until_true 60 share_work "1 of 3" || fail_nodes "node 0 does not go on alone"
+  must_say "1 trainer, before 2; the same 12 images a step in the same order, up to 3 batches a trainer"
+  finish 0
+  "$BIN/compare_states" --within=0.1 "$T/three/run/checkpoints/last.safetensors" "$RUN/checkpoints/last.safetensors" || fail "the weights differ"
+  diff <(losses "$T/three/run/summary.csv" | cut -d ' ' -f 1,2) <(losses "$RUN/summary.csv" | cut -d ' ' -f 1,2) || fail "the training losses differ"
+  check_cluster_ledger "$(count_images train)"
+  find "$T/rt" -name '*.sock' -delete # of the nodes that were killed and did not come back
+}
+
+# Node 1 vanishes and returns, and so do supervisors of node 0: each image once in each pass, and, as two gradients have one sum in
+# whichever order, the weights of the undisturbed run.
+case_vanish() {
+  local flags=(--epochs 6 --snapshot-steps 1 --cluster-wait 1) turn=0
+  start 0 "${TWO[@]}" --readers 1 --augmenters 1 --epochs 6
+  mv "$T/w" "$T/two"
+  FAULTS=$PACE
+  launch_nodes "${flags[@]}"
+  wait_step 3
+  until is_over; do
+    turn=$((turn + 1))
+    if [ "$MEMBER" != 0 ]; then
+      kill_node "$MEMBER"
+      MEMBER=0
+    else
+      launch_member "${flags[@]}"
+    fi
+    if [ $((turn % 5)) = 0 ]; then kill -KILL "$(of "$WARDEN" supervisor)" 2>/dev/null || true; fi
+    poll $((2 + RANDOM % 16)) is_over || true
+  done
+  finish 0
+  if [ "$MEMBER" != 0 ]; then until_true 60 member_is_over || fail_nodes "node 1 has not ended"; fi
+  echo "$turn turns, $(count_events '"nodes.shared"') changes"
+  [ "$(count_events '"nodes.shared"')" -ge 2 ] || fail_nodes "nothing was disturbed"
+  same_parameters "$T/two/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors"
+  diff <(losses "$T/two/run/summary.csv") <(losses "$RUN/summary.csv") || fail_nodes "the training losses differ"
+  must_balance
+  if grep -q 'the ledger does not balance' "$RUN/log.txt" "$T/w/run/nodes/node1/log.txt"; then fail_nodes "a sample was lost or came twice"; fi
+  find "$T/rt" -name '*.sock' -delete
 }
 
 run_case

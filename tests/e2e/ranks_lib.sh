@@ -13,3 +13,10 @@ check_two() {
   if grep -q 'the ledger does not balance' "$RUN/log.txt"; then fail "a sample was lost or came twice"; fi
   must_balance
 }
+# same_parameters STATE STATE: to the bit, apart from the running statistics of batch norm, which each number of ranks takes over
+# other batches.
+same_parameters() {
+  "$BIN/compare_states" --tensors "$1" "$2" >"$T/differences" || true
+  if grep -vE 'running_(mean|var)|num_batches_tracked' "$T/differences"; then fail "the weights are not those of the undisturbed run"; fi
+}
+losses() { awk -F, 'NR > 1 { printf "%d %.2f %.2f\n", $1, $2, $3 }' "$1"; }

@@ -331,7 +331,7 @@ static uint64_t images_of(const struct shape *s)
 
 static uint64_t accumulate_now(const struct shape *s)
 {
-    return s->ranks * s->accumulate / s->ranks_now;
+    return (s->ranks * s->accumulate + s->ranks_now - 1) / s->ranks_now;
 }
 
 /* The shape of the checkpoint, and that of the configuration. -EINVAL: they do not make the same steps. */
@@ -352,7 +352,7 @@ static int read_shapes(const struct tr_safetensors *state, const struct im_conf 
         return im_fail(text, -EBADMSG, "cannot read the position in the checkpoint");
     if (then.batch_size - 1 >= UINT32_MAX || then.ranks - 1 >= UINT16_MAX ||
         then.ranks_now - 1 >= UINT16_MAX || then.accumulate - 1 >= UINT32_MAX ||
-        then.ranks * then.accumulate % then.ranks_now != 0)
+        then.ranks * then.accumulate < then.ranks_now)
         return im_fail(text, -EBADMSG,
                        "the checkpoint's batch, ranks and accumulation contradict each other");
     if (images_of(&then) != images_of(&now))

@@ -87,6 +87,9 @@ int tr_snapshot_open(struct tr_snapshot *s, struct im_child *child, struct tr_st
     err = tr_state_bytes_max(state, position, &bytes, text);
     if (err < 0)
         return err;
+    /* Trainers accumulate when those of a machine are gone. A predecessor has thought of that. */
+    if (conf->node_count > 1 && !im_segment_is_fixed(child->snapshot_fd))
+        bytes += tr_state_bytes_of_window(state);
     err = im_snapshot_open(child->snapshot_fd, bytes, &opened.memory, &why);
     if (err == -EFBIG) /* more than this machine, or a limit of it, lets one have */
         err = -ENODEV;

@@ -14,6 +14,7 @@
 #define MOMENTUM_PREFIX TR_CHECKPOINT_STATE_PREFIX "momentum."
 #define FIRST_PREFIX TR_CHECKPOINT_STATE_PREFIX "exp_avg."
 #define SECOND_PREFIX TR_CHECKPOINT_STATE_PREFIX "exp_avg_sq."
+#define WINDOW_HEADER_BYTES 512 /* at most, of the entries of a tensor in the header of a state */
 #define GRADIENT_PREFIX TR_CHECKPOINT_STATE_PREFIX "gradient."
 #define BEFORE_PREFIX TR_CHECKPOINT_STATE_PREFIX "before."
 
@@ -281,6 +282,14 @@ int tr_state_bytes_max(struct tr_state *s, const struct tr_position_text *positi
     return tr_checkpoint_put("a snapshot", &sink, &content, text);
 }
 
+uint64_t tr_state_bytes_of_window(const struct tr_state *s)
+{
+    const uint64_t floats =
+        tr_network_floats(s->net, TR_ARENA_PARAMS) + tr_network_floats(s->net, TR_ARENA_STATS);
+
+    return s->arenas[TR_ARENA_SUM] ? 0 : floats * sizeof(float) + s->count * WINDOW_HEADER_BYTES;
+}
+
 /* Of the host's copies, which tr_state_collect() fills. */
 static void hash_arenas(const struct tr_state *s, uint64_t ret_hashes[TR_STATE_KINDS])
 {
@@ -334,6 +343,29 @@ static bool has_prefix(const struct tr_safetensors *file, const char *prefix)
     return has;
 }
 
+/* A window that begins again takes the statistics from before it: its batches come a second time. */
+static int restore_before(struct tr_state *s, const struct tr_safetensors *from, struct im_text *text)
+{
+    const struct tr_model *model = tr_network_model(s->net);
+    char name[TR_TENSOR_NAME_MAX + 24];
+
+    for (int i = 0; i < model->tensor_count; i++) {
+        const struct tr_param_tensor *t = &model->tensors[i];
+        const struct tr_tensor *before;
+        size_t bytes = 0;
+
+        if (tr_tensor_home(t) != TR_HOME_STATS)
+            continue;
+        snprintf(name, sizeof name, "%s%s", BEFORE_PREFIX, t->name);
+        before = tr_safetensors_find(from, name);
+        if (!before || before->dtype != TR_F32 || tr_tensor_bytes(before, &bytes) < 0 ||
+            bytes != t->count * sizeof(float))
+            return im_fail(text, -EBADMSG, "the checkpoint has no %s, or another", name);
+        memcpy(s->arenas[TR_ARENA_STATS] + t->offset, before->data, bytes);
+    }
+    return 0;
+}
+
 /* Before 0.3 a window's state did not hold the statistics before it: they are then taken as they are. */
 int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, bool window, struct im_text *text)
 {
@@ -347,6 +379,8 @@ int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, bool
         memcpy(s->arenas[TR_ARENA_STATS_BEFORE], s->arenas[TR_ARENA_STATS],
                tr_network_floats(s->net, TR_ARENA_STATS) * sizeof(float));
 
+    if (err == 0 && !window && has_prefix(from, BEFORE_PREFIX))
+        err = restore_before(s, from, text);
     for (int i = 0; i < TR_ARENA_COUNT && err == 0; i++) {
         if (!s->arenas[i])
             continue;

@@ -57,6 +57,8 @@ int tr_state_put(struct tr_state *s, const char *name, const struct tr_sink *sin
 int tr_state_put_collected(const struct tr_state *s, const char *name, const struct tr_sink *sink,
                            const struct tr_position_text *position, struct im_text *text);
 
+/* At least as many bytes as the state of a trainer of the same network that accumulates has more; 0 where this one does. */
+uint64_t tr_state_bytes_of_window(const struct tr_state *s);
 /* Upper bound of tr_state_put()'s bytes with these keys of a position, whatever their values. */
 int tr_state_bytes_max(struct tr_state *s, const struct tr_position_text *position, uint64_t *ret_bytes,
                        struct im_text *text);
@@ -75,7 +77,7 @@ enum {
 int tr_state_hashes(struct tr_state *s, uint64_t ret_hashes[TR_STATE_KINDS], struct im_text *text);
 
 /* Restores the network from a checkpoint; `window`: with the gradients of an unfinished window, which are left out
- * otherwise. -EBADMSG if it is of another network. */
+ * otherwise: then it begins again, with the statistics from before it. -EBADMSG if it is of another network. */
 int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, bool window,
                      struct im_text *text);
 

@@ -180,6 +180,39 @@ static void test_a_number_that_changed_is_not_taken(void **state)
     }
 }
 
+/* The third of three nodes becomes the second of two: what the second had shown is not its card, whatever the numbers are. */
+static void test_no_card_outlives_a_change_of_who_takes_part(void **state)
+{
+    struct im_geometry g = small_geometry();
+    struct small_run s = {0};
+    struct im_child mine;
+    const void *card;
+    size_t bytes;
+
+    (void)state;
+    g.slots -= g.ranks - 1;
+    g.ranks = 1;
+    g.remote_ranks = g.first_rank = 2;
+    assert_int_equal(im_run_create(&g, "x=1\n", 5, &s.run, NULL), 0);
+    assert_true(s.run.world == 3 && s.run.first_rank == 2);
+    mine = enter(&s, 0);
+    assert_int_equal(im_peers_publish(&mine, "mine", 4), 0);
+    assert_true(im_peers_card(&s.run, 0, &card, &bytes));
+    atomic_store(&s.run.control->node_generation, mine.incarnation);
+    assert_int_equal(im_peers_show(&s.run, 1, "other", 5), 0);
+    assert_int_equal(im_peers_show(&s.run, 2, "own", 3), -E2BIG);
+    im_run_take_part(&s.run, 2, 1);
+    assert_true(s.run.world == 2 && s.run.first_rank == 1);
+    assert_false(im_peers_card(&s.run, 0, &card, &bytes));
+    assert_int_equal(im_peers_show(&s.run, 2, "gone", 4), -E2BIG);
+    assert_int_equal(im_peers_publish(&mine, "again", 5), 0);
+    assert_true(im_peers_card(&s.run, 0, &card, &bytes) && bytes == 5);
+    im_run_take_part(&s.run, 3, 2);
+    assert_int_equal(atomic_load(&s.run.control->node_share), 0);
+    assert_false(im_peers_card(&s.run, 0, &card, &bytes));
+    im_run_close(&s.run);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -192,6 +225,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_card_comes_over_whole, small_setup, small_teardown),
         cmocka_unit_test_setup_teardown(test_the_card_of_a_predecessor_is_none, small_setup, small_teardown),
         cmocka_unit_test_setup_teardown(test_a_card_that_is_too_long_is_refused, small_setup, small_teardown),
+        cmocka_unit_test(test_no_card_outlives_a_change_of_who_takes_part),
         cmocka_unit_test_setup_teardown(test_a_position_of_a_process_that_is_gone_is_not_waited_for,
                                         small_setup, small_teardown),
     };

@@ -292,13 +292,16 @@ static void test_nodes_share_the_samples_of_a_run(void **state)
     static const uint32_t even[] = {2, 2, 2}, uneven[] = {1, 4, 1}, two[] = {1, 5};
 
     (void)state;
-    for (uint32_t order = 0; order <= 8; order += 4)
+    for (uint32_t order = 0; order <= 12; order += 4)
         for (uint32_t train = 40; train <= 61; train += 3)
             for (uint32_t val = 0; val <= 14; val++) {
                 const struct im_plan_params p = {.samples = {train, val},
                                                  .epochs = 2,
                                                  .ranks = 6,
-                                                 .order_ranks = order,
+                                                 .order_ranks = order % 12,
+                                                 .window = order == 4   ? 8
+                                                           : order == 8 ? 16
+                                                                        : 0,
                                                  .batch_size = {4, 2},
                                                  .image_size = {8, 8},
                                                  .validate_every = 1,
@@ -438,12 +441,13 @@ static uint32_t positions_of(const struct im_plan *plan, uint32_t phase, uint32_
 
 /* Each batch of the training passes has the same samples at the same places, and is drawn for as the same, with
  * `ranks` as with the ranks that the pass was cut for; tickets and places are two names of one thing. */
-static void check_recut(struct im_plan_params p, uint32_t ranks)
+static void check_recut(struct im_plan_params p, uint32_t ranks, uint32_t accumulate)
 {
     struct im_plan before = make(&p), after;
     uint64_t was[64], is[64];
 
     p.order_ranks = p.ranks;
+    p.window = p.ranks * accumulate;
     p.ranks = ranks;
     after = make(&p);
     assert_int_equal(after.tickets, before.tickets);
@@ -467,6 +471,10 @@ static void check_recut(struct im_plan_params p, uint32_t ranks)
                 uint32_t count = positions_of(&after, i, step, rank, is);
                 struct im_order order = im_plan_order(&after, phase, phase->first_batch + step, rank);
 
+                if (phase->split == IM_TRAIN && count > 0 &&
+                    accumulate > 0) /* none has part of another's step */
+                    assert_int_equal((order.step * phase->order_ranks + order.rank) / after.window,
+                                     step / after.window_steps);
                 if (phase->split == IM_TRAIN && count > 0) {
                     assert_int_equal(positions_of(&before, i, order.step, order.rank, was), count);
                     assert_memory_equal(is, was, count * sizeof *is);
@@ -495,8 +503,59 @@ static void test_other_ranks_keep_the_samples_of_every_batch(void **state)
             for (p.drop_last = 0; p.drop_last < 2; p.drop_last++) {
                 p.ranks = of[i][0];
                 p.samples[IM_TRAIN] = samples;
-                check_recut(p, of[i][1]);
+                check_recut(p, of[i][1], 0);
+                for (uint32_t accumulate = 1; accumulate <= 3; accumulate++)
+                    if (of[i][1] <= of[i][0] * accumulate)
+                        check_recut(p, of[i][1], accumulate);
             }
+}
+
+/* Four ranks, of which one is gone: three take three batches of each step, and then the first takes the fourth. */
+static void test_ranks_that_do_not_divide_a_step_take_turns(void **state)
+{
+    struct im_plan_params p = usual;
+    struct im_plan plan;
+
+    (void)state;
+    p.samples[IM_TRAIN] = 96; /* 3 steps of 32 */
+    p.ranks = 3;
+    p.order_ranks = p.window = 4;
+    plan = make(&p);
+    assert_int_equal(plan.phase[0].steps, 6);
+    assert_int_equal(plan.window_steps, 2);
+    assert_int_equal(im_plan_batch_count(&plan, 3, 0), 8);
+    assert_int_equal(im_plan_batch_count(&plan, 3, 1), 0);
+    assert_int_equal(im_plan_order(&plan, &plan.phase[0], 3, 0).rank, 3);
+    assert_int_equal(im_plan_order(&plan, &plan.phase[0], 4, 0).rank, 0);
+    assert_int_equal(im_plan_order(&plan, &plan.phase[0], 4, 0).step, 2);
+    im_plan_fini(&plan);
+    p.window = 2;
+    assert_int_equal(im_plan_init(&plan, &p, NULL), -EINVAL);
+}
+
+static void test_batches_are_translated_into_those_of_other_ranks(void **state)
+{
+    struct im_plan_params p = usual;
+    struct im_plan four, three;
+
+    (void)state;
+    p.samples[IM_TRAIN] = 96;
+    p.samples[IM_VAL] = 20;
+    p.window = p.ranks = 4;
+    four = make(&p); /* 3 steps, then 1 of validation */
+    p.order_ranks = 4;
+    p.ranks = 3;
+    three = make(&p); /* 6, then 1 */
+    assert_int_equal(im_plan_translate(&four, 0, &three, false), 0);
+    assert_int_equal(im_plan_translate(&four, 2, &three, false), 4);
+    assert_int_equal(im_plan_translate(&three, 4, &four, true), 2);
+    assert_int_equal(im_plan_translate(&three, 5, &four, false), 2);
+    assert_int_equal(im_plan_translate(&three, 5, &four, true), 3);
+    assert_int_equal(im_plan_translate(&four, 3, &three, true), 6);
+    assert_int_equal(im_plan_translate(&four, 5, &three, true), 9);
+    assert_int_equal(im_plan_translate(&four, four.batches, &three, true), three.batches);
+    im_plan_fini(&four);
+    im_plan_fini(&three);
 }
 
 static void test_a_run_without_other_ranks_has_the_order_that_it_had(void **state)
@@ -544,6 +603,8 @@ int main(void)
         cmocka_unit_test(test_sums_that_would_wrap_are_an_overflow),
         cmocka_unit_test(test_a_step_over_32_bits_is_refused),
         cmocka_unit_test(test_other_ranks_keep_the_samples_of_every_batch),
+        cmocka_unit_test(test_ranks_that_do_not_divide_a_step_take_turns),
+        cmocka_unit_test(test_batches_are_translated_into_those_of_other_ranks),
         cmocka_unit_test(test_a_run_without_other_ranks_has_the_order_that_it_had),
     };
 

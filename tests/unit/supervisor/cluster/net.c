@@ -259,6 +259,17 @@ static void deliver_due(struct net *net)
     }
 }
 
+static void let_in(struct net_peer *p)
+{
+    const struct sv_generation *g = sv_member_generation(&p->member);
+    struct sv_node node;
+
+    for (uint32_t i = 1; g && i < p->net->nodes; i++)
+        if (g->ranks[i] == 0 && sv_head_describe(p->head, i, &node) && node.state == SV_NODE_THERE &&
+            node.is_ready)
+            sv_member_ask_generation(&p->member, g->number, "a node is there");
+}
+
 static void live(struct net *net, struct net_peer *p)
 {
     if (!p->up)
@@ -268,6 +279,8 @@ static void live(struct net *net, struct net_peer *p)
         p->readied = p->over;
         sv_member_ready(&p->member, p->over, p->position, 2, SV_LINK_NOWHERE);
     }
+    if (p->head && net->lets_in)
+        let_in(p);
     if (p->head)
         sv_head_tick(p->head, net->now);
     sv_member_tick(&p->member, net->now);

@@ -62,6 +62,7 @@ struct net {
     bool cut[NET_NODES];  /* its link to the head */
     bool tells_closed;    /* a dead process closes its connection */
     bool answers;         /* peers get ready, publish and fetch by themselves */
+    bool lets_in;         /* the head's node asks for a generation where one is ready that takes no part */
     im_ns work;           /* until a peer is ready */
     uint64_t delivered;
     void (*begun)(struct net_peer *p, const struct sv_generation *g); /* may be NULL */

@@ -192,6 +192,85 @@ static void after_patience_the_run_stops_or_goes_on_with_fewer(void **state)
     }
 }
 
+static void survivors_go_on_and_do_not_wait_twice_for_the_same_node(void **state)
+{
+    struct sv_node node;
+
+    (void)state;
+    net_init(&net, 3, 1);
+    net.peer[0].config.survivors_min = 1;
+    net.peer[0].config.wait = 5 * S;
+    for (uint32_t i = 0; i < 3; i++)
+        net_start(&net, i, false);
+    net_run(&net, 2 * S);
+    net_kill(&net, 2, true);
+    net_run(&net, 12 * S); /* it is dead, and waited for */
+    assert_int_equal(net.peer[1].over, 2);
+    assert_int_equal(net.peer[1].begins, 1);
+    net_run(&net, 5 * S);
+    assert_int_equal(net.peer[1].running.number, 2);
+    assert_int_equal(net.peer[1].running.ranks[1], 2);
+    assert_int_equal(net.peer[1].running.ranks[2], 0);
+    sv_member_ask_generation(&net.peer[1].member, 2, "a trainer died");
+    net_run(&net, S);
+    assert_int_equal(net.peer[1].running.number, 3);
+    net_start(&net, 2, false);
+    net_run(&net, 2 * S);
+    assert_int_equal(net.peer[1].running.number, 3);
+    assert_true(sv_head_describe(net.peer[0].head, 2, &node));
+    assert_true(node.is_ready);
+    assert_true(sv_head_describe(net.peer[0].head, 1, &node));
+    assert_false(node.is_ready);
+    net.lets_in = true;
+    net_run(&net, 2 * S);
+    assert_true(net_all_run(&net));
+    net_kill(&net, 2, true); /* waited for again */
+    net_run(&net, 14 * S);
+    assert_int_equal(net.peer[1].running.number, 0);
+    net_run(&net, 3 * S);
+    assert_int_equal(net.peer[1].running.number, 5);
+    net_kill(&net, 1, true);
+    net_run(&net, 17 * S);
+    assert_int_equal(net.peer[0].running.number, 6);
+    net_fini(&net);
+}
+
+static void too_few_survivors_wait_longer_and_stop(void **state)
+{
+    (void)state;
+    net_init(&net, 3, 1);
+    net.peer[0].config.survivors_min = 2;
+    net.peer[0].config.wait = 2 * S;
+    net.peer[0].config.patience = 30 * S;
+    for (uint32_t i = 0; i < 3; i++)
+        net_start(&net, i, false);
+    net_run(&net, 2 * S);
+    net_kill(&net, 1, true);
+    net_kill(&net, 2, true);
+    net_run(&net, 38 * S);
+    assert_int_equal(net.peer[0].over, 2);
+    assert_false(net.peer[0].stopped);
+    net_run(&net, 5 * S);
+    assert_true(net.peer[0].stopped && net.peer[0].gave_up);
+    net_fini(&net);
+}
+
+/* The first generation is that of a run whose machines were never together: all must come. */
+static void the_start_waits_for_all(void **state)
+{
+    (void)state;
+    net_init(&net, 2, 1);
+    net.peer[0].config.survivors_min = 1;
+    net.peer[0].config.wait = 2 * S;
+    net_start(&net, 0, false);
+    net_run(&net, 60 * S);
+    assert_int_equal(net.peer[0].begins, 0);
+    net_start(&net, 1, false);
+    net_run(&net, 2 * S);
+    assert_true(net_all_run(&net));
+    net_fini(&net);
+}
+
 static void a_head_that_never_answers_is_given_up_after_patience(void **state)
 {
     (void)state;
@@ -540,6 +619,11 @@ static void run_schedule(uint64_t seed)
     net.doubled = (double)(seed % 3) * 0.1;
     net.jitter = (seed % 5) * 400 * IM_MS;
     net.tells_closed = seed % 2;
+    net.lets_in = seed % 7 < 4;
+    if (net.lets_in) {
+        net.peer[0].config.survivors_min = 1 + seed % 2;
+        net.peer[0].config.wait = 2 * S;
+    }
     for (uint32_t i = 0; i < nodes; i++)
         if (im_rng_unit(&net.rng) < 0.7)
             net_start(&net, i, false);
@@ -590,6 +674,9 @@ int main(void)
         cmocka_unit_test(a_node_may_ask_for_a_new_generation_once),
         cmocka_unit_test(stop_reaches_all_and_end_too),
         cmocka_unit_test(after_patience_the_run_stops_or_goes_on_with_fewer),
+        cmocka_unit_test(survivors_go_on_and_do_not_wait_twice_for_the_same_node),
+        cmocka_unit_test(too_few_survivors_wait_longer_and_stop),
+        cmocka_unit_test(the_start_waits_for_all),
         cmocka_unit_test(a_head_that_never_answers_is_given_up_after_patience),
         cmocka_unit_test(a_node_that_leaves_with_an_error_is_not_waited_for),
         cmocka_unit_test(a_node_that_was_there_may_be_waited_for_less),

@@ -103,6 +103,73 @@ static struct tr_position stop_trip(enum im_conf_early_stop on, enum im_conf_ear
     return got;
 }
 
+/* Of a run on four machines, as it was taken by `then` trainers in their batch `batch`, for `now` of them. */
+static struct tr_position share_trip(uint32_t then, uint64_t batch, uint32_t in_window, uint32_t now)
+{
+    struct tr_pair pairs[TR_POSITION_PAIRS];
+    struct tr_position p, got;
+    struct tr_position_text position;
+    struct tr_safetensors *file = NULL;
+    struct im_text text = {""};
+    struct bytes bytes = {.n = 0};
+    const struct tr_sink sink = {&bytes, append};
+    struct im_conf conf, other;
+    struct im_plan plan;
+
+    im_conf_defaults(&conf);
+    conf.epochs = 2;
+    conf.batch_size = 5; /* five steps of 20 images an epoch */
+    conf.node_count = 4;
+    other = conf;
+    if (then < 4)
+        im_conf_take_part(&conf, then, 0);
+    assert_int_equal(im_conf_world(&conf), then);
+    assert_int_equal(im_conf_step_images(&conf), 20);
+    assert_int_equal(im_plan_from_conf(&conf, samples, &plan, &text), 0);
+    p = tr_position_start(&conf);
+    p.next_batch = batch;
+    p.steps = p.updates = batch / plan.window_steps;
+    p.window_batches = in_window;
+    p.sums[IM_TRAIN].valid = 20 * p.steps + 5 * in_window;
+    p.window.valid = 5 * in_window;
+    tr_position_write(&p, &conf, &plan, samples, &position);
+    im_plan_fini(&plan);
+    assert_int_equal(
+        tr_safetensors_put("test", &sink, NULL, 0, pairs, tr_position_pairs(&position, pairs), &text), 0);
+    assert_int_equal(tr_safetensors_parse("test", bytes.data, bytes.n, &file, &text), 0);
+    if (now < 4)
+        im_conf_take_part(&other, now, 0);
+    assert_int_equal(im_plan_from_conf(&other, samples, &plan, &text), 0);
+    if (tr_position_read(file, &other, &plan, samples, &got, &text) < 0)
+        fail_msg("%s", text.s);
+    tr_safetensors_close(&file);
+    im_plan_fini(&plan);
+    return got;
+}
+
+/* Three trainers take two turns for the four batches of a step, one takes four. A step that is not done begins again. */
+static void other_trainers_go_on_at_the_same_optimiser_step(void **state)
+{
+    struct tr_position p = share_trip(4, 3, 0, 3);
+
+    (void)state;
+    assert_int_equal(p.next_batch, 6);
+    assert_int_equal(p.steps, 3);
+    p = share_trip(3, 6, 0, 4);
+    assert_int_equal(p.next_batch, 3);
+    p = share_trip(3, 7, 1, 4);
+    assert_int_equal(p.next_batch, 3);
+    assert_int_equal(p.window_batches, 0);
+    assert_int_equal(p.sums[IM_TRAIN].valid, 60);
+    p = share_trip(3, 7, 1, 3);
+    assert_int_equal(p.next_batch, 7);
+    assert_int_equal(p.window_batches, 1);
+    p = share_trip(3, 6, 0, 1);
+    assert_int_equal(p.next_batch, 12);
+    p = share_trip(1, 12, 0, 3);
+    assert_int_equal(p.next_batch, 6);
+}
+
 static void each_kind_of_weights_has_its_best(void **state)
 {
     const struct tr_position plain = round_trip(0, (double[]){0.25, -1}, NULL);
@@ -135,6 +202,7 @@ static void what_early_stopping_counts_is_kept(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(other_trainers_go_on_at_the_same_optimiser_step),
         cmocka_unit_test(each_kind_of_weights_has_its_best),
         cmocka_unit_test(what_early_stopping_counts_is_kept),
         cmocka_unit_test(the_one_best_of_an_older_file_is_the_averages),
