@@ -180,10 +180,13 @@ static void note_late(struct tr_trainer *t, const struct tr_saving_result *r)
 /* True: one that took long has been written meanwhile; ret says which. */
 static bool look_at_saving(struct tr_trainer *t, struct tr_saving_order *ret)
 {
+    const im_ns began = t->saving.began;
     struct tr_saving_result late;
 
     if (!t->saving.job || !tr_saving_wait(&t->saving, 0, &late))
         return false;
+    if (late.err == 0) /* a time limit has to know */
+        im_stats_gauge(t->child->stats, IM_G_SAVE_SECONDS, (double)(im_now() - began) / 1e9);
     note_late(t, &late);
     *ret = late.order;
     return late.err == 0;
