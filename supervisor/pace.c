@@ -1,5 +1,10 @@
 #include "supervisor/pace.h"
 
+void sv_pace_add(struct sv_pace *pace, im_ns duration)
+{
+    pace->step[pace->steps++ % SV_PACE_STEPS] = duration;
+}
+
 im_ns sv_pace_see(struct sv_pace *pace, const struct sv_pace_seen *seen, im_ns now)
 {
     if (pace->incarnation != seen->incarnation) {
@@ -12,7 +17,7 @@ im_ns sv_pace_see(struct sv_pace *pace, const struct sv_pace_seen *seen, im_ns n
     }
     if (pace->position != seen->position) {
         if (pace->position != 0)
-            pace->step[pace->steps++ % SV_PACE_STEPS] = now - pace->began;
+            sv_pace_add(pace, now - pace->began);
         pace->began = now;
     }
     if (seen->paused)

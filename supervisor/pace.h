@@ -37,6 +37,9 @@ struct sv_pace_seen {
 /* Takes in what was seen when the clock showed `now`. How long the trainer has had work and shown no progress. */
 im_ns sv_pace_see(struct sv_pace *pace, const struct sv_pace_seen *seen, im_ns now);
 
+/* A step has ended that took this long: for who sees the ends of steps himself. */
+void sv_pace_add(struct sv_pace *pace, im_ns duration);
+
 /* The slowest of the recent steps; 0: none has ended yet. */
 im_ns sv_pace_slowest(const struct sv_pace *pace);
 

@@ -53,10 +53,8 @@ static int take_all(struct sv_seek *s, struct im_seek_ring *ring)
     return 0;
 }
 
-/* Work of the thread. */
-static int work(void *context, struct im_text *text)
+static int take(struct sv_seek *s, struct im_text *text)
 {
-    struct sv_seek *s = context;
     int err = s->owner.file.fd < 0 ? become_owner(s, text) : 0;
 
     for (uint32_t i = 0; err == 0 && s->owner.file.fd >= 0 && i < s->run->geometry.augmenters_max; i++) {
@@ -68,6 +66,20 @@ static int work(void *context, struct im_text *text)
         }
     }
     return err;
+}
+
+/* Work of the thread. It may have been asked for again while it failed: the pause holds all the same, and so does the error,
+ * which nobody may have heard of yet. */
+static int work(void *context, struct im_text *text)
+{
+    struct sv_seek *s = context;
+
+    if (s->owner.file.fd >= 0 || im_now() >= atomic_load_explicit(&s->next_try, memory_order_relaxed)) {
+        s->why = (struct im_text){""};
+        s->err = take(s, &s->why);
+    }
+    *text = s->why;
+    return s->err;
 }
 
 void sv_seek_open(struct sv_seek *s, struct im_run *run, const struct im_conf *conf)

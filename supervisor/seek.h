@@ -13,7 +13,9 @@ struct sv_seek {
     const char *path;
     struct im_run *run;
     _Atomic uint64_t next_try;  /* when to try to own the file again; 0: it is ours. W thread */
-    struct im_seek_owner owner; /* the thread's */
+    struct im_seek_owner owner; /* the thread's, as what follows */
+    int err;                    /* of its last try */
+    struct im_text why;
     unsigned char bytes[IM_SEEK_BYTES_MAX];
 };
 

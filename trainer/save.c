@@ -3,7 +3,8 @@
  *
  * A checkpoint that cannot be written stops nobody: the older one stays, a snapshot is taken early, and it is
  * tried again after some seconds, at the next epoch's end and at the next request. One that the file system takes long
- * over is waited for some seconds; then training goes on while a thread writes it (saving.h), and no other is begun. */
+ * over is waited for some seconds; then training goes on while a thread writes it (saving.h), and no other is begun.
+ * Once it is written it counts as if it had been in time: another one follows only where a later one was asked for. */
 #include "trainer/impl.h"
 
 #include <errno.h>
@@ -106,7 +107,7 @@ static void note_failure(struct tr_trainer *t, int epoch, unsigned best,
         bytes_needed(t, position), s->failures);
 }
 
-static void note_success(struct tr_trainer *t)
+static void note_no_failure(struct tr_trainer *t)
 {
     struct tr_save *s = &t->save;
 
@@ -115,7 +116,6 @@ static void note_success(struct tr_trainer *t)
     s->failures = 0;
     s->lacks_state = false;
     s->delay = 0;
-    note_saved(t);
 }
 
 /* Somebody who watches sees that this process lives. > 0: leave. */
@@ -133,34 +133,63 @@ static void say_silence(const struct tr_trainer *t, struct im_text *why)
             t->store.directory, (uint64_t)((im_now() - t->saving.began) / IM_SECOND));
 }
 
-/* What the files hold, of one that was written after all: `best` too. */
+static bool is_of(const struct tr_saving_order *order, uint64_t next_batch, int epoch)
+{
+    return order->at.next_batch == next_batch && (epoch < 0 || order->epoch == epoch);
+}
+
+/* The accuracy of the files of `best`, as a late checkpoint has left them. */
+static void note_late_best(struct tr_trainer *t, const struct tr_saving_order *order)
+{
+    for (int w = 0; w < TR_WEIGHTS; w++)
+        if (order->best & (1u << w))
+            t->at.best_top1[w] = order->at.best_top1[w];
+}
+
+/* What the files hold, of one that was written after all. Where the last one that failed was this one, or asked for no more
+ * than it has, nothing is left to be made up for. */
 static void note_late(struct tr_trainer *t, const struct tr_saving_result *r)
 {
     struct tr_save *s = &t->save;
+    bool is_all;
 
     t->store = r->store;
-    if (s->failures > 0)
-        s->retry_at = im_now(); /* for what was trained since */
     if (r->err < 0) {
+        s->retry_at = im_now();
         s->why = r->why;
         s->why_err = r->err;
+        if (r->store.state_is_saved)
+            note_on_disk(t, &r->order.at);
         im_log(IM_LOG_WARN, "the checkpoint that took long could not be written; it is tried again", "why=%s",
                im_log_quote(&(struct im_quoted){0}, r->why.s));
         return;
     }
-    note_on_disk(t, &r->order.at);
-    if (r->order.best)
-        copy_best(t->at.best_top1, r->order.at.best_top1);
-    im_log(IM_LOG_WARN, "the checkpoint that took long is written; one of what was trained since follows",
+    is_all = is_of(&r->order, s->next_batch, s->epoch) && !(s->best & ~r->order.best);
+    note_late_best(t, &r->order);
+    im_log(IM_LOG_WARN,
+           is_all ? "the checkpoint that took long is written"
+                  : "the checkpoint that took long is written; one of what was trained since follows",
            "next_batch=%" PRIu64 " step=%" PRIu64, r->order.at.next_batch, r->order.at.steps);
+    note_on_disk(t, &r->order.at); /* a snapshot may be newer */
+    if (is_all)
+        note_no_failure(t);
+    else
+        s->retry_at = im_now();
 }
 
-static void look_at_saving(struct tr_trainer *t)
+/* True: one that took long has been written meanwhile; ret says which. */
+static bool look_at_saving(struct tr_trainer *t, struct tr_saving_order *ret)
 {
+    const im_ns began = t->saving.began;
     struct tr_saving_result late;
 
-    if (t->saving.job && tr_saving_wait(&t->saving, 0, &late))
-        note_late(t, &late);
+    if (!t->saving.job || !tr_saving_wait(&t->saving, 0, &late))
+        return false;
+    if (late.err == 0) /* a time limit has to know */
+        im_stats_gauge(t->child->stats, IM_G_SAVE_SECONDS, (double)(im_now() - began) / 1e9);
+    note_late(t, &late);
+    *ret = late.order;
+    return late.err == 0;
 }
 
 /* 0: written or failed, as *ret says. -ETIMEDOUT: it goes on without us. > 0: leave. */
@@ -197,25 +226,54 @@ static int write_checkpoint(struct tr_trainer *t, const struct tr_saving_order *
     return result.err;
 }
 
-/* Rank 0. What failed at this very position is made up for. A device that cannot be read is an error; a disk
- * that cannot be written is none. > 0: leave. */
+/* Of `best`, with these accuracies, what is better than the files: a late checkpoint may have brought better ones. */
+static unsigned take_best(struct tr_trainer *t, unsigned best, const double top1[TR_WEIGHTS])
+{
+    unsigned better = 0;
+
+    copy_best(t->save.before, t->at.best_top1);
+    for (int w = 0; w < TR_WEIGHTS; w++)
+        if ((best & (1u << w)) && top1[w] > t->at.best_top1[w]) {
+            better |= 1u << w;
+            t->at.best_top1[w] = top1[w];
+        }
+    return better;
+}
+
+/* What is to be saved now: with it what failed at this very position. False: a late checkpoint has it all. */
+static bool choose(struct tr_trainer *t, int *epoch, unsigned *best)
+{
+    struct tr_save *s = &t->save;
+    struct tr_saving_order late;
+    double top1[TR_WEIGHTS];
+    bool is_late;
+
+    copy_best(top1, t->at.best_top1);
+    if (*best)
+        copy_best(t->at.best_top1, s->before);
+    is_late = look_at_saving(t, &late);
+    if (s->failures > 0 && s->next_batch == t->at.next_batch) {
+        if (*epoch < 0)
+            *epoch = s->epoch;
+        if (s->best && !*best) {
+            *best = s->best;
+            copy_best(top1, s->top1);
+        }
+    }
+    *best = take_best(t, *best, top1);
+    return !(is_late && s->failures == 0 && *best == 0 && is_of(&late, t->at.next_batch, *epoch));
+}
+
+/* Rank 0. A device that cannot be read is an error; a disk that cannot be written is none. > 0: leave. */
 static int save_now(struct tr_trainer *t, int epoch, unsigned best, struct im_text *text)
 {
-    bool again;
     struct tr_saving_order order;
     struct im_text why = {""};
     im_ns began = im_now();
     int err, written = 0;
 
-    look_at_saving(t);
-    again = t->save.failures > 0 && t->save.next_batch == t->at.next_batch;
-    if (again && epoch < 0)
-        epoch = t->save.epoch;
-    if (again && t->save.best && !best) {
-        best = t->save.best;
-        copy_best(t->save.before, t->at.best_top1);
-        copy_best(t->at.best_top1, t->save.top1);
-    }
+    if (!choose(t, &epoch, &best))
+        return 0;
     tr_report_settle(&t->report); /* lines that the checkpoint says are written */
     order = (struct tr_saving_order){.at = t->at, .epoch = epoch, .best = best};
     tr_trainer_position(t, &order.position);
@@ -226,13 +284,37 @@ static int save_now(struct tr_trainer *t, int epoch, unsigned best, struct im_te
         written = write_checkpoint(t, &order, &why);
     if (written < 0)
         note_failure(t, epoch, best, &order.position, written, &why);
-    else if (err == 0 && written == 0)
-        note_success(t);
+    if (err == 0 && written == 0) {
+        note_no_failure(t);
+        note_saved(t);
+    }
     tr_trainer_end_stage(t);
     im_stats_enter(t->child->stats, IM_WORK);
     if (t->save.failures == 0)
         im_stats_gauge(t->child->stats, IM_G_SAVE_SECONDS, (double)(im_now() - began) / 1e9);
     return err ? err : written > 0 ? written : 0;
+}
+
+static bool is_saved(const struct tr_trainer *t)
+{
+    return t->save.is_known && t->save.saved_batch == t->at.next_batch;
+}
+
+/* Also where this process began from a snapshot, newer than what is on disk. */
+static bool must_save(const struct tr_trainer *t)
+{
+    return t->save.failures > 0 || !is_saved(t);
+}
+
+static bool is_stopping(const struct tr_trainer *t)
+{
+    return im_run_state(t->child->run) == IM_RUN_STOPPING;
+}
+
+/* A run that is asked to stop at the position of its last checkpoint needs no other one. */
+static bool must_save_now(const struct tr_trainer *t, int epoch)
+{
+    return epoch >= 0 || !is_stopping(t) || must_save(t) || !tr_checkpoint_is_there(&t->store);
 }
 
 int tr_trainer_save(struct tr_trainer *t, int epoch, unsigned best, struct im_text *text)
@@ -251,25 +333,9 @@ int tr_trainer_save(struct tr_trainer *t, int epoch, unsigned best, struct im_te
         return err;
     IM_FAULT("trainer.save.before");
     err = im_child_should_leave(t->child);
-    if (err == 0)
+    if (err == 0 && must_save_now(t, epoch))
         err = save_now(t, epoch, best, text);
     return err == IM_EXIT_RESUMABLE ? IM_EXIT_FORCED : err;
-}
-
-static bool is_saved(const struct tr_trainer *t)
-{
-    return t->save.is_known && t->save.saved_batch == t->at.next_batch;
-}
-
-/* Also where this process began from a snapshot, newer than what is on disk. */
-static bool must_save(const struct tr_trainer *t)
-{
-    return t->save.failures > 0 || !is_saved(t);
-}
-
-static bool is_stopping(const struct tr_trainer *t)
-{
-    return im_run_state(t->child->run) == IM_RUN_STOPPING;
 }
 
 /* Waits between two tries, less when somebody asks to stop. Whoever watches sees that this process lives. > 0:
@@ -350,11 +416,13 @@ int tr_trainer_save_last(struct tr_trainer *t, bool at_the_end, struct im_text *
     bool done = !at_the_end, stopping = !at_the_end;
     im_ns delay = LAST_FIRST_NS, lines_at = im_now() + LINES_TELL_NS, tell_at = 0;
     im_ns lines_until = im_now() + LINES_WAIT_NS;
+    struct tr_saving_order late;
     int err = 0, blocked = 0;
 
     if (!tr_trainer_leads(t) || im_conf_is_probe(t->child->conf))
         return at_the_end && tr_trainer_leads(t) ? tr_report_done(&t->report, &t->at, text) : 0;
     for (;;) {
+        look_at_saving(t, &late);
         if (must_save(t))
             err = save_now(t, at_the_end ? (int)t->at.epochs : -1, 0, text);
         if (err == 0 && !must_save(t) && !done) {
@@ -388,10 +456,12 @@ int tr_trainer_save_last(struct tr_trainer *t, bool at_the_end, struct im_text *
 
 uint32_t tr_trainer_save_requests(struct tr_trainer *t)
 {
+    struct tr_saving_order late;
+
     if (tr_ranks_are_remote(t->child) && !tr_trainer_leads(t)) /* those of rank 0's node count */
         return t->saves_seen;
-    look_at_saving(t);
-    if (t->save.failures > 0 && im_now() >= t->save.retry_at) {
+    look_at_saving(t, &late);
+    if (t->save.failures > 0 && !t->saving.job && im_now() >= t->save.retry_at) { /* one under way may do */
         t->save.retries++;
         t->save.retry_at = UINT64_MAX; /* set by the next failure */
     }

@@ -90,11 +90,16 @@ static void set_health(struct im_writer *w, struct health *h, int err, const str
     pthread_mutex_unlock(&w->lock);
 }
 
-static void set_busy(struct im_writer *w, struct health *h)
+/* -ECANCELED: nobody waits any more, and what is left was told to be lost. */
+static int set_busy(struct im_writer *w, struct health *h)
 {
+    bool abandoned;
+
     pthread_mutex_lock(&w->lock);
-    h->busy_since = im_now();
+    abandoned = w->abandoned;
+    h->busy_since = abandoned ? 0 : im_now();
     pthread_mutex_unlock(&w->lock);
+    return abandoned ? -ECANCELED : 0;
 }
 
 static int open_file(struct file *f, struct im_text *text)
@@ -145,12 +150,16 @@ static void drop_first(struct im_writer *w, struct file *f)
 /* 0: nothing is left to write. */
 static int write_lines(struct im_writer *w, struct file *f, bool sync, struct im_text *text)
 {
-    int err = f->fd < 0 ? open_file(f, text) : 0;
+    int err = set_busy(w, &f->health);
 
+    if (err == 0 && f->fd < 0)
+        err = open_file(f, text);
     while (err == 0 && f->taken) {
-        set_busy(w, &f->health);
-        follow_name(f);
-        err = im_append_line(f->fd, f->taken->s);
+        err = set_busy(w, &f->health);
+        if (err == 0) {
+            follow_name(f);
+            err = im_append_line(f->fd, f->taken->s);
+        }
         if (err == 0)
             drop_first(w, f);
     }
@@ -181,7 +190,6 @@ static int write_file(struct im_writer *w, struct file *f, bool now, bool sync)
         return 0;
     if (err < 0 && !now && im_now() < f->try_at)
         return err;
-    set_busy(w, &f->health);
     err = write_lines(w, f, sync, &text);
     f->delay = err == 0                       ? 0
                : f->delay == 0                ? FIRST_DELAY_NS
@@ -199,7 +207,7 @@ static void do_work(struct im_writer *w, struct work *work)
     int err;
 
     pthread_mutex_lock(&w->lock);
-    asked = work->asked;
+    asked = work->asked && !w->abandoned;
     work->asked = false;
     work->runs = asked;
     if (asked)

@@ -13,8 +13,11 @@
 #include <unistd.h>
 
 #include "ipc/base/file.h"
+#include "ipc/process.h"
 
 #define LOOK_MS 100
+#define STOPPED_LOOKS                                                                                        \
+    200            /* somebody has stopped it, and who asks waits a minute: 20 s, those alone that we see */
 #define HIGH_FD 10 /* above those that a servant is given */
 
 /* Moves a descriptor out of the way of 0 to IM_SERVING_OPTIONS_FD. */
@@ -126,6 +129,16 @@ void sv_servant_mark(struct sv_servant *s)
 {
     s->cpu_before = cpu_of(s->pid);
     s->late = s->worked = false;
+    s->stopped = 0;
+}
+
+/* One that is stopped does not answer; time in which we were stopped, too, does not count. */
+static bool stays_stopped(struct sv_servant *s)
+{
+    const char letter = im_process_letter(s->pid);
+
+    s->stopped = letter == 'T' || letter == 't' ? s->stopped + 1 : 0;
+    return s->stopped >= STOPPED_LOOKS;
 }
 
 /* Waits until the descriptor may be used. */
@@ -143,7 +156,7 @@ static int await(struct sv_servant *s, int fd, short events, const struct sv_pat
         if (p->gives_up(p->context))
             return -EINTR;
         s->worked = p->cpu > 0 && cpu_of(s->pid) >= s->cpu_before + p->cpu;
-        s->late = s->worked || im_now() >= p->until;
+        s->late = s->worked || stays_stopped(s) || im_now() >= p->until;
         if (s->late)
             return -ETIMEDOUT;
     }

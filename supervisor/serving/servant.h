@@ -20,6 +20,7 @@ struct sv_servant {
     im_ns cpu_before; /* processor time at the last sv_servant_mark() */
     bool late;        /* the last failure: it took too long ... */
     bool worked;      /* ... and worked all that time */
+    unsigned stopped; /* how often it was seen stopped (SIGSTOP), in a row */
 };
 
 /* The options of both, as a file in memory. */

@@ -14,11 +14,12 @@
 #include "ipc/base/printable.h"
 #include "ipc/base/thread.h"
 #include "ipc/base/verdict.h"
+#include "supervisor/pace.h"
 #include "supervisor/serving/servant.h"
 
 #define START_NS (60 * IM_SECOND)
 #define START_TRAINER_NS (1800 * IM_SECOND) /* plans for a GPU that was never used take minutes */
-#define BATCH_NS (300 * IM_SECOND)
+#define FIRST_BATCH_NS (300 * IM_SECOND)    /* the others: as the steps of a run (pace.h) */
 #define STILL 6    /* an augmenter may stand still this many times the processor time of one image */
 #define DEATHS 2   /* of augmenters, until an image is taken for what killed them */
 #define ATTEMPTS 4 /* those included that were dead before they had the image */
@@ -34,6 +35,8 @@ struct request {
 struct sv_service {
     struct sv_servant augmenter, trainer;
     im_ns deadline; /* processor time of one image */
+    double trainer_deadline;
+    struct sv_pace pace; /* its steps: batches */
     uint32_t classes, tops, size, batch;
     unsigned char *pixels;     /* of a batch */
     struct im_outcome *record; /* one */
@@ -173,10 +176,20 @@ static int start_trainer(struct sv_service *s, bool (*gives_up)(void *), void *c
     return 0;
 }
 
+/* How long a batch may take. */
+static im_ns batch_bound(const struct sv_service *s)
+{
+    if (s->pace.steps == 0 && s->trainer_deadline < 0)
+        return FIRST_BATCH_NS;
+    return sv_pace_bound(&s->pace, s->trainer_deadline, false);
+}
+
 /* Answers of a part of the batch go with the process that began them. */
 static int exchange_batch(struct sv_service *s, struct request *const *batch, uint32_t images)
 {
-    const struct sv_patience p = {.until = im_now() + BATCH_NS, .gives_up = is_stopping, .context = s};
+    const im_ns began = im_now(), bound = batch_bound(s);
+    const struct sv_patience p = {
+        .until = bound == UINT64_MAX ? bound : began + bound, .gives_up = is_stopping, .context = s};
     const struct im_serving_batch head = {.images = images, .size = s->size};
     int err;
 
@@ -190,6 +203,8 @@ static int exchange_batch(struct sv_service *s, struct request *const *batch, ui
         free(batch[i]->answer.outcome);
         batch[i]->answer.outcome = NULL;
     }
+    if (err == 0)
+        sv_pace_add(&s->pace, im_now() - began);
     return err;
 }
 
@@ -464,6 +479,7 @@ int sv_service_open(const struct sv_service_config *config, struct sv_service **
     s->size = (uint32_t)im_conf_eval_image_size(config->conf);
     s->batch = (uint32_t)config->conf->batch_size;
     s->deadline = (im_ns)config->conf->sample_deadline_ms * IM_MS;
+    s->trainer_deadline = config->conf->trainer_deadline;
     s->augmenter = (struct sv_servant){.verb = "images", .options = options};
     s->trainer = (struct sv_servant){.verb = "answers", .options = options};
     snprintf(s->augmenter.program, sizeof s->augmenter.program, "%s", config->augmenter);

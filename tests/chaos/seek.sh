@@ -56,12 +56,13 @@ case_kills() {
   same_as without "with a damaged index"
   kept damaged
 
-  # Begun anew, on a disk that is full soon, and elsewhere.
+  # Begun anew, on a disk that is full soon, and elsewhere. Before that the thread is slow, so that it is asked for more while it fails.
   printf 'something else' >"$(seek_file)"
-  FAULTS=supervisor:seek.record.before=fail:ENOSPC@10
+  FAULTS=$QUICK_PACE,supervisor:seek.slot.after=sleep:300@9,supervisor:seek.record.before=fail:ENOSPC@10
   start 0
   must_say "the seek index takes nothing new"
   has_event '"report.failed","file":"seek index"' || fail "no event"
+  [ "$(ledger seek_used)" -lt $((IMAGES / 2)) ] || fail "the index went on after the disk was full"
   same_as without "on a full disk"
   kept full
   FAULTS=""

@@ -423,9 +423,14 @@ case_signals_save() {
 # What is asked of a trainer that still starts, the first one or its successor, is done once it is there. Each takes a second to start.
 state_bytes() { stat -c %Y.%s.%i "$RUN/checkpoints/last.state.safetensors" 2>/dev/null || true; }
 is_saved_anew() { [ -n "$(state_bytes)" ] && [ "$(state_bytes)" != "$1" ]; }
-kill_trainer() {
+# Between the end of one and the start of the next there is none, and for a moment there may be two.
+kill_present_trainer() {
   FIRST=$(pids trainer)
-  kill -KILL "$FIRST" || fail "there is no trainer to kill"
+  # shellcheck disable=SC2086 # a list of numbers
+  [ -n "$FIRST" ] && kill -KILL $FIRST 2>/dev/null
+}
+kill_trainer() {
+  until_true 10 kill_present_trainer || fail "there is no trainer to kill"
   until_true 10 has_another || fail "there is no other trainer"
 }
 has_another() { [ -n "$(pids trainer)" ] && [ "$(pids trainer)" != "$FIRST" ]; }

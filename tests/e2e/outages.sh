@@ -443,6 +443,7 @@ case_folder_removed() {
 
 # Something is where the folder of checkpoints was when training ends: a warning says so at once; Ctrl-C ends the wait.
 case_nowhere_to_save() {
+  local trainer
   FAULTS=$QUICK_PACE
   launch
   wait_step 14
@@ -452,8 +453,11 @@ case_nowhere_to_save() {
   must_say "no checkpoint could be written"
   must_say "minutes_left=10"
   touch "$RUN/moved/.last.safetensors.tmp-1-0"
+  trainer=$(pids trainer)
+  kill -STOP "$trainer" # it would make a folder where the file was
   rm "$RUN/checkpoints"
-  mv "$RUN/moved" "$RUN/checkpoints"
+  mv -T "$RUN/moved" "$RUN/checkpoints"
+  kill -CONT "$trainer"
   finish 0
   must_say "a checkpoint is written again"
   [ ! -e "$RUN/checkpoints/.last.safetensors.tmp-1-0" ] || fail "a temporary file stays"
@@ -472,9 +476,10 @@ case_slow_disk() {
   must_parse
 }
 
-# A checkpoint is not written for 13 s: training waits for it, then goes on, and another one follows.
+# Each checkpoint takes 13 s: training waits for it a while, then goes on. Once it is written no other one is made of the same.
+count_said() { grep -cF -- "$1" "$T/out" || true; }
 case_slow_checkpoint() {
-  FAULTS=trainer:trainer.step.done=sleep:400@1/every,trainer:checkpoint.written=sleep:13000@1
+  FAULTS=trainer:trainer.step.done=sleep:400@1/every,trainer:checkpoint.written=sleep:13000@1/every
   launch
   until_true 60 says "writing a checkpoint to" || fail "the silence was not said"
   must_say "training goes on, the older one stays"
@@ -482,6 +487,7 @@ case_slow_checkpoint() {
   until_true 60 says "the checkpoint that took long is written" || fail "it was not written" # found between two steps
   finish 0
   must_say "a checkpoint is written again"
+  [ "$(count_said "the checkpoint that took long is written")" = 2 ] || fail "other checkpoints than those of 2 epochs were written"
   check_outcome
   must_equal_metrics
 }

@@ -103,7 +103,7 @@ case_answers() {
 waits_or_has_ended() { has_health requests 2 || ! kill -0 "$1" 2>/dev/null; }
 case_disturbed() {
   local client pid
-  serve_port --sample-deadline-ms 100 --max-file-bytes 100000 --batch-size 1
+  serve_port --sample-deadline-ms 100 --max-file-bytes 100000 --batch-size 1 --trainer-deadline 3
   # Clients that stop in the middle of their header and of their image hold up nobody.
   exec 4<>"/dev/tcp/127.0.0.1/$PORT" && printf 'POST / HT' >&4
   exec 5<>"/dev/tcp/127.0.0.1/$PORT" && printf 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc' >&5
@@ -131,6 +131,9 @@ case_disturbed() {
   ask POST / "$IMAGE" >"$T/answer" && must_answer 200 probability
   ask POST / "$IMAGE" >"$T/answer" && must_answer 200 probability
   must_say "which computes, has ended; starting another"
+  pid=$(server trainer) && kill -STOP "$pid" && until_true 10 is_stopped "$pid"
+  ask POST / "$IMAGE" >"$T/answer" && must_answer 200 probability
+  must_say "which computes, does not answer; starting another"
   [ "$(health decoder_deaths)" -ge 3 ] || fail "$(health decoder_deaths) deaths"
   exec 4>&- 5>&-
   kill -TERM "$WARDEN"

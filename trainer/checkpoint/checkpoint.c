@@ -296,6 +296,14 @@ int tr_checkpoint_save(struct tr_checkpoint_store *store, const struct tr_checkp
     return err;
 }
 
+bool tr_checkpoint_is_there(const struct tr_checkpoint_store *store)
+{
+    char state[PATH_MAX];
+    struct im_text text;
+
+    return tr_checkpoint_path(store, TR_CHECKPOINT_STATE_NAME, state, &text) == 0 && access(state, F_OK) == 0;
+}
+
 int tr_checkpoint_save_state(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
                              struct im_text *text)
 {

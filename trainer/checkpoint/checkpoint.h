@@ -85,6 +85,9 @@ int tr_checkpoint_save(struct tr_checkpoint_store *store, const struct tr_checkp
 int tr_checkpoint_save_state(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
                              struct im_text *text);
 
+/* Has the last state its name? */
+bool tr_checkpoint_is_there(const struct tr_checkpoint_store *store);
+
 /* Writes the bytes of last.state.safetensors with this content to a sink; `name` names them in errors. */
 int tr_checkpoint_put(const char *name, const struct tr_sink *sink,
                       const struct tr_checkpoint_content *content, struct im_text *text);

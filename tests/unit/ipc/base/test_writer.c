@@ -11,6 +11,8 @@
 #include "ipc/base/writer.h"
 #include "tests/unit/ipc/base/unit.h"
 
+#define BUSY_MACHINE_NS (15 * IM_SECOND) /* what waits for a disk that hangs waits for ever */
+
 static const char *join(const char *directory, const char *name)
 {
     static char path[4096];
@@ -214,6 +216,7 @@ static void a_disk_that_hangs_holds_nobody(void **state)
     struct im_writer *w = open_writer(*state);
     struct im_writer_news news;
     im_ns began = im_now();
+    bool told;
     int fifo;
 
     assert_int_equal(mkfifo(join(*state, "a"), 0600), 0);
@@ -223,20 +226,24 @@ static void a_disk_that_hangs_holds_nobody(void **state)
     im_writer_line(w, 0, "1");
     for (int i = 0; i < 1000; i++)
         im_writer_line(w, 1, "x");
-    assert_false(im_writer_news(w, &news));
-    assert_true(im_now() - began < IM_SECOND);
+    told = im_writer_news(w, &news); /* on a machine that does much else */
+    assert_true(im_now() - began < BUSY_MACHINE_NS);
     assert_int_equal(im_writer_wait(w, true, IM_SECOND / 10), -ETIMEDOUT);
-    news = await_news(w);
+    if (!told)
+        news = await_news(w);
+    assert_true(im_now() - began > IM_WRITER_SILENCE_NS);
     assert_string_equal(news.name, "a");
     assert_int_equal(news.err, -ETIMEDOUT);
     began = im_now();
     assert_int_equal(im_writer_close(&w, IM_SECOND / 10), 1001);
-    assert_true(im_now() - began < IM_SECOND);
+    assert_true(im_now() - began < BUSY_MACHINE_NS);
     fcntl(fifo, F_SETFL, 0);
     for (char c; read(fifo, &c, 1) == 1 && c != '1';) /* the thread ends, and frees what it has */
         continue;
     close(fifo);
     poll(NULL, 0, 100);
+    assert_int_equal(access(join(*state, "b"), F_OK),
+                     -1); /* what was told to be lost is not written any more */
 }
 
 struct count {
