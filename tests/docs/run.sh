@@ -76,8 +76,9 @@ run_command() {
   case $verb in
   start | python | torchrun)
     case "$*" in
+    *--cluster-key*) skip_for "a machine of several: e2e_nodes_*" && return ;;
     *--gpus*) try "0 69" "$@" --dry-run --workspace new ;;
-    *--resume*) try 0 "$@" --dry-run --model resnet20 --image-size 16 --batch-size 16 --epochs 2 --seed 7 ;;
+    *--resume*) try 0 "$@" --dry-run --model resnet20 $(sed -nE 's/^(image-size|batch-size|epochs|seed): ([0-9]+).*/--\1 \2/p' runs/demo/config.yaml) ;;
     "torchrun "*) try 0 "$@" --dry-run --workspace new --batch-size 16 ;;
     *) try 0 "$@" --dry-run --workspace new ;;
     esac
