@@ -198,7 +198,7 @@ static void test_no_card_outlives_a_change_of_who_takes_part(void **state)
     mine = enter(&s, 0);
     assert_int_equal(im_peers_publish(&mine, "mine", 4), 0);
     assert_true(im_peers_card(&s.run, 0, &card, &bytes));
-    atomic_store(&s.run.control->node_generation, mine.incarnation);
+    atomic_store_explicit(&s.run.control->node_generation, mine.incarnation, memory_order_relaxed);
     assert_int_equal(im_peers_show(&s.run, 1, "other", 5), 0);
     assert_int_equal(im_peers_show(&s.run, 2, "own", 3), -E2BIG);
     im_run_take_part(&s.run, 2, 1);
@@ -208,7 +208,7 @@ static void test_no_card_outlives_a_change_of_who_takes_part(void **state)
     assert_int_equal(im_peers_publish(&mine, "again", 5), 0);
     assert_true(im_peers_card(&s.run, 0, &card, &bytes) && bytes == 5);
     im_run_take_part(&s.run, 3, 2);
-    assert_int_equal(atomic_load(&s.run.control->node_share), 0);
+    assert_int_equal(atomic_load_explicit(&s.run.control->node_share, memory_order_relaxed), 0);
     assert_false(im_peers_card(&s.run, 0, &card, &bytes));
     im_run_close(&s.run);
 }
