@@ -68,7 +68,6 @@ run_command() {
   case "$*" in
   *'$'*) skip_for "an example with variables of its shell" && return ;;
   *://* | *" URL "* | *'{0000'*) skip_for "images on a server, or of ImageNet: e2e_remote_*, unit tests" && return ;;
-  *--cluster-key=/key/*) skip_for "a launcher's variables: cluster_examples" && return ;;
   *--serve*) skip_for "a server: e2e_predict_serve_*" && return ;;
   "data index --rebuild-index" | "data index --json" | "data verify --sample"*) skip_for "a flag of a verb, without its images" && return ;;
   esac
@@ -77,6 +76,7 @@ run_command() {
   case $verb in
   start | python | torchrun)
     case "$*" in
+    *--cluster-key*) skip_for "a machine of several: e2e_nodes_*" && return ;;
     *--gpus*) try "0 69" "$@" --dry-run --workspace new ;;
     *--resume*) try 0 "$@" --dry-run "${TRAIN[@]:2}" ;;
     "torchrun "*) try 0 "$@" --dry-run --workspace new --batch-size 16 ;;
