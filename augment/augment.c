@@ -58,7 +58,7 @@ static int render_bytes(struct augmenter *a, const struct im_place *at, uint64_t
     au_seeking_begin(&a->seeking, key);
     verdict = au_render(a->renderer, &job, bytes, n, out, NULL);
     au_seeking_end(&a->seeking);
-    im_stats_time(a->child->stats, IM_H_RENDER, im_now() - began);
+    im_stats_since(a->child->stats, IM_H_RENDER, began);
     if (verdict == 0) {
         times = au_renderer_times(a->renderer);
         im_stats_time(a->child->stats, IM_H_DECODE, times.decode);
@@ -270,7 +270,7 @@ static int augmenter_loop(struct augmenter *a)
             return err;
         im_stats_add(child->stats, IM_C_SAMPLES, 1);
         im_stats_add(child->stats, IM_C_BYTES, bytes);
-        im_stats_time(child->stats, IM_H_ITEM, im_now() - began);
+        im_stats_since(child->stats, IM_H_ITEM, began);
         atomic_fetch_add_explicit(&child->entry->progress, 1, memory_order_relaxed);
     }
 }

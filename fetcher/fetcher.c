@@ -273,7 +273,7 @@ static void succeeded(struct fetcher *f, struct wanted *w, const struct fe_resul
     atomic_store_explicit(&f->child->entry->probed_ns, f->storage.probed, memory_order_relaxed);
     atomic_fetch_add_explicit(&f->child->entry->progress, 1, memory_order_relaxed);
     im_stats_add(stats, IM_C_SAMPLES, 1);
-    im_stats_time(stats, IM_H_ITEM, im_now() - w->began);
+    im_stats_since(stats, IM_H_ITEM, w->began);
     let_go(f, w);
 }
 

@@ -61,11 +61,22 @@ static uint64_t upper_edge(unsigned bucket)
     return (in_power + 1) << (doublings + UNIT_BITS);
 }
 
-void im_stats_time(struct im_stats *s, enum im_histogram histogram, im_ns duration)
+static void add_time(struct im_stats *s, enum im_histogram histogram, im_ns began, im_ns duration)
 {
     bump(&s->histogram[histogram][bucket_of(duration)], 1);
     if (im_spans_wanted(s))
-        im_spans_add(s, im_span_of_histogram(histogram), im_now() - duration, duration);
+        im_spans_add(s, im_span_of_histogram(histogram), began, duration);
+}
+
+/* The clock is read once: a process that is put aside between two readings would leave spans that overlap. */
+void im_stats_since(struct im_stats *s, enum im_histogram histogram, im_ns began)
+{
+    add_time(s, histogram, began, im_now() - began);
+}
+
+void im_stats_time(struct im_stats *s, enum im_histogram histogram, im_ns duration)
+{
+    add_time(s, histogram, im_spans_wanted(s) ? im_now() - duration : 0, duration);
 }
 
 void im_stats_gauge(struct im_stats *s, enum im_gauge gauge, double value)

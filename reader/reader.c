@@ -123,7 +123,7 @@ static int publish(struct reader *r, struct flight *flight)
     im_stats_add(stats, IM_C_SAMPLES, 1);
     im_stats_add(stats, IM_C_BYTES, bytes);
     im_stats_add(stats, IM_C_BAD, bad);
-    im_stats_time(stats, IM_H_ITEM, im_now() - flight->claimed);
+    im_stats_since(stats, IM_H_ITEM, flight->claimed);
     atomic_fetch_add_explicit(&r->child->entry->progress, 1, memory_order_relaxed);
     return err;
 }

@@ -239,7 +239,7 @@ static void finish_batch(struct tr_trainer *t, struct tr_ring_batch *b)
     im_stats_add(child->stats, IM_C_SAMPLES, b->count);
     im_stats_add(child->stats, IM_C_BATCHES, 1);
     im_stats_add(child->stats, IM_C_BAD, b->count - b->valid);
-    im_stats_time(child->stats, IM_H_ITEM, im_now() - b->began);
+    im_stats_since(child->stats, IM_H_ITEM, b->began);
 }
 
 /* All ranks have agreed on its step. */
