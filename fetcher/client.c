@@ -67,12 +67,19 @@ static void take_retry_after(struct request *r, const char *value)
 /* "bytes 0-511/10240", or "bytes 0-511/" and an asterisk. */
 static void take_range(struct request *r, const char *value)
 {
-    long long from, to, total;
-    const int n = sscanf(value, "bytes %lld-%lld/%lld", &from, &to, &total);
+    static const char unit[] = "bytes ";
+    long long from, total;
+    char *end;
 
-    if (n >= 2 && from >= 0)
-        r->part_from = from;
-    if (n == 3 && total > 0)
+    if (strncmp(value, unit, sizeof unit - 1) != 0)
+        return;
+    from = strtoll(value + sizeof unit - 1, &end, 10);
+    if (*end != '-' || from < 0)
+        return;
+    r->part_from = from;
+    strtoll(end + 1, &end, 10);
+    total = *end == '/' ? strtoll(end + 1, &end, 10) : 0;
+    if (total > 0)
         r->total = total;
 }
 

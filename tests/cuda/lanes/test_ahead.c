@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -242,5 +243,15 @@ int main(void)
         cmocka_unit_test(steps_that_are_skipped),
     };
 
+#ifdef TESTS_GPU
+    struct tr_backend *gpu = NULL;
+    struct im_text text = {{0}};
+
+    if (tr_backend_cuda.open(0, &gpu, &text) < 0) {
+        printf("skipped: %s\n", text.s);
+        return 77;
+    }
+    tr_backend_cuda.close(gpu);
+#endif
     return cmocka_run_group_tests(tests, draw, NULL);
 }
