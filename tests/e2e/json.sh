@@ -92,7 +92,7 @@ case_tables() {
     case $verb in help | version) continue ;; esac
     if has_json "${words[@]}"; then
       grep -qE "^  answers imsuper\.[a-z-]+/[0-9]+ (\"|[0-9]+ )(.* )?$verb( |\$)" "${BASH_SOURCE[0]}" ||
-        grep -qE " compares imsuper\.[a-z-]+/[0-9]+ [^ ]+ $verb[ ;]" "${BASH_SOURCE[0]%/*}/../install/verbs.sh" || fail "no answer of $verb is held against its schema"
+        grep -qE " compares imsuper\.[a-z-]+/[0-9]+ [^ ]+ ${verb}[ ;]" "${BASH_SOURCE[0]%/*}/../install/verbs.sh" || fail "no answer of $verb is held against its schema"
       if printf '%s\n' "${silent[@]}" | grep -qxF "$verb"; then fail "$verb takes --json"; fi
     else
       printf '%s\n' "${silent[@]}" | grep -qxF "$verb" || fail "$verb takes no --json"

@@ -35,6 +35,7 @@ all_goes_well() {
   stand_in soak 'echo "soak $IMSUPER_STRESS_SECONDS" >>"$CALLS"' && mv "$work/bin/soak" "$work/tree/build/dev/stress_ring_kills"
   stand_in fresh 'echo "fresh machine" >>"$CALLS"' && mv "$work/bin/fresh" "$work/tree/tests/fresh/run"
   stand_in deb 'echo "packages" >>"$CALLS"' && mv "$work/bin/deb" "$work/tree/tests/install/deb"
+  stand_in docker 'echo "steps of the Dockerfile" >>"$CALLS"' && mv "$work/bin/docker" "$work/tree/tests/install/docker"
   stand_in mutants 'echo "mutants" >>"$CALLS"' && mv "$work/bin/mutants" "$work/tree/tests/mutants/run"
 }
 
@@ -157,6 +158,7 @@ long_test_adds_soak_fuzzing_asan_storms_mutants_and_fresh_machines)
   expect 'mutants'
   expect 'soak 600'
   expect 'packages'
+  expect 'steps of the Dockerfile'
   expect 'fresh machine'
   ;;
 failed_test_fails_the_command)
