@@ -100,8 +100,12 @@ static int parse_flag(struct im_conf *conf, im_conf_commands commands, char **at
         err = im_conf_ignored(said, f.name, f.written, f.value != NULL, at[1]);
         return err > 0 ? err : im_conf_unknown(f.name, commands, &place, text);
     }
-    if (!(im_conf_keys[key].commands & commands))
-        return im_fail(text, -EINVAL, "this command has no flag %s", f.written);
+    if (!(im_conf_keys[key].commands & commands)) { /* start --epoch 3: another command has it */
+        const char *near = im_conf_near(f.name, commands);
+
+        return im_fail(text, -EINVAL, "this command has no flag %s%s%s%s", f.written,
+                       near ? "; did you mean --" : "", near ? near : "", near ? "?" : "");
+    }
     if (fixed && f.value)
         return im_fail(text, -EINVAL, "%s takes no value", f.written);
     next = at[1] && strncmp(at[1], "--", 2) != 0 ? at[1] : NULL;

@@ -166,6 +166,7 @@ static void wrong_flags_get_their_sentences(void **state)
     assert_flag_refused(WORDS("--no-lr"), "unknown flag --no-lr");
     assert_flag_refused(WORDS("--no-nesterov=true"), "--no-nesterov takes no value");
     assert_flag_refused(WORDS("--json"), "this command has no flag --json");
+    assert_flag_refused(WORDS("--epoch", "3"), "this command has no flag --epoch; did you mean --epochs?");
     assert_flag_refused(WORDS("--jsn"), "unknown flag --jsn"); /* start has no --json */
 }
 
