@@ -3,11 +3,12 @@
  *
  * That memory is allocated once, as one arena, so that a batch that is too large is an error message at the start
  * and not an out-of-memory kill in the middle of a run. */
+#include "trainer/network/graphs.h"
+
 #include <errno.h>
 #include <string.h>
 
 #include "ipc/base/err.h"
-#include "trainer/network/graphs.h"
 #include "trainer/network/impl.h"
 
 enum {
