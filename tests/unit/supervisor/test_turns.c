@@ -134,8 +134,7 @@ static void who_is_stopped_is_not_waited_for_as_long_as_who_may_work(void **stat
     const im_ns quiet[] = {3 * IM_SECOND, 10 * IM_SECOND}; /* the limit of others is a minute */
 
     kill(stopped->pid, SIGSTOP);
-    for (int i = 0; i < 1000 && !is_stopped(stopped); i++)
-        usleep(10000);
+    assert_int_equal(waitid(P_PID, (id_t)stopped->pid, &(siginfo_t){0}, WSTOPPED | WNOWAIT), 0);
     assert_true(is_stopped(stopped));
     for (int i = 0; i < 2; i++) {
         assert_false(is_killed(stopped));
