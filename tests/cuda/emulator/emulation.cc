@@ -31,7 +31,8 @@
 enum {
     THREADS_MAX = 1024,
     LANES = 32,
-    STACK_BYTES = (1 << 17) + 69 * 64, /* no power of two, at which all tops would lie in a few sets of a cache */
+    STACK_BYTES =
+        (1 << 17) + 69 * 64, /* no power of two, at which all tops would lie in a few sets of a cache */
     SHARED_BYTES_MAX = 48 << 10,
     ARRAYS_MAX = 16,
     NOBODY = -1,
@@ -73,7 +74,8 @@ struct emulated_thread emulated;
 
 static struct {
     struct fibre fibres[THREADS_MAX];
-    char *stacks, *unused[THREADS_MAX]; /* a stack that a fibre has left is the next one's: it is in the cache */
+    char *stacks,
+        *unused[THREADS_MAX]; /* a stack that a fibre has left is the next one's: it is in the cache */
     unsigned unused_count;
     unsigned order[THREADS_MAX];
     int running;       /* its number; NOBODY: the scheduler runs */
