@@ -14,6 +14,7 @@ export E2E_TAG=$T XDG_RUNTIME_DIR=$T/rt XDG_CACHE_HOME=$T/cache
 unset IMSUPER_FAULT NO_COLOR
 export IMSUPER_GPUS=0 # these tests compare bits, and a machine with a GPU would take it
 mkdir -p "$T/rt" "$T/cache"
+mkfifo "$T/never" # nothing comes through it
 chmod 700 "$T/rt"
 LIMIT_SECONDS=${E2E_LIMIT_SECONDS:-200} # for one wait; CTest has the last word
 
@@ -91,12 +92,15 @@ trap clean EXIT
 
 # poll SECONDS COMMAND...: false when the time is over.
 poll() {
-  local end=$((SECONDS + $1))
+  local end=$((SECONDS + $1)) poll_pipe poll_expired=0
   shift
+  exec {poll_pipe}<>"$T/never"
   until "$@"; do
-    if [ $SECONDS -ge $end ]; then return 1; fi
-    sleep 0.1 # a question costs the processor 15 ms
+    if [ $SECONDS -ge $end ]; then poll_expired=1 && break; fi
+    read -rt 0.1 -u "$poll_pipe" _ || true # sleeps without a process; a question costs the processor 15 ms
   done
+  exec {poll_pipe}>&-
+  return $poll_expired
 }
 # until_true SECONDS COMMAND...: polls. What comes true ends the wait, so that it may last: two minutes at least, for machines that
 # do much else. within SECONDS COMMAND...: the same where it would come true later, too, and must do so in time.
