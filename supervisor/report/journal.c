@@ -318,7 +318,7 @@ void sv_journal_event(struct sv_journal *j, const char *event, struct im_json *f
     im_json_free(&fields);
 }
 
-/* The level in a log line of ours; -1 for a line of somebody else (a library, a sanitizer). */
+/* The level in a log line of imsuper; -1 for another line (of a library, a sanitizer). */
 static int level_of(const char *line)
 {
     static const char *const names[] = {"level=debug", "level=info", "level=warn", "level=error"};
