@@ -98,7 +98,7 @@ static int take_list(struct reader *r, char *s, size_t room)
 }
 
 /* The key of a joined name, also behind its group's name. */
-static int find(const char *name, const char **ret_value)
+static int conf_yaml_find(const char *name, const char **ret_value)
 {
     int key = im_conf_find(name, ret_value);
 
@@ -114,11 +114,11 @@ static int find(const char *name, const char **ret_value)
     return key;
 }
 
-static int put(struct reader *r, const char *written, const char *name, int line, const char *value)
+static int conf_yaml_put(struct reader *r, const char *written, const char *name, int line, const char *value)
 {
     struct im_conf_place place = {.source = r->source, .file = r->path, .line = line, .written = written};
     const char *fixed;
-    int key = find(name, &fixed);
+    int key = conf_yaml_find(name, &fixed);
 
     if (key < 0 && im_conf_find(written, &fixed) >= 0)
         return im_fail(r->text, -EINVAL, "%s:%d: %s does not belong under this section", r->path, line,
@@ -169,7 +169,7 @@ static int take_value(struct reader *r, const char *written, const char *name, i
     default:
         return yaml_error(r, "aliases (*name) are not supported");
     }
-    return err < 0 ? err : put(r, written, name, line, value);
+    return err < 0 ? err : conf_yaml_put(r, written, name, line, value);
 }
 
 /* From behind a mapping's start to its end. Recursion is bounded by DEPTH_MAX. */
