@@ -347,7 +347,7 @@ static void say_done(struct sv_super *s)
     char took[24], up[64];
 
     sv_format_seconds((double)(im_now() - s->run.control->created_ns) / 1e9, took, sizeof took);
-    snprintf(up, sizeof up, "%s%s", took, known && done.epochs > s->epochs_told ? " of this start" : "");
+    snprintf(up, sizeof up, "%s%s", took, known && done.epochs > s->epochs_told ? " this time" : "");
     if (done.best_epoch > 0)
         sv_screen_say(&s->screen,
                       "stopped   after epoch %" PRId64 " of %" PRId64
@@ -362,7 +362,7 @@ static void say_done(struct sv_super *s)
                       measure, 100 * done.top1, 100 * done.average, up);
     else if (done.top1 >= 0)
         sv_screen_say(&s->screen, "done      best validation %s %.2f%%%s after %s", measure, 100 * done.top1,
-                      s->rows_told ? " (*: the best so far)" : "", up);
+                      s->rows_told ? " (*: best so far)" : "", up);
     else if (!known && s->hurry)
         sv_screen_say(&s->screen, "done      after %s; its last reports were not waited for", up);
     else if (!known)

@@ -34,9 +34,9 @@ int sv_advice_onecycle(const struct im_conf *conf, const struct im_plan *plan, s
     if (conf->schedule != IM_SCHEDULE_ONECYCLE || conf->schedule_restarts || im_conf_is_probe(conf))
         return 0;
     for (const struct im_phase *p = plan->phase; p < plan->phase + plan->phases; p++) {
-        const double of_epoch = p->split == IM_TRAIN ? (double)((p->steps + window - 1) / window) : 0;
+        const uint64_t of_epoch = p->split == IM_TRAIN ? (p->steps + window - 1) / window : 0;
 
-        steps += of_epoch * (1 - fmin(fmax(warmup, 0), 1));
+        steps += (double)of_epoch * (1 - fmin(fmax(warmup, 0), 1));
         warmup -= p->split == IM_TRAIN;
     }
     if (conf->pct_start * steps > 1 && steps > 2)
