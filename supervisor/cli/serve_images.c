@@ -200,8 +200,8 @@ static int serve(struct serving *s, struct im_text *text)
         sv_service_drain(s->service, im_now() + DRAIN_NS);
     state = sv_service_state(s->service);
     if (!s->conf->quiet)
-        im_say(stderr, "imsuper: stopped: %" PRIu64 " images answered, %" PRIu64 " could not be used",
-               state.answered, state.bad);
+        im_say(stderr, "imsuper: stopped: %" PRIu64 " image%s answered, %" PRIu64 " could not be used",
+               state.answered, state.answered == 1 ? "" : "s", state.bad);
     return status_of(signal);
 }
 
