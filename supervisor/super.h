@@ -92,6 +92,7 @@ struct sv_super {
     } save;
     bool rows_told;   /* the heading of the epochs' rows was printed ... */
     int rows_columns; /* ... for a terminal of this width */
+    int64_t epochs_told;
     bool memory_told; /* what the trainers hold was printed */
     struct {
         struct im_ctl_record record; /* where the control socket is */

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ipc/base/count.h"
 #include "ipc/base/earlier.h"
@@ -373,6 +374,7 @@ static int write_profile(const struct bench *b, const char *path, struct im_text
 
 static int run(struct im_conf *conf, bool is_profile)
 {
+    const bool shown = isatty(STDERR_FILENO) && !conf->quiet && !conf->plain;
     struct bench b = {.result_count = 0};
     struct im_text text = {""};
     struct im_json *old = NULL;
@@ -382,8 +384,13 @@ static int run(struct im_conf *conf, bool is_profile)
         err = im_output_check(conf->output, &text);
     if (err == 0)
         err = make_values(&b);
-    for (size_t part = 0; part < PARTS && err == 0; part++)
+    for (size_t part = 0; part < PARTS && err == 0; part++) {
+        if (shown)
+            fprintf(stderr, "\r\033[Kmeasuring: part %zu of %d", part + 1, (int)PARTS);
         err = measure_part(&b, part, &text);
+    }
+    if (shown)
+        fputs("\r\033[K", stderr);
     for (int i = 0; i < RESULTS && err == 0; i++)
         add_result(&b, &b.values[i]);
     if (err == 0 && is_profile && conf->output[0])

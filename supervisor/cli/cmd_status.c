@@ -229,6 +229,7 @@ static void say_folded(const char *line)
 static void print_place(const struct im_json *j)
 {
     const double loss = im_json_real_or(j, "loss", (double)NAN), eta = im_json_real_or(j, "eta_seconds", -1);
+    const double rate = im_json_real_or(j, "images_per_second", 0);
     const char *state = im_json_str_or(j, "state", "?");
     char line[1024] = "", time[24];
 
@@ -246,14 +247,14 @@ static void print_place(const struct im_json *j)
     line[0] = 0;
     if (!isnan(loss))
         status_add(line, sizeof line, "loss %.4f, lr %.4g, ", loss, im_json_real_or(j, "lr", 0));
-    status_add(line, sizeof line, "%s img/s",
-               sv_format_rate(im_json_real_or(j, "images_per_second", 0), time, sizeof time));
+    if (rate > 0) /* else it is not known yet */
+        status_add(line, sizeof line, "%s img/s, ", sv_format_rate(rate, time, sizeof time));
     if (im_json_get(j, "batch_size"))
-        status_add(line, sizeof line, ", batch %lld%s%lld px", (long long)im_json_int_or(j, "batch_size", 0),
+        status_add(line, sizeof line, "batch %lld%s%lld px, ", (long long)im_json_int_or(j, "batch_size", 0),
                    sv_locale_is_utf8() ? " · " : ", ", (long long)im_json_int_or(j, "image_size", 0));
     if (im_json_get(j, "amp"))
-        status_add(line, sizeof line, ", amp %s", im_json_str_or(j, "amp", "?"));
-    status_add(line, sizeof line, ", limited by %s", im_json_str_or(j, "limited_by", "?"));
+        status_add(line, sizeof line, "amp %s, ", im_json_str_or(j, "amp", "?"));
+    status_add(line, sizeof line, "limited by %s", im_json_str_or(j, "limited_by", "?"));
     say_folded(line);
 }
 

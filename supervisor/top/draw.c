@@ -53,15 +53,16 @@ static void draw_numbers(const struct sv_top_screen *s, struct sv_canvas *c, int
 {
     const struct im_json *j = s->run->status;
     const double loss = im_json_real_or(j, "loss", (double)NAN), eta = im_json_real_or(j, "eta_seconds", -1),
-                 top1 = im_json_real_or(j, "val_top1", (double)NAN), mfu = im_json_real_or(j, "mfu", 0);
+                 top1 = im_json_real_or(j, "val_top1", (double)NAN), mfu = im_json_real_or(j, "mfu", 0),
+                 rate = im_json_real_or(j, "images_per_second", 0);
     const struct im_json *cache = im_json_get(j, "cache");
     char part[9][64] = {""}, number[24];
     int column = 0;
 
     if (!isnan(loss))
         snprintf(part[0], sizeof part[0], "loss %.4g", loss);
-    snprintf(part[1], sizeof part[1], "%s img/s",
-             sv_format_rate(im_json_real_or(j, "images_per_second", 0), number, sizeof number));
+    if (rate > 0) /* else it is not known yet */
+        snprintf(part[1], sizeof part[1], "%s img/s", sv_format_rate(rate, number, sizeof number));
     if (eta >= 0)
         snprintf(part[2], sizeof part[2], "eta %s", sv_format_seconds(eta, number, sizeof number));
     snprintf(part[3], sizeof part[3], "limited by %.20s", im_json_str_or(j, "limited_by", "?"));

@@ -298,6 +298,9 @@ static void wrong_yaml_gets_its_sentence_with_the_line(void **state)
     (void)state;
     assert_yaml_refused("lr: 0.1\nbatchsize: 3\n",
                         "c.yaml:2: unknown key batchsize; did you mean batch-size?");
+    assert_yaml_refused(
+        "epochs: x\nfoo: 3\n", /* all at once */
+        "c.yaml:1: epochs: \"x\" is not a whole number (expected 1 to 100000); c.yaml:2: unknown key foo");
     assert_yaml_refused("lr: 0.1\n\nepochs: 0\n",
                         "c.yaml:3: epochs: 0 is out of range (expected 1 to 100000)");
     assert_yaml_refused("lr: 0.1\nlr: 0.2\n", "c.yaml:2: lr is given twice (also in line 1)");
