@@ -139,7 +139,7 @@ static int conf_yaml_put_one(struct reader *r, const char *written, const char *
     return im_conf_put(r->conf, key, value, &place, r->text);
 }
 
-/* What is wrong with one value is said together with what is wrong with others: a file is mended at once. */
+/* One message for all wrong values: a file is mended at once. */
 static int conf_yaml_put(struct reader *r, const char *written, const char *name, int line, const char *value)
 {
     struct im_text before = {""};

@@ -259,9 +259,10 @@ static void each_label_gives_its_share(void **state)
 {
     static const char *const names[] = {"a", "b", "c"};
     unsigned all[3] = {0}, none = 0, val;
-    char *table = calloc(1, 32768), path[32];
+    const size_t room = 32768;
+    char *table = calloc(1, room), path[32];
     const struct tree *tree = *state;
-    size_t used = (size_t)sprintf(table, "file,labels\n");
+    size_t used = (size_t)snprintf(table, room, "file,labels\n");
     struct rd_data data;
 
     for (unsigned i = 0; i < 400; i++) {
@@ -269,8 +270,8 @@ static void each_label_gives_its_share(void **state)
 
         snprintf(path, sizeof path, "d/images/%03u.jpg", i);
         tree_file(tree, path, "");
-        used += (size_t)sprintf(table + used, "%03u.jpg,%s|%s|%s\n", i, has[0] ? "a" : "", has[1] ? "b" : "",
-                                has[2] ? "c" : "");
+        used += (size_t)snprintf(table + used, room - used, "%03u.jpg,%s|%s|%s\n", i, has[0] ? "a" : "",
+                                 has[1] ? "b" : "", has[2] ? "c" : "");
         for (int k = 0; k < 3; k++)
             all[k] += has[k];
         none += !has[0] && !has[1] && !has[2];
