@@ -153,8 +153,10 @@ static void show_progress(struct sv_super *s)
 {
     struct sv_progress p;
 
-    if (sv_outlook(s, &p))
+    if (sv_outlook(s, &p)) {
         sv_screen_progress(&s->screen, &p, false);
+        sv_journal_progress(&s->journal, &p);
+    }
 }
 
 static nfds_t fill_poll(struct sv_super *s, struct pollfd *p)
