@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <limits.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "ipc/base/log.h"
 #include "ipc/config/conf.h"
@@ -682,7 +683,7 @@ static void durations_are_taken_apart(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
         double seconds = -1;
         int err = im_conf_duration(cases[i].text, &seconds);
 
