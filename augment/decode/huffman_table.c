@@ -16,25 +16,51 @@ static bool is_same(const struct au_huffman_table *t, const uint8_t counts[17], 
            memcmp(t->values, values, sizeof t->values) == 0;
 }
 
-/* An AC entry with the value that these bits are (T.81 F.2.2.1, EXTEND). */
-static uint32_t whole_entry(uint32_t entry, uint32_t bits)
-{
-    uint32_t size = AU_ENTRY_SIZE(entry), value = bits & ((1u << size) - 1);
-
-    if (size > 0 && value >> (size - 1) == 0)
-        value -= (1u << size) - 1;
-    return AU_ENTRY_WHOLE | (entry & 0x7fff) | value << 16;
-}
-
 static void fill_entries(struct au_huffman_table *t, uint32_t length, uint32_t code, uint8_t value)
 {
     uint32_t entry = au_huffman_entry(t, length, value), spread = 1u << (AU_TABLE_BITS - length);
-    bool is_whole = t->is_ac && AU_ENTRY_BITS(entry) <= AU_TABLE_BITS;
-    uint32_t after = is_whole ? AU_TABLE_BITS - AU_ENTRY_BITS(entry) : 0;
 
     for (uint32_t i = 0; i < spread; i++)
-        t->entries[(code * spread + i) & ((1u << AU_TABLE_BITS) - 1)] =
-            is_whole ? whole_entry(entry, i >> after) : entry;
+        t->entries[(code * spread + i) & ((1u << AU_TABLE_BITS) - 1)] = entry;
+}
+
+/* The coefficient that begins `at` bits into the table's bits, of which `after` are left; 0 bits: they do not hold it. */
+struct coefficient {
+    uint32_t bits, advance;
+    int32_t value;
+};
+
+static struct coefficient coefficient_at(const struct au_huffman_table *t, uint32_t bits, uint32_t at)
+{
+    uint32_t entry = t->entries[bits << at & ((1u << AU_TABLE_BITS) - 1)], size = AU_ENTRY_SIZE(entry);
+    uint32_t end = at + AU_ENTRY_BITS(entry), value;
+
+    if (entry == 0 || end > AU_TABLE_BITS)
+        return (struct coefficient){0};
+    value = bits >> (AU_TABLE_BITS - end) & ((1u << size) - 1);
+    if (size > 0 && value >> (size - 1) == 0) /* T.81 F.2.2.1, EXTEND */
+        value -= (1u << size) - 1;
+    return (struct coefficient){AU_ENTRY_BITS(entry), AU_ENTRY_ADVANCE(entry), (int32_t)value};
+}
+
+static uint64_t pair_of(const struct au_huffman_table *t, uint32_t bits)
+{
+    struct coefficient first = coefficient_at(t, bits, 0), next = {0};
+
+    if (first.bits == 0)
+        return 0;
+    if (first.advance < 64)
+        next = coefficient_at(t, bits, first.bits);
+    if (next.bits == 0)
+        next.value = first.value;
+    return AU_PAIR(first.bits + next.bits, first.advance + next.advance, first.bits, first.advance,
+                   first.value, next.value);
+}
+
+static void fill_pairs(struct au_huffman_table *t)
+{
+    for (uint32_t bits = 0; bits < 1u << AU_TABLE_BITS; bits++)
+        t->pairs[bits] = pair_of(t, bits);
 }
 
 void au_huffman_table_fill(struct au_huffman_table *t, int class, const uint8_t counts[17],
@@ -44,8 +70,9 @@ void au_huffman_table_fill(struct au_huffman_table *t, int class, const uint8_t 
 
     if (is_same(t, counts, values))
         return;
-    memset(t, 0, sizeof *t);
+    memset(t->entries, 0, sizeof t->entries);
     t->is_filled = true;
+    t->has_strides = false;
     t->is_ac = class == AU_HUFFMAN_AC;
     memcpy(t->counts + 1, counts + 1, 16);
     memcpy(t->values, values, sizeof t->values);
@@ -57,6 +84,8 @@ void au_huffman_table_fill(struct au_huffman_table *t, int class, const uint8_t 
         t->limit[length] = code << (16 - length);
         code <<= 1;
     }
+    if (t->is_ac)
+        fill_pairs(t);
 }
 
 static uint32_t stride_of(const struct au_huffman_table *t, uint32_t bits)

@@ -10,16 +10,13 @@
 /* At least AU_TABLE_BITS. */
 #define AU_STRIDE_BITS 11
 
-/* What a code stands for. Never 0. Byte 0: the code's bits and those of the value after it together; 7 bits:
- * how many coefficients it goes ahead (AC; 64: to the end of the block); AU_ENTRY_WHOLE: the table's bits
- * show the value too (AC). Above: the value, or else the code's bits and the value's. */
+/* What a code stands for. Never 0. Byte 0: the code's bits and those of the value after it together; byte 1: how
+ * many coefficients it goes ahead (AC; 64: to the end of the block); then the code's bits, and the value's. */
 #define AU_ENTRY(length, size, advance)                                                                      \
     ((uint32_t)((length) + (size)) | (uint32_t)(advance) << 8 | (uint32_t)(length) << 16 |                   \
      (uint32_t)(size) << 24)
-#define AU_ENTRY_WHOLE ((uint32_t)1 << 15)
 #define AU_ENTRY_BITS(entry) ((entry)&63)
 #define AU_ENTRY_ADVANCE(entry) ((entry) >> 8 & 127)
-#define AU_ENTRY_VALUE(entry) ((int16_t)((entry) >> 16))
 #define AU_ENTRY_LENGTH(entry) ((entry) >> 16 & 255)
 #define AU_ENTRY_SIZE(entry) ((entry) >> 24)
 
@@ -30,7 +27,20 @@
 #define AU_STRIDE_ADVANCE(stride) ((stride) >> 8 & 255)
 #define AU_STRIDE_BEFORE(stride) ((stride) >> 16)
 
+/* Two AC coefficients in a row whose codes and values the table's bits hold, or one. Byte 0: bits of all; 7 bits:
+ * how many coefficients all go ahead; byte 2: bits of the first alone; byte 3: how many the first goes ahead; then
+ * the values. Of one the second has the value of the first and goes 0 ahead: it is stored twice. */
+#define AU_PAIR(bits, advance, first_bits, first_advance, value, next)                                       \
+    ((uint64_t)(bits) | (uint64_t)(advance) << 8 | (uint64_t)(first_bits) << 16 |                            \
+     (uint64_t)(first_advance) << 24 | (uint64_t)(uint16_t)(value) << 32 | (uint64_t)(uint16_t)(next) << 48)
+#define AU_PAIR_ADVANCE(pair) ((uint32_t)((pair) >> 8 & 255))
+#define AU_PAIR_FIRST_BITS(pair) ((uint32_t)((pair) >> 16 & 63))
+#define AU_PAIR_FIRST_ADVANCE(pair) ((uint32_t)((pair) >> 24 & 127))
+#define AU_PAIR_VALUE(pair) ((int16_t)((pair) >> 32))
+#define AU_PAIR_NEXT(pair) ((int16_t)((pair) >> 48))
+
 struct au_huffman_table {
+    uint64_t pairs[1 << AU_TABLE_BITS];    /* of an AC table, by the next bits; 0: they hold no coefficient */
     uint32_t entries[1 << AU_TABLE_BITS];  /* by the next bits; 0: the code is longer, or none */
     uint32_t strides[1 << AU_STRIDE_BITS]; /* by the next bits: as many whole codes as fit; 0: none does */
     uint32_t limit[17];  /* by length: codes of up to that length, moved up to 16 bits, are below this */

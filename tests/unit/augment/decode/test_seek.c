@@ -128,6 +128,37 @@ static void crops_with_an_index_are_the_same(void **state)
     }
 }
 
+/* A decoder that has recorded an image keeps tables for skipping. A run's has not: it gets the index from a file. */
+static void forget_tables(struct fixture *f)
+{
+    const struct au_limits limits = AU_LIMITS_DEFAULT;
+    unsigned char *bytes = malloc(AU_SEEK_BYTES_MAX);
+    size_t n = au_seek_pack(au_decoder_seek(f->own), bytes, AU_SEEK_BYTES_MAX);
+
+    au_decoder_free(&f->own);
+    assert_int_equal(au_decoder_new(&f->own, &limits), 0);
+    assert_true(n > 0 && au_seek_unpack(au_decoder_seek(f->own), bytes, n));
+    free(bytes);
+}
+
+static void crops_of_a_decoder_that_never_recorded_are_the_same(void **state)
+{
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < IM_COUNT(plain); i++) {
+        size_t n;
+        unsigned char *bytes = jpeg_make(&plain[i], &n);
+
+        assert_true(record(f, bytes, n));
+        forget_tables(f);
+        for (int box = 0; box < 40; box++) {
+            assert_int_equal(both(f, bytes, n, AU_SEEK_USE), 0);
+            assert_int_equal(au_decoder_seek_result(f->own), AU_SEEK_USED);
+        }
+        free(bytes);
+    }
+}
+
 /* The index without pixels. */
 static void make_alone(struct fixture *f, const void *bytes, size_t n)
 {
@@ -495,6 +526,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(crops_with_an_index_are_the_same, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(crops_of_a_decoder_that_never_recorded_are_the_same, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(what_was_recorded_does_not_depend_on_the_crop, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_points_change_no_pixel, set_up, tear_down),
         cmocka_unit_test_setup_teardown(strips_of_a_wrong_index_are_given_again, set_up, tear_down),
