@@ -101,6 +101,7 @@ int au_options_make(const struct im_conf *conf, struct au_options *ret)
     *ret = (struct au_options){
         .crop = {.train_crop = crop == IM_CROP_PAD ? AU_CROP_PADDED : AU_CROP_RESIZED,
                  .padding = (uint32_t)padding,
+                 .pad_mode = (enum im_conf_pad_mode)conf->pad_mode,
                  .scale_min = conf->rrc_scale_min,
                  .scale_max = conf->rrc_scale_max,
                  .ratio_min = conf->rrc_ratio_min,

@@ -242,6 +242,34 @@ static int resize_crop(struct au_renderer *r, const struct au_crop *plan, const 
     return 0;
 }
 
+/* Fills what lies outside of the image with copies of what lies inside: all pixels that are needed are in the crop, for the
+ * padding is smaller than half of it, or none is mirrored. */
+static void fill_padding(const struct au_crop *plan, const struct span *h, const struct span *v,
+                         unsigned char *out)
+{
+    const size_t row_bytes = (size_t)3 * plan->size;
+    const uint32_t last = plan->size - 1;
+
+    for (uint32_t y = v->to; y < v->to + v->count; y++)
+        for (uint32_t x = 0; x < plan->size; x++) {
+            const uint32_t from =
+                au_pad_source(plan->pad_mode, (int64_t)plan->x + x, plan->resized_w, plan->padding) -
+                h->from + h->to;
+
+            if (x < h->to || x >= h->to + h->count)
+                memcpy(out + y * row_bytes + (size_t)3 * (plan->flip ? last - x : x),
+                       out + y * row_bytes + (size_t)3 * (plan->flip ? last - from : from), 3);
+        }
+    for (uint32_t y = 0; y < plan->size; y++) {
+        const uint32_t from =
+            au_pad_source(plan->pad_mode, (int64_t)plan->y + y, plan->resized_h, plan->padding) - v->from +
+            v->to;
+
+        if (y < v->to || y >= v->to + v->count)
+            memcpy(out + y * row_bytes, out + from * row_bytes, row_bytes);
+    }
+}
+
 /* The crop of the open image, at `out`. */
 static int render_crop(struct au_renderer *r, const struct au_crop *plan, unsigned char *out,
                        struct im_text *text)
@@ -249,17 +277,22 @@ static int render_crop(struct au_renderer *r, const struct au_crop *plan, unsign
     size_t out_row = (size_t)3 * plan->size;
     struct span h = visible(plan->x, plan->resized_w, plan->size);
     struct span v = visible(plan->y, plan->resized_h, plan->size);
+    unsigned char *inside;
     uint32_t left;
+    int err;
 
     if (h.count < plan->size || v.count < plan->size)
         memset(out, 0, out_row * plan->size);
     if (h.count == 0 || v.count == 0)
         return 0;
     left = plan->flip ? plan->size - h.to - h.count : h.to;
-    out += v.to * out_row + (size_t)3 * left;
-    if (plan->resized_w == plan->box.w && plan->resized_h == plan->box.h)
-        return copy_crop(r, plan, &h, &v, out, text);
-    return resize_crop(r, plan, &h, &v, out, text);
+    inside = out + v.to * out_row + (size_t)3 * left;
+    if (plan->resized_w != plan->box.w || plan->resized_h != plan->box.h)
+        return resize_crop(r, plan, &h, &v, inside, text);
+    err = copy_crop(r, plan, &h, &v, inside, text);
+    if (err == 0 && plan->pad_mode != IM_PAD_CONSTANT)
+        fill_padding(plan, &h, &v, out);
+    return err;
 }
 
 /* Where the crop goes: `out` itself unless a transform has to read it elsewhere. NULL: no memory. */

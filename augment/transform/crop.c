@@ -55,7 +55,7 @@ static struct imk_box random_box(const struct au_crop_options *options, struct i
 }
 
 /* RandomCrop along one axis: where the crop begins, counted from the image's first pixel (negative: within
- * the zeros). */
+ * the padding). */
 static int32_t padded_offset(struct im_rng *rng, uint32_t side, uint32_t padding, uint32_t size)
 {
     int64_t before = padding, padded = (int64_t)side + 2 * (int64_t)padding;
@@ -65,6 +65,29 @@ static int32_t padded_offset(struct im_rng *rng, uint32_t side, uint32_t padding
         padded += 2 * (size - padded);
     }
     return (int32_t)((int64_t)im_rng_below(rng, (uint64_t)(padded - size) + 1) - before);
+}
+
+/* numpy.pad's, of an axis 0 .. side - 1. */
+static int64_t source_once(enum im_conf_pad_mode mode, int64_t at, int64_t side)
+{
+    const int64_t twice = mode == IM_PAD_REFLECT ? 2 * side - 2 : 2 * side;
+    int64_t within;
+
+    if (at >= 0 && at < side)
+        return at;
+    if (mode != IM_PAD_REFLECT && mode != IM_PAD_SYMMETRIC)
+        return at < 0 ? 0 : side - 1;
+    if (side == 1)
+        return 0;
+    within = (at % twice + twice) % twice;
+    return within < side ? within : (mode == IM_PAD_REFLECT ? twice : twice - 1) - within;
+}
+
+uint32_t au_pad_source(enum im_conf_pad_mode mode, int64_t at, uint32_t side, uint32_t padding)
+{
+    const int64_t within = source_once(mode, at + padding, (int64_t)side + 2 * (int64_t)padding);
+
+    return (uint32_t)source_once(mode, within - padding, side);
 }
 
 /* A sample's coin of epoch 0 decides in which epochs it is mirrored (Jordan 2024, "94 % on CIFAR-10 in 3.29 seconds on a
@@ -92,6 +115,8 @@ static struct au_crop train_plan(const struct au_job *job, uint32_t width, uint3
         plan.box = (struct imk_box){.w = width, .h = height};
         plan.resized_w = width;
         plan.resized_h = height;
+        plan.pad_mode = options->pad_mode;
+        plan.padding = options->padding;
         plan.y = padded_offset(&rng, height, options->padding, job->size);
         plan.x = padded_offset(&rng, width, options->padding, job->size);
     }

@@ -12,16 +12,19 @@
 
 #include "ipc/abi.h"
 #include "ipc/base/rng.h"
+#include "ipc/config/conf.h"
 #include "kernels/image.h"
 
 enum au_train_crop {
     AU_CROP_RESIZED, /* RandomResizedCrop: a random box, resized */
-    AU_CROP_PADDED,  /* RandomCrop(padding, pad_if_needed=True): zeros around, a random place, no resizing */
+    AU_CROP_PADDED,  /* RandomCrop(padding, padding_mode, pad_if_needed=True): a random place, no resizing */
 };
 
 struct au_crop_options {
     enum au_train_crop train_crop;
-    uint32_t padding;            /* AU_CROP_PADDED: zeros on each side (4) */
+    uint32_t padding; /* AU_CROP_PADDED: pixels on each side (4) */
+    enum im_conf_pad_mode
+        pad_mode; /* what they are; but with CONSTANT and EDGE fewer than half of the job's size (CONSTANT) */
     double scale_min, scale_max; /* AU_CROP_RESIZED: share of the image's area (0.08, 1) */
     double ratio_min, ratio_max; /* AU_CROP_RESIZED: width / height (3/4, 4/3) */
     double flip_probability;     /* horizontal (0.5) */
@@ -53,17 +56,24 @@ struct au_job {
 };
 
 /* What to do with an image: cut `box` out, resize it to resized_w x resized_h, and take the square of `size`
- * whose top left corner is at (x, y) of that; what lies outside is zero. Then mirror, if `flip`. */
+ * whose top left corner is at (x, y) of that; what lies outside is zero, or with another pad_mode a copy of the pixel that
+ * au_pad_source() says. Then mirror, if `flip`. */
 struct au_crop {
     struct imk_box box;
     uint32_t resized_w, resized_h;
     int32_t x, y;
     uint32_t size;
     bool flip;
+    enum im_conf_pad_mode pad_mode;
+    uint32_t padding;
     struct im_rng rng; /* where the draws of crop and flip have left the sample's stream */
 };
 
 /* The plan of a job for an image of width x height pixels, both in 1 .. 65535. */
 struct au_crop au_crop_make(const struct au_job *job, uint32_t width, uint32_t height);
+
+/* The pixel of an axis of `side` pixels that stands at `at`, which may be outside: padded by `padding`, and, beyond that, what was
+ * padded is padded once more (pad_if_needed). */
+uint32_t au_pad_source(enum im_conf_pad_mode mode, int64_t at, uint32_t side, uint32_t padding);
 
 #endif

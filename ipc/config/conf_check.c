@@ -120,6 +120,13 @@ static int check_augmentation(const struct im_conf *c, struct im_text *text)
     if (crop == IM_CROP_PAD && padding >= (int)im_conf_smallest_image_size(c))
         return im_fail(text, -EINVAL, "train-crop: padding %d must be smaller than image-size %u", padding,
                        im_conf_smallest_image_size(c));
+    if (crop == IM_CROP_PAD && c->pad_mode >= IM_PAD_REFLECT &&
+        2 * padding >= (int)im_conf_smallest_image_size(c))
+        return im_fail(
+            text, -EINVAL,
+            "pad-mode %s: padding %d must be smaller than half of image-size %u, so that a crop holds "
+            "what is mirrored",
+            im_conf_choice(IM_KEY_pad_mode, c->pad_mode), padding, im_conf_smallest_image_size(c));
     if (c->rrc_scale_min > c->rrc_scale_max)
         return im_fail(text, -EINVAL, "rrc-scale-min %g is larger than rrc-scale-max %g", c->rrc_scale_min,
                        c->rrc_scale_max);

@@ -97,6 +97,11 @@
 #define IM_FLIPS(X)                                                                                          \
     X(IM_FLIP_RANDOM, "random")                                                                              \
     X(IM_FLIP_ALTERNATE, "alternate")
+#define IM_PAD_MODES(X)                                                                                      \
+    X(IM_PAD_CONSTANT, "constant")                                                                           \
+    X(IM_PAD_EDGE, "edge")                                                                                   \
+    X(IM_PAD_REFLECT, "reflect")                                                                             \
+    X(IM_PAD_SYMMETRIC, "symmetric")
 #define IM_AUGMENTS(X)                                                                                       \
     X(IM_AUGMENT_NONE, "none")                                                                               \
     X(IM_AUGMENT_LIGHT, "light")                                                                             \
@@ -241,7 +246,8 @@ typedef uint64_t im_conf_commands;
     INT(image_size, "image-size", 224, 8, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_MEMORY, "PIXELS", "side of the square training images") \
     INT(eval_image_size, "eval-image-size", 0, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "PIXELS", "side of the square validation images; 0 = image size of the last training epoch") \
     INT(eval_resize, "eval-resize", 0, 0, 4096, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "PIXELS", "short side of validation images before the centre crop; 0 = eval-image-size * 256/224") \
-    TEXT(train_crop, "train-crop", "rrc", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "HOW", "rrc (random resized crop), pad:N (zero-pad by N and crop), or center") \
+    TEXT(train_crop, "train-crop", "rrc", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "HOW", "rrc (random resized crop), pad:N (pad by N and crop), or center") \
+    ENUM(pad_mode, "pad-mode", IM_PAD_CONSTANT, IM_PAD_MODES, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "HOW", "what train-crop pad:N puts around an image, as torchvision's padding_mode; constant: zeros; edge: its border; reflect: the image mirrored at its border's pixels; symmetric: with these twice") \
     REAL(rrc_scale_min, "rrc-scale-min", 0.08, 1e-4, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SHARE", "smallest area of a random resized crop") \
     REAL(rrc_scale_max, "rrc-scale-max", 1, 1e-4, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SHARE", "largest area of a random resized crop") \
     REAL(rrc_ratio_min, "rrc-ratio-min", 3.0 / 4, 0.1, 10, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "narrowest width/height of a random resized crop") \

@@ -90,6 +90,7 @@ static int check_samples(const struct im_conf *c, struct im_text *text)
     const struct idle idle[] = {
         {IM_KEY_flip, alternates && !(c->hflip > 0), "with hflip 0"},
         {IM_KEY_hflip, alternates, "with flip alternate"},
+        {IM_KEY_pad_mode, strncmp(c->train_crop, "pad:", 4) != 0, "except with train-crop pad:N"},
         {IM_KEY_rrc_scale_min, !crops, random_crop},
         {IM_KEY_rrc_scale_max, !crops, random_crop},
         {IM_KEY_rrc_ratio_min, !crops, random_crop},

@@ -7,7 +7,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "ipc/base/count.h"
 #include "ipc/base/image_type.h"
 #include "ipc/base/json.h"
 #include "reader/dataset/shard_labels.h"

@@ -125,6 +125,8 @@ const char *sv_header_augment(const struct im_conf *conf, char *s, size_t n)
     header_add(s, n, "%s: %s", im_conf_choice(IM_KEY_augment, conf->augment), conf->train_crop);
     if (strcmp(conf->train_crop, "rrc") == 0)
         header_add(s, n, " %g-%g", conf->rrc_scale_min, conf->rrc_scale_max);
+    if (conf->pad_mode != IM_PAD_CONSTANT)
+        header_add(s, n, " %s", im_conf_choice(IM_KEY_pad_mode, conf->pad_mode));
     if (conf->flip == IM_FLIP_ALTERNATE && conf->hflip > 0)
         header_add(s, n, ", hflip alternate");
     else

@@ -1,6 +1,6 @@
 /* No op makes a number of NaN: where the reference's answer to values or gradients with a NaN is NaN, that of every
  * backend is. And the reference itself, with a ReLU and a pool as PyTorch has them. Then whole networks: with a NaN in
- * any one tensor the loss of an evaluation is NaN, and a training step is skipped. */
+ * any one tensor the loss of an evaluation is NaN, and a training step is skipped. Nor is a number made of nothing. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -128,6 +128,35 @@ static void in_convolutions(void **state)
 
         stays(&op, true, true);
     }
+}
+
+/* Of a map of 2x2 with one pixel, whatever its channels hold: the taps that never meet it have a gradient of 0 and not one of
+ * rounding, by whose sign AdamW's first steps would go. */
+static void taps_without_a_pixel_have_no_gradient(void **state)
+{
+    const struct tr_op op = {.kind = TR_OP_CONV,
+                             .x = {8, 32, 2, 2},
+                             .y = {8, 32, 2, 2},
+                             .kernel = 3,
+                             .stride = 1,
+                             .pad = 1,
+                             .training = true,
+                             .needs_dx = true,
+                             .weight_id = -1};
+    struct values v = rig_values(&op, false);
+    size_t zeros = 0;
+
+    (void)state;
+    for (size_t i = 0; i < v.x.count; i++)
+        v.x.v[i] = i % 4 == 0 ? v.x.v[i] : 0; /* row 0, column 0 */
+    run_on(tested, &op, true, &v);
+    for (size_t i = 0; i < v.dw.count; i++)
+        if (i % 9 >= 6 || i % 3 == 2) {
+            assert_true(v.dw.v[i] == 0);
+            zeros++;
+        }
+    assert_int_equal(zeros, (size_t)32 * 32 * 5);
+    rig_values_free(&v);
 }
 
 static void in_batch_norm(void **state)
@@ -362,11 +391,9 @@ static void in_networks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(in_convolutions),
-        cmocka_unit_test(in_batch_norm),
-        cmocka_unit_test(in_pools),
-        cmocka_unit_test(elsewhere),
-        cmocka_unit_test(the_reference_has_pytorchs_nan),
+        cmocka_unit_test(in_convolutions), cmocka_unit_test(taps_without_a_pixel_have_no_gradient),
+        cmocka_unit_test(in_batch_norm),   cmocka_unit_test(in_pools),
+        cmocka_unit_test(elsewhere),       cmocka_unit_test(the_reference_has_pytorchs_nan),
         cmocka_unit_test(in_networks),
     };
 

@@ -24,6 +24,18 @@ def relu(x):
     return F.relu(x)
 
 
+def collect_relus():
+    """From now on relu() collects its inputs in the list that this returns."""
+    inputs = []
+
+    def collecting(x):
+        inputs.append(x.detach().double().numpy().ravel().copy())
+        return F.relu(x)
+
+    globals()["relu"] = collecting
+    return inputs
+
+
 def cbn(i, o, k, s):
     return nn.Conv2d(i, o, k, s, k // 2, bias=False), nn.BatchNorm2d(o)
 

@@ -82,6 +82,10 @@ static void assert_plan_is_rendered(struct au_renderer *renderer, const struct a
                     from_y = plan.y + (int64_t)y;
             const unsigned char zero[3] = {0}, *expected = zero;
 
+            if (plan.pad_mode != IM_PAD_CONSTANT) {
+                from_x = au_pad_source(plan.pad_mode, from_x, plan.resized_w, plan.padding);
+                from_y = au_pad_source(plan.pad_mode, from_y, plan.resized_h, plan.padding);
+            }
             if (from_x >= 0 && from_x < plan.resized_w && from_y >= 0 && from_y < plan.resized_h)
                 expected = resized + ((size_t)from_y * plan.resized_w + (size_t)from_x) * 3;
             if (memcmp(out + ((size_t)y * plan.size + x) * 3, expected, 3) != 0)
@@ -133,6 +137,20 @@ static void padded_crops_of_training(void **state)
     job.crop.train_crop = AU_CROP_PADDED;
     for (job.size = 1; job.size < 130; job.size += 21)
         sweep(job, image_sizes, IMAGE_SIZES, 8);
+}
+
+/* Of images smaller, as large, and larger than the crop; with and without a flip. */
+static void padding_copies_what_lies_inside(void **state)
+{
+    struct au_job job = {.split = IM_TRAIN, .seed = 1, .crop = AU_CROP_DEFAULT};
+
+    (void)state;
+    job.crop.train_crop = AU_CROP_PADDED;
+    for (int mode = IM_PAD_EDGE; mode <= IM_PAD_SYMMETRIC; mode++)
+        for (job.size = 9; job.size < 130; job.size += 23) {
+            job.crop.pad_mode = (enum im_conf_pad_mode)mode;
+            sweep(job, image_sizes, IMAGE_SIZES, 8);
+        }
 }
 
 static void padded_crops_far_from_the_image_are_black(void **state)
@@ -250,6 +268,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(resized_crops_of_training),
         cmocka_unit_test(padded_crops_of_training),
+        cmocka_unit_test(padding_copies_what_lies_inside),
         cmocka_unit_test(padded_crops_far_from_the_image_are_black),
         cmocka_unit_test(centre_crops_of_evaluation),
         cmocka_unit_test(centre_crops_larger_than_the_image_are_padded),

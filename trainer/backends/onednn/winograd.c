@@ -69,7 +69,8 @@ bool tr_wino_fits(const struct tr_wino *s)
 
 bool tr_wino_gradient_fits(const struct tr_wino *s)
 {
-    return tr_wino_weight_floats(s) <= SUMS_MAX && s->threads <= THREADS_MAX;
+    return tr_wino_weight_floats(s) <= SUMS_MAX && s->threads <= THREADS_MAX &&
+           (tiles_high(s) > 1 || tiles_wide(s) > 1);
 }
 
 size_t tr_wino_weight_floats(const struct tr_wino *s)

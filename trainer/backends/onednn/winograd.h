@@ -16,7 +16,9 @@ struct tr_wino {
 
 /* Whether it is faster on this CPU for these sizes: channels are multiples of 8, and 32 at least (with fewer
  * the transforms cost more than the products save). For the gradient of the weights also: few enough weights
- * that each thread can sum up its own. */
+ * that each thread can sum up its own, and more than one tile an image. In a map of one tile each tap meets so few
+ * values that its gradient is often exactly 0, which here is the rounding of its neighbours, and AdamW steps by the
+ * sign of that; directly there are no more products. */
 bool tr_wino_fits(const struct tr_wino *s);
 bool tr_wino_gradient_fits(const struct tr_wino *s);
 

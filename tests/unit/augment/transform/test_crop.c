@@ -263,6 +263,37 @@ static void padded_crop_of_a_small_image_pads_what_is_missing(void **state)
     }
 }
 
+/* padding.txt: the places that each padded axis shows, from torchvision. */
+static void padding_is_torchvisions(void **state)
+{
+    FILE *file = fopen(GOLDEN_DIR "/padding.txt", "r");
+    unsigned side, padding, size, place, lines = 0, mirrored = 0;
+    char name[16];
+
+    (void)state;
+    assert_non_null(file);
+    while (fscanf(file, "%15s %u %u %u", name, &side, &padding, &size) == 4) {
+        const unsigned padded = side + 2 * padding, missing = padded < size ? size - padded : 0;
+        struct im_conf conf;
+
+        im_conf_defaults(&conf);
+        assert_int_equal(im_conf_set(&conf, "pad-mode", name, NULL), 0);
+        for (unsigned i = 0; i < padded + 2 * missing; i++) {
+            const int64_t at = (int64_t)i - padding - missing;
+
+            assert_int_equal(fscanf(file, "%u", &place), 1);
+            if (au_pad_source((enum im_conf_pad_mode)conf.pad_mode, at, side, padding) != place)
+                fail_msg("%s %u %u %u: %u is there, not %u", name, side, padding, size,
+                         au_pad_source((enum im_conf_pad_mode)conf.pad_mode, at, side, padding), place);
+            mirrored += at < 0 && place > 0;
+        }
+        lines++;
+    }
+    assert_int_equal(lines, 27);
+    assert_true(mirrored > 50);
+    fclose(file);
+}
+
 struct eval_case {
     uint32_t width, height, resize, size, resized_w, resized_h;
     int32_t x, y;
@@ -312,6 +343,7 @@ int main(void)
         cmocka_unit_test(flat_image_falls_back_to_the_centre),
         cmocka_unit_test(padded_crop_reaches_each_place_equally_often),
         cmocka_unit_test(padded_crop_of_a_small_image_pads_what_is_missing),
+        cmocka_unit_test(padding_is_torchvisions),
         cmocka_unit_test(evaluation_rounds_as_torchvision),
     };
 
