@@ -57,13 +57,29 @@ static uint64_t item_of(const struct augmenter *a, const struct im_place *at, co
                       at->position);
 }
 
+static struct au_job job_of(const struct augmenter *a, const struct im_place *at, uint64_t item)
+{
+    return au_run_job(&a->options, at->phase->split != IM_VAL, a->child->conf->seed, at->phase->epoch, item,
+                      at->phase->image_size);
+}
+
+/* The image of a cell without bytes, from the pixel cache. */
+static bool load_pixels(struct augmenter *a, const struct im_place *at, const struct im_encoded *e)
+{
+    const struct au_job job = job_of(a, at, item_of(a, at, e));
+
+    return au_pixel_cache_load(&a->pixels, &job,
+                               &(struct au_cached){.split = (enum im_split)at->phase->split,
+                                                   .sample = e->meta->sample,
+                                                   .stamp = e->meta->stamp});
+}
+
 /* Renders an image's bytes; a verdict, or -ENOMEM. */
 static int render_bytes(struct augmenter *a, const struct im_place *at, const struct im_encoded *e,
                         const struct au_cached *image, unsigned char *out)
 {
     const uint64_t sample = item_of(a, at, e);
-    struct au_job job = au_run_job(&a->options, at->phase->split != IM_VAL, a->child->conf->seed,
-                                   at->phase->epoch, sample, at->phase->image_size);
+    const struct au_job job = job_of(a, at, sample);
     struct au_times times;
     im_ns began = im_now();
     int verdict;
@@ -246,9 +262,8 @@ static int one_sample(struct augmenter *a, const struct im_encoded *taken)
 
     if (im_plan_place(child->plan, e->ticket, &at) < 0)
         return -ERANGE;
-    a->loaded =
-        err == 0 && e->meta->verdict == IM_VERDICT_OK && e->meta->by_reference == IM_BY_PIXELS &&
-        au_pixel_cache_load(&a->pixels, (enum im_split)at.phase->split, e->meta->sample, e->meta->stamp);
+    a->loaded = err == 0 && e->meta->verdict == IM_VERDICT_OK && e->meta->by_reference == IM_BY_PIXELS &&
+                load_pixels(a, &at, e);
     if (err == 0 && e->meta->by_reference && e->meta->verdict == IM_VERDICT_OK && !a->loaded)
         err = read_file(a, (enum im_split)at.phase->split, e);
     if (err)

@@ -88,16 +88,19 @@ static void keep(struct au_pixel_cache *c, const struct au_cached *what)
     }
 }
 
-bool au_pixel_cache_load(struct au_pixel_cache *c, enum im_split split, uint64_t sample, uint64_t stamp)
+bool au_pixel_cache_load(struct au_pixel_cache *c, const struct au_job *job, const struct au_cached *what)
 {
-    const struct im_pixel_name name = {.stamp = stamp};
+    const struct im_pixel_name name = {.stamp = what->stamp};
+    struct imk_box box;
 
-    return c->child && im_pixel_cells_find(&c->cells, split, sample, &name, &c->cell) == 1 &&
-           c->cell.memory <= c->limits->memory_max &&
-           im_pixel_cells_rows(&c->cells, &c->cell, 0, c->cell.height, c->image.data) == 1;
+    if (!c->child || im_pixel_cells_find(&c->cells, what->split, what->sample, &name, &c->cell) != 1 ||
+        c->cell.memory > c->limits->memory_max)
+        return false;
+    box = au_crop_make(job, c->cell.width, c->cell.height).box; /* no pixel outside of it is looked at */
+    return im_pixel_cells_rows(&c->cells, &c->cell, box.y, box.h, c->image.data) == 1;
 }
 
-/* The sample, from pixels that are all there. */
+/* The sample, from pixels that are there. */
 static int render_made(struct au_pixel_cache *c, struct au_renderer *renderer, const struct au_job *job,
                        unsigned char *out)
 {

@@ -38,8 +38,9 @@ struct au_cached {
     size_t n;
 };
 
-/* Reads the cell of a file that is known by its stamp. False: it is not there, and the file is to be read. */
-bool au_pixel_cache_load(struct au_pixel_cache *cache, enum im_split split, uint64_t sample, uint64_t stamp);
+/* Reads what the job needs of the cell of a file that is known by its stamp. False: it is not there, and the file is to be read. */
+bool au_pixel_cache_load(struct au_pixel_cache *cache, const struct au_job *job,
+                         const struct au_cached *what);
 
 /* As au_render(). */
 int au_pixel_cache_render(struct au_pixel_cache *cache, struct au_renderer *renderer,
