@@ -3,7 +3,6 @@
 
 #include "augment/limits.h"
 #include "augment/sandbox.h"
-#include "augment/signals.h"
 #include "augment/tools/session.h"
 #include "ipc/base/log.h"
 
@@ -17,7 +16,6 @@ static int augment_for_run(int argc, char **argv)
 
     if (err == 0) {
         au_limit_memory(child.conf);
-        au_note_sent_signals(child.stats);
         err = au_sandbox_enter(child.conf->read_root, child.conf->seek_file, au_needs_avif(&child),
                                im_child_is_first(&child), &sandbox, &text);
         child.sandbox = &sandbox;

@@ -8,6 +8,7 @@
 
 #include "ipc/base/log.h"
 #include "ipc/process.h"
+#include "ipc/sent_signals.h"
 
 #define LEASE_EVERY_NS (200 * IM_MS)
 
@@ -123,6 +124,13 @@ void im_child_name(const char *role)
     prctl(PR_SET_NAME, name, 0, 0, 0); /* 15 bytes of it */
 }
 
+static struct im_stats *own_stats; /* of this process, for its signal handler */
+
+static void note_sent_signal(int signo)
+{
+    atomic_store_explicit(&own_stats->sent_signal, (uint32_t)signo, memory_order_relaxed);
+}
+
 int im_child_open(int argc, char **argv, enum im_role role, struct im_child_storage *storage,
                   struct im_child *ret, struct im_text *text)
 {
@@ -162,6 +170,8 @@ int im_child_open(int argc, char **argv, enum im_role role, struct im_child_stor
         im_child_close(&c);
         return err;
     }
+    own_stats = c.stats;
+    im_sent_signals_note(note_sent_signal);
     im_log_level((enum im_log_level)c.conf->log_level);
     *ret = c;
     return 0;

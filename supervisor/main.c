@@ -1,5 +1,6 @@
 /* imsuper: the user's command. Its verbs are in cli/verbs.c. */
 #include <locale.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "ipc/base/exit.h"
@@ -9,12 +10,17 @@
 static int run_supervisor(int argc, char **argv)
 {
     const char *verb = argc > 1 ? argv[1] : "help";
-    char *help[] = {argv[0], argc > 2 ? argv[2] : "help", argc > 3 ? argv[3] : "--help", "--help", NULL};
+    const bool json = argc > 2 && strcmp(argv[argc - 1], "--json") == 0;
+    const int words = argc - json; /* without it */
+    char *help[] = {argv[0], words > 2 ? argv[2] : "help", words > 3 ? argv[3] : "--help", "--help", NULL,
+                    NULL};
 
     setlocale(LC_CTYPE, "");
     if (strcmp(verb, "help") == 0 || strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0) {
         argv = help; /* `help WORD...` is `WORD... --help` */
-        argc = argc > 3 ? 4 : argc > 2 ? 3 : 2;
+        argc = words > 3 ? 4 : words > 2 ? 3 : 2;
+        help[argc] = json ? "--json" : NULL;
+        argc += json;
     }
     return sv_command_main(argc, argv);
 }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/exit.h"
 #include "ipc/base/sysinfo.h"
 #include "ipc/peers.h"
@@ -410,7 +411,7 @@ static uint64_t sum_of(const _Atomic uint64_t *word)
 /* A machine that was started again counts from 0. */
 static void count_lives(struct sv_super *s)
 {
-    static_assert(COUNTS <= sizeof s->nodes.counted[0].now / sizeof s->nodes.counted[0].now[0], "they fit");
+    static_assert(COUNTS <= IM_COUNT(s->nodes.counted[0].now), "they fit");
 
     for (uint32_t i = 0; i < (uint32_t)s->conf.node_count && !sv_nodes_is_member(s); i++) {
         const bool known = s->nodes.counted[i].life != 0;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/exit.h"
 #include "supervisor/nodes_ask.h"
 #include "supervisor/super.h"
@@ -48,7 +49,7 @@ struct im_json *sv_nodes_status_here(struct sv_super *s)
     im_json_set_str(j, "state", im_json_str_or(all, "state", "?"));
     im_json_set_str(j, "limited_by", im_json_str_or(all, "limited_by", "unknown"));
     im_json_set_int(j, "bad_samples", im_json_int_or(all, "bad_samples", 0));
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+    for (size_t i = 0; i < IM_COUNT(keys); i++)
         take(j, all, keys[i]);
     im_json_free(&all);
     return j;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/exit.h"
 #include "supervisor/cluster/link.h"
 #include "supervisor/super.h"
@@ -252,7 +253,7 @@ static bool may_be_asked(const char *cmd)
 {
     static const char *const cmds[] = {"status", "pause", "resume", "restart", "scale", "logs"};
 
-    for (size_t i = 0; i < sizeof cmds / sizeof *cmds; i++)
+    for (size_t i = 0; i < IM_COUNT(cmds); i++)
         if (strcmp(cmds[i], cmd) == 0)
             return true;
     return false;

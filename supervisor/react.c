@@ -238,13 +238,19 @@ static bool is_permanent(const struct sv_super *s, int wait_status)
            atomic_load_explicit(&s->run.control->accepted, memory_order_relaxed) == 0;
 }
 
+static bool is_somebodys_kill(const struct sv_child *child, int wait_status)
+{
+    if (may_be_time_limit(wait_status))
+        return false;
+    return sv_is_somebodys_kill(wait_status, child->last.oom_kills_before, child->last.oom_kills) ||
+           (WIFSIGNALED(wait_status) && child->last.sent_signal == (uint32_t)WTERMSIG(wait_status));
+}
+
 /* Counts a death and says when the next start is. */
 static enum sv_verdict judge(struct sv_super *s, struct sv_child *child, int wait_status)
 {
     const struct sv_death death = {
-        .by_somebody =
-            sv_is_somebodys_kill(wait_status, child->last.oom_kills_before, child->last.oom_kills) &&
-            !may_be_time_limit(wait_status),
+        .by_somebody = is_somebodys_kill(child, wait_status),
         .by_supervisor =
             (child->last.killed_for != SV_KILL_NONE && child->last.killed_for != SV_KILL_FAILED) ||
             child->last.ended_by_reset,

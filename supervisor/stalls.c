@@ -12,7 +12,8 @@
 #include "ipc/process.h"
 #include "supervisor/super.h"
 
-#define PAUSE_NS IM_SECOND                   /* between two turns of ours: we were stopped */
+#define PAUSE_NS IM_SECOND         /* between two turns of ours: we were stopped */
+#define STOPPED_NS (5 * IM_SECOND) /* for one that somebody has stopped: no work takes time in that state */
 #define UNKILLABLE_AFTER_NS (10 * IM_SECOND) /* since SIGKILL */
 #define UNKILLABLE_AT_END_NS (2 * IM_SECOND) /* nobody takes over what it holds */
 #define LEAVE_NS                                                                                             \
@@ -56,7 +57,7 @@ static bool trainers_starve(struct sv_super *s, im_ns now, im_ns timeout)
     return true;
 }
 
-static void end_stuck(struct sv_super *s, struct sv_child *child, im_ns quiet)
+static void end_stuck(struct sv_super *s, struct sv_child *child, im_ns quiet, bool stopped)
 {
     struct im_json *fields = im_json_object();
 
@@ -67,8 +68,9 @@ static void end_stuck(struct sv_super *s, struct sv_child *child, im_ns quiet)
     child->killed_for = SV_KILL_STALL;
     if (child->role == IM_ROLE_READER) /* perhaps it hangs in the file system; the next one says so */
         atomic_store_explicit(&s->run.control->reads_careful, 1, memory_order_relaxed);
-    sv_screen_warn(&s->screen, SV_WARN, "%s#%u gives no sign of life for %.1f s (stopped?); killing it",
-                   im_role_name(child->role), child->index, (double)quiet / 1e9);
+    sv_screen_warn(&s->screen, SV_WARN, "%s#%u gives no sign of life for %.1f s (%s); killing it",
+                   im_role_name(child->role), child->index, (double)quiet / 1e9,
+                   stopped ? "it is stopped, SIGSTOP" : "stuck?");
     sv_child_kill(child, SIGKILL);
 }
 
@@ -144,6 +146,7 @@ void sv_check_stalls(struct sv_super *s)
         struct sv_child *child = &s->children.child[i];
         struct sv_stall_view view = {.timeout = timeout, .trainers_starve = starving};
         const struct im_process *entry = &s->run.process[child->slot];
+        bool stopped;
 
         give_up_unkillable(s, child, now);
         end_failed(s, child, now, paused);
@@ -151,7 +154,10 @@ void sv_check_stalls(struct sv_super *s)
             continue;
         view.quiet = quiet_for(s, child, now);
         view.has_turned = atomic_load_explicit(&entry->turned_ns, memory_order_relaxed) != 0;
+        stopped = view.quiet >= STOPPED_NS && im_process_letter(child->pid) == 'T';
+        if (stopped && timeout > STOPPED_NS)
+            view.timeout = STOPPED_NS;
         if (im_run_state(&s->run) == IM_RUN_RUNNING && sv_is_stuck(&view))
-            end_stuck(s, child, view.quiet);
+            end_stuck(s, child, view.quiet, stopped);
     }
 }

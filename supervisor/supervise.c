@@ -20,6 +20,7 @@
 #include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
 #include "ipc/process.h"
+#include "ipc/sent_signals.h"
 #include "supervisor/blame.h"
 #include "supervisor/report/saved.h"
 #include "supervisor/super.h"
@@ -152,8 +153,10 @@ static void show_progress(struct sv_super *s)
 {
     struct sv_progress p;
 
-    if (sv_outlook(s, &p))
+    if (sv_outlook(s, &p)) {
         sv_screen_progress(&s->screen, &p, false);
+        sv_journal_progress(&s->journal, &p);
+    }
 }
 
 static nfds_t fill_poll(struct sv_super *s, struct pollfd *p)
@@ -442,6 +445,14 @@ static void leave(struct sv_super *s)
     sv_channel_send(IM_FD_CHANNEL, &m, -1);
 }
 
+/* In a signal handler. */
+static void tell_warden(int signo)
+{
+    const struct sv_message m = {.type = SV_SENT, .status = signo};
+
+    sv_channel_send(IM_FD_CHANNEL, &m, -1);
+}
+
 int sv_supervise(void)
 {
     struct sv_super s = {.socket.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -450,6 +461,7 @@ int sv_supervise(void)
     struct pollfd *p;
     bool seek_ended;
 
+    im_sent_signals_note(tell_warden);
     im_child_name("");
     signal(SIGTTOU, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);

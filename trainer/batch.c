@@ -100,14 +100,15 @@ static uint64_t full_step(const struct tr_trainer *t, const struct im_phase *pha
     return (uint64_t)phase->batch_size * t->child->plan->window;
 }
 
-/* While the device is busy: starts to copy the next batch of the pass, if it is complete. */
+/* While a GPU is busy: starts to copy the next batch of the pass, if it is complete. */
 static int prefetch(struct tr_trainer *t, const struct tr_ring_batch *b, struct im_text *text)
 {
     uint32_t place;
     const struct im_child *child = t->child;
     const uint64_t g = b->g + 1;
-    const uint32_t count =
-        g < b->phase->first_batch + b->phase->steps ? im_plan_batch_count(child->plan, g, child->index) : 0;
+    const uint32_t count = t->cuda && g < b->phase->first_batch + b->phase->steps
+                               ? im_plan_batch_count(child->plan, g, child->index)
+                               : 0;
     struct im_batch_view view;
 
     if (count == 0 || im_batch_done(child->run, child->index, g, 0, count) < count)

@@ -15,7 +15,6 @@
 #include "ipc/base/err.h"
 #include "ipc/base/fault.h"
 #include "trainer/backends/step.h"
-#include "trainer/optim/ema.h"
 
 void tr_training_step_init(struct tr_training_step *r, const struct im_conf *conf, struct tr_network *net,
                            const struct tr_schedule *schedule)
@@ -161,16 +160,6 @@ static double unscale(const struct tr_training_step *r, const struct tr_position
     return all > 0 ? (double)full / all : 0;
 }
 
-/* 1 - decay of the averages at the next update. */
-static double ema_weight(const struct tr_training_step *r, const struct tr_position *p)
-{
-    const struct im_conf *conf = r->conf;
-
-    return conf->ema > 0
-               ? 1 - tr_ema_decay(conf->ema, (enum im_conf_ema_warmup)conf->ema_warmup, p->updates + 1)
-               : 1;
-}
-
 static struct imk_hyper hyper_of(const struct tr_training_step *r, const struct tr_position *p,
                                  double unscaled)
 {
@@ -179,6 +168,7 @@ static struct imk_hyper hyper_of(const struct tr_training_step *r, const struct 
     return (struct imk_hyper){
         .lr = tr_schedule_lr(r->schedule, p->steps),
         .momentum = tr_schedule_momentum(r->schedule, p->steps),
+        .ema_weight = tr_schedule_ema_weight(r->schedule, p->updates),
         .beta2 = conf->beta2,
         .eps = conf->eps > 0 ? conf->eps : default_eps(conf),
         .muon_momentum = conf->muon_momentum,
@@ -187,7 +177,6 @@ static struct imk_hyper hyper_of(const struct tr_training_step *r, const struct 
         .unscale = unscaled,
         .loss_scale = p->scaler.scale,
         .clip_norm = conf->grad_clip,
-        .ema_weight = ema_weight(r, p),
         .updates = p->updates,
         .nesterov = conf->opt == IM_OPTIMIZER_MUON ||
                     (conf->nesterov && !im_optimizer_is_adaptive((enum im_optimizer)conf->opt)),

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/json.h"
 #include "ipc/base/output.h"
 #include "ipc/base/printable.h"
 #include "ipc/base/verdict.h"
@@ -173,6 +174,22 @@ static int make(struct au_session *s, FILE *to, const char *path, struct im_text
     return err;
 }
 
+static int print_json(const struct au_session *s, const char *path)
+{
+    struct im_json *j = im_json_object();
+    int err;
+
+    im_json_set_str(j, "schema", "imsuper.preview/1");
+    im_json_set_str(j, "file", path);
+    im_json_set_int(j, "images", (int64_t)s->files.count);
+    im_json_set_int(j, "epoch", s->conf.epoch);
+    im_json_set_int(j, "epochs", DRAWS);
+    im_json_set_int(j, "image_size", s->conf.image_size);
+    err = im_json_print(j, stdout);
+    im_json_free(&j);
+    return err;
+}
+
 int au_cmd_preview(struct im_conf *conf)
 {
     struct im_text text = {""};
@@ -197,7 +214,9 @@ int au_cmd_preview(struct im_conf *conf)
         err = make(&s, to, path, &text);
     if (to)
         fclose(to);
-    if (err == 0 && !conf->quiet)
+    if (err == 0 && conf->json)
+        err = print_json(&s, path);
+    else if (err == 0 && !conf->quiet)
         im_say(stdout, "%s", path);
     au_session_close(&s);
     return err < 0 ? im_command_fail(err, &text) : IM_EXIT_OK;

@@ -27,15 +27,20 @@ int im_command_fail(int err, const struct im_text *text)
     return im_exit_status(err);
 }
 
-static bool asks_help(int argc, char **argv)
+static bool has_word(int argc, char **argv, const char *word)
 {
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+        if (strcmp(argv[i], word) == 0)
             return true;
     return false;
 }
 
-/* `VERB --describe`, for `imsuper documents`: what help() shows, as JSON. */
+static bool asks_help(int argc, char **argv)
+{
+    return has_word(argc, argv, "--help") || has_word(argc, argv, "-h");
+}
+
+/* `VERB --describe` and `VERB --help --json`, for `imsuper documents`: what help() shows, as JSON. */
 static int describe(const struct im_command *c)
 {
     struct im_json *verb = im_json_object();
@@ -198,7 +203,7 @@ static int run_command(const struct im_command *c, int argc, char **argv)
     int err;
 
     if (c->what && asks_help(argc, argv))
-        return help(c);
+        return has_word(argc, argv, "--json") ? describe(c) : help(c);
     if (c->what && argc == 2 && strcmp(argv[1], "--describe") == 0)
         return describe(c);
     if (c->words)

@@ -199,6 +199,10 @@ void im_conf_help(FILE *out, im_conf_commands commands, int columns);
 struct im_json;
 struct im_json *im_conf_describe(im_conf_commands commands);
 
+/* Options of `commands` and their values as an object, the caller's: all whose value is of this source, or with -1 those
+ * that are not the default. */
+struct im_json *im_conf_values(const struct im_conf *conf, im_conf_commands commands, int source);
+
 /* The effective configuration with each value's source as comment; malloc'ed YAML that im_conf_load_yaml()
  * reads back. NULL: no memory. */
 char *im_conf_dump_yaml(const struct im_conf *conf, im_conf_commands commands);

@@ -168,7 +168,7 @@ int im_conf_duration(const char *s, double *ret_seconds)
         char unit;
         double seconds;
     } units[] = {{'d', 86400}, {'h', 3600}, {'m', 60}, {'s', 1}};
-    const size_t count = sizeof units / sizeof units[0];
+    const size_t count = IM_COUNT(units);
     double total = 0;
 
     for (size_t next = 0; *s; next++) {
@@ -221,7 +221,7 @@ static int check_seek_index(const char *s, struct im_text *text)
     static const char *const choices[] = {"auto", "off"};
     const char *near;
 
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+    for (size_t i = 0; i < IM_COUNT(words); i++)
         if (strcasecmp(s, words[i].word) == 0)
             return im_fail(
                 text, -EINVAL,

@@ -1,4 +1,5 @@
-/* The options of a command as JSON: what man pages and shell completion are made of (supervisor/cli/documents.c). */
+/* The options of a command as JSON: what man pages and shell completion are made of (supervisor/cli/documents.c), and
+ * their values for programs. */
 #include <stdio.h>
 #include <string.h>
 
@@ -51,4 +52,43 @@ struct im_json *im_conf_describe(im_conf_commands commands)
             if ((int)im_conf_keys[key].group == group && (im_conf_keys[key].commands & commands))
                 im_json_append(options, describe_key(&defaults, commands, key));
     return options;
+}
+
+static void set_value(struct im_json *j, const struct im_conf *conf, int key)
+{
+    const struct im_conf_key *k = &im_conf_keys[key];
+    const void *field = (const char *)conf + k->offset;
+    char value[IM_CONF_TEXT_BYTES];
+
+    switch (k->kind) {
+    case IM_CONF_BOOL:
+        im_json_set_bool(j, k->name, *(const bool *)field);
+        break;
+    case IM_CONF_INT:
+        im_json_set_int(j, k->name, *(const int64_t *)field);
+        break;
+    case IM_CONF_REAL:
+        im_json_set_real(j, k->name, *(const double *)field);
+        break;
+    case IM_CONF_SEED: /* may be larger than an int64_t */
+    case IM_CONF_TEXT:
+    case IM_CONF_ENUM:
+        im_conf_value(conf, (enum im_conf_key_id)key, value);
+        im_json_set_str(j, k->name, value);
+        break;
+    }
+}
+
+struct im_json *im_conf_values(const struct im_conf *conf, im_conf_commands commands, int source)
+{
+    struct im_json *values = im_json_object();
+
+    for (int key = 0; key < IM_KEY_COUNT; key++) {
+        const int from = conf->origin[key].source;
+
+        if ((im_conf_keys[key].commands & commands) &&
+            (source < 0 ? from != IM_CONF_DEFAULT : from == source))
+            set_value(values, conf, key);
+    }
+    return values;
 }

@@ -21,6 +21,16 @@ static const struct {
     {IM_KEY_output, IM_FOR_VERIFY, "HTML page of what was found; default: none"},
     {IM_KEY_output, IM_FOR_BENCH_DATA, "picture of --scan to write; default: none"},
     {IM_KEY_output, IM_FOR_PROFILE, "profile to write, for speedscope; default: none"},
+    {IM_KEY_json, IM_FOR_LR_FIND | IM_FOR_BENCH_DATA,
+     "answer as one JSON object"}, /* which have start's bit, too */
+    {IM_KEY_json, IM_FOR_START,
+     "each event of the run, and each --status-interval its progress, as a line of JSON on standard output, "
+     "in place "
+     "of the screen"},
+    {IM_KEY_json, IM_FOR_LOGS, "each line as a JSON object: time, process, level, text"},
+    {IM_KEY_json, IM_FOR_PREDICT, "each answer as a JSON object on a line"},
+    {IM_KEY_json, IM_FOR_TOP, "what the screen shows of all runs that go on, or of RUN, as one JSON object"},
+    {IM_KEY_follow, IM_FOR_TOP, "with --json: an object each second, until no run goes on"},
     {IM_KEY_run_name, IM_FOR_START,
      "run directory in the workspace; an existing run is continued; default: model and time"},
     {IM_KEY_run_name, IM_FOR_ANY, "run in the workspace, or its directory; default: the newest"},

@@ -202,6 +202,7 @@ typedef uint64_t im_conf_commands;
 #define IM_FOR_UNPACK IM_FOR(39)        /* class folders from shards */
 #define IM_FOR_MEMORY IM_FOR(40)        /* what fits GPUs */
 #define IM_FOR_BENCH_CLUSTER IM_FOR(41) /* a model of several machines */
+#define IM_FOR_WORDS IM_FOR(42)         /* no configuration: --json beside words */
 #define IM_FOR_USE (IM_FOR_EVAL | IM_FOR_PREDICT)
 #define IM_FOR_RUNS (IM_FOR_START | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL)
 /* All that make samples. */
@@ -396,7 +397,7 @@ typedef uint64_t im_conf_commands;
     ENUM(log_level, "log-level", IM_CONF_LOG_INFO, IM_LOG_LEVELS, IM_GROUP_OUTPUT, IM_FOR_ALL, "LEVEL", "lowest severity to log") \
     ENUM(color, "color", IM_COLOR_AUTO, IM_COLORS, IM_GROUP_OUTPUT, IM_FOR_ALL, "WHEN", "colours; auto: on a terminal unless NO_COLOR is set") \
     BOOL(plain, "plain", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "key=value lines even on a terminal") \
-    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_BENCH_CLUSTER | IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS | IM_FOR_LIST_RUNS | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_PACK | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_BENCH_RING | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_TRACE | IM_FOR_MEMORY, "", "answer as one JSON object") \
+    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_WORDS | IM_FOR_START | IM_FOR_TOP | IM_FOR_LOGS | IM_FOR_PLOT | IM_FOR_ORGANISE | IM_FOR_UNPACK | IM_FOR_SYNTH | IM_FOR_PREVIEW | IM_FOR_BENCH_CLUSTER | IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS | IM_FOR_LIST_RUNS | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_PACK | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_BENCH_RING | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_TRACE | IM_FOR_MEMORY, "", "answer as one JSON object") \
     BOOL(quiet, "quiet", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "only warnings and errors") \
     TEXT(run_dir, "run-dir", "", IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "DIR", "the run's directory") \
     TEXT(index_hash, "index-hash", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "HASH", "identifies the images and their labels") \
@@ -417,7 +418,7 @@ typedef uint64_t im_conf_commands;
     REAL(smooth, "smooth", 0, 0, 0.9999, IM_GROUP_OUTPUT, IM_FOR_PLOT | IM_FOR_COMPARE, "X", "draw an exponential average over the curves, as TensorBoard does; weight of what was before, such as 0.6") \
     BOOL(log_x, "log-x", false, IM_GROUP_OUTPUT, IM_FOR_PLOT | IM_FOR_COMPARE, "", "logarithmic axis of epochs or steps") \
     BOOL(log_y, "log-y", false, IM_GROUP_OUTPUT, IM_FOR_PLOT | IM_FOR_COMPARE, "", "logarithmic axis of values") \
-    BOOL(follow, "follow", false, IM_GROUP_OUTPUT, IM_FOR_LOGS, "", "go on with what is logged from now on, until the run ends") \
+    BOOL(follow, "follow", false, IM_GROUP_OUTPUT, IM_FOR_LOGS | IM_FOR_TOP, "", "go on with what is logged from now on, until the run ends") \
     REAL(trace_seconds, "seconds", 5, 0.1, 3600, IM_GROUP_OUTPUT, IM_FOR_TRACE, "SECONDS", "how long the run is watched") \
     TEXT(counts, "counts", "", IM_GROUP_OUTPUT, IM_FOR_SCALE, "augmenters=N readers=M", "how many of each there should be from now on; auto = as they are needed") \
     TEXT(time_limit, "time-limit", "", IM_GROUP_ROBUSTNESS, IM_FOR_START, "DURATION", "stop the run, saved, before this time is over (exit status 75); such as 3h30m, 45m, 1d12h or 90s") \

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/image_type.h"
 #include "ipc/base/json.h"
 
@@ -127,7 +128,7 @@ static int take_json(struct scan *scan, struct member *m, const char *text, size
 
     if (err < 0)
         return err == -ENOMEM ? err : 0;
-    for (size_t i = 0; i < sizeof fields / sizeof *fields && !word; i++) {
+    for (size_t i = 0; i < IM_COUNT(fields) && !word; i++) {
         const struct im_json *value = im_json_get(j, fields[i]);
 
         if (im_json_as_int(value, &number) == 0 && number >= 0) {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "ipc/base/clock.h"
+#include "ipc/base/json.h"
 #include "ipc/base/printable.h"
 #include "reader/tools/data_cmd.h"
 #include "reader/tools/data_report.h"
@@ -28,6 +29,20 @@ static void show(void *context, uint64_t done)
     rd_line_show(line, "%s: %" PRIu64 " of %" PRIu64 " images", line->what, done, line->count);
 }
 
+static int print_undone(const struct im_conf *conf, const struct rd_undone *undone)
+{
+    struct im_json *j = im_json_object();
+    int err;
+
+    im_json_set_str(j, "schema", "imsuper.undone/1");
+    im_json_set_str(j, "file", conf->undo);
+    im_json_set_int(j, "removed", (int64_t)undone->removed);
+    im_json_set_int(j, "kept", (int64_t)undone->kept);
+    err = im_json_print(j, stdout);
+    im_json_free(&j);
+    return err;
+}
+
 static int undo(const struct im_conf *conf)
 {
     struct im_text text = {""};
@@ -36,7 +51,9 @@ static int undo(const struct im_conf *conf)
 
     if (err < 0)
         return rd_cmd_fail(err, &text);
-    if (!conf->quiet)
+    if (conf->json && (err = print_undone(conf, &undone)) < 0)
+        return im_command_fail(err, &text);
+    if (!conf->json && !conf->quiet)
         im_say(stdout, "removed %" PRIu64 " files%s", undone.removed,
                undone.kept ? "" : ", and folders that are empty now");
     if (undone.kept == 0)
@@ -102,6 +119,28 @@ static void say_done(const struct im_conf *conf, const struct rd_organise *organ
                organise->folder);
 }
 
+static int print_json(const struct im_conf *conf, const struct rd_organise *organise, double seconds)
+{
+    static const char *const hows[RD_HOWS] = {
+        [RD_HOW_COPY] = "copy", [RD_HOW_HARD_LINK] = "hard-link", [RD_HOW_SYMLINK] = "symlink"};
+    const struct rd_index *index = organise->plan->index;
+    struct im_json *j = im_json_object();
+    int err;
+
+    im_json_set_str(j, "schema", "imsuper.organised/1");
+    im_json_set_str(j, "folder", organise->folder);
+    im_json_set_str(j, "how", hows[organise->how]);
+    im_json_set_bool(j, "dry_run", conf->dry_run);
+    im_json_set_int(j, "train", (int64_t)rd_index_count(index, IM_TRAIN));
+    im_json_set_int(j, "val", (int64_t)rd_index_count(index, IM_VAL));
+    im_json_set_int(j, "classes", rd_index_class_count(index));
+    im_json_set_int(j, "already", (int64_t)organise->already);
+    im_json_set_real(j, "seconds", seconds);
+    err = im_json_print(j, stdout);
+    im_json_free(&j);
+    return err;
+}
+
 int rd_organise_index(const struct im_conf *conf, const struct rd_index *index, enum rd_how how,
                       struct im_text *text)
 {
@@ -116,6 +155,7 @@ int rd_organise_index(const struct im_conf *conf, const struct rd_index *index, 
                                    .tick = show,
                                    .context = &line};
     const im_ns start = im_now();
+    double seconds;
     int err = rd_organise_folder(rd_index_root(index), conf->out, folder, text);
 
     if (err == 0)
@@ -126,8 +166,11 @@ int rd_organise_index(const struct im_conf *conf, const struct rd_index *index, 
     if (err == 0)
         err = rd_organise(&organise, text);
     rd_line_clear(&line);
-    if (err == 0)
-        say_done(conf, &organise, (double)(im_now() - start) / (double)IM_SECOND);
+    seconds = (double)(im_now() - start) / (double)IM_SECOND;
+    if (err == 0 && conf->json)
+        err = print_json(conf, &organise, seconds);
+    else if (err == 0)
+        say_done(conf, &organise, seconds);
     rd_plan_fini(&plan);
     return err;
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "ipc/base/clock.h"
+#include "ipc/base/json.h"
 #include "ipc/base/printable.h"
 #include "reader/tools/data_cmd.h"
 #include "reader/tools/synth.h"
@@ -17,12 +18,29 @@ static void show(void *context, uint64_t done)
     rd_line_show(line, "drawing: %" PRIu64 " of %" PRIu64 " images", done, line->count);
 }
 
+static int print_json(const struct rd_synth *synth, double seconds)
+{
+    struct im_json *j = im_json_object();
+    int err;
+
+    im_json_set_str(j, "schema", "imsuper.synth/1");
+    im_json_set_str(j, "folder", synth->folder);
+    im_json_set_int(j, "train", (int64_t)synth->class_count * synth->per_class);
+    im_json_set_int(j, "val", (int64_t)synth->class_count * synth->val_per_class);
+    im_json_set_int(j, "classes", synth->class_count);
+    im_json_set_real(j, "seconds", seconds);
+    err = im_json_print(j, stdout);
+    im_json_free(&j);
+    return err;
+}
+
 int rd_cmd_synth(struct im_conf *conf)
 {
     struct im_text text = {""};
     struct rd_synth synth;
     struct rd_line line;
     im_ns start = im_now();
+    double seconds;
     int err;
 
     synth = (struct rd_synth){
@@ -45,8 +63,11 @@ int rd_cmd_synth(struct im_conf *conf)
         im_command_fail(err, &text);
         return err == -EINVAL ? IM_EXIT_USAGE : IM_EXIT_FAILED; /* never bad data: it is ours */
     }
-    if (!conf->quiet)
+    seconds = (double)(im_now() - start) / (double)IM_SECOND;
+    if (conf->json && (err = print_json(&synth, seconds)) < 0)
+        return im_command_fail(err, &text);
+    if (!conf->json && !conf->quiet)
         im_say(stdout, "made %" PRIu64 " images of %u classes in %.1f s: %s", line.count, synth.class_count,
-               (double)(im_now() - start) / (double)IM_SECOND, conf->out);
+               seconds, conf->out);
     return IM_EXIT_OK;
 }

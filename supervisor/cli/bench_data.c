@@ -43,6 +43,7 @@ static void prepare(struct im_conf *c, const char *folder)
     c->snapshot_interval = 0;
     c->snapshot_steps = 0;
     c->quiet = true;
+    c->json = false; /* the answer is ours */
     snprintf(c->gpus, sizeof c->gpus, "0");
     c->backend = IM_BACKEND_AUTO;
     if (c->readers == 0)

@@ -13,10 +13,12 @@
 #include <unistd.h>
 
 #include "ipc/base/file.h"
+#include "ipc/base/json.h"
 #include "ipc/base/printable.h"
 #include "supervisor/cli/ask.h"
 #include "supervisor/cli/commands.h"
 #include "supervisor/cli/stage.h"
+#include "supervisor/report/log_line.h"
 #include "supervisor/report/run_state.h"
 #include "supervisor/report/rundir.h"
 
@@ -36,13 +38,24 @@ struct reader {
     uint64_t printed;
 };
 
+static int print_json(const char *line)
+{
+    struct im_json *j = sv_log_json(line);
+    char *s = im_json_dump(j);
+    const int err = s && printf("%s\n", s) >= 0 ? 0 : -1;
+
+    free(s);
+    im_json_free(&j);
+    return err;
+}
+
 static void print_line(struct reader *r)
 {
     if (!sv_log_is_of(r->line, r->used, r->role, r->index))
         return;
     r->line[r->used] = 0;
     r->printed++;
-    r->failed |= im_say(stdout, "%s", r->line) < 0;
+    r->failed |= (r->conf->json ? print_json(r->line) : im_say(stdout, "%s", r->line)) < 0;
 }
 
 /* A last line that a crash has torn. */

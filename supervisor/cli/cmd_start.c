@@ -32,6 +32,7 @@
 #include "supervisor/cli/program.h"
 #include "supervisor/cli/sizes.h"
 #include "supervisor/cli/start.h"
+#include "supervisor/cli/start_json.h"
 #include "supervisor/cluster/pass.h"
 #include "supervisor/limits.h"
 #include "supervisor/report/history.h"
@@ -595,6 +596,11 @@ bool sv_start_is_ours(struct im_conf *conf, int *ret_status)
     return !is_other;
 }
 
+static bool says_json(const struct im_conf *conf)
+{
+    return conf->json && !im_conf_is_probe(conf);
+}
+
 /* The user has asked to stop before anything was started. */
 static int say_stopped(const struct start *s)
 {
@@ -640,15 +646,20 @@ static int start(struct start *s, struct im_conf *conf, struct sv_messages *mess
         return status;
     }
     if (done) {
+        if (says_json(&s->conf))
+            sv_start_say_done(&s->conf);
         im_say(stderr,
                "imsuper: the run in %s is done; more --epochs continue it, another --run-name begins anew",
                s->conf.run_dir);
         return IM_EXIT_OK;
     }
     print_header(s);
+    if (says_json(&s->conf))
+        sv_start_say_prepared(&s->conf, &s->data, sv_sizes_bytes(&s->geometry), s->precision.s);
     sv_dataset_warn(&s->data, &s->conf);
     if (s->conf.dry_run) {
-        sv_dry_run_options(&s->conf);
+        if (!s->conf.json)
+            sv_dry_run_options(&s->conf);
         sv_rundir_withdraw(&s->conf);
         sv_rundir_discard(s->conf.run_dir, &s->lock);
         fprintf(stderr, "imsuper: dry run: nothing was started\n");
@@ -700,6 +711,8 @@ int sv_start_run(struct im_conf *conf)
 int sv_cmd_start(struct im_conf *conf)
 {
     int status;
+
+    conf->quiet |= conf->json; /* its lines are in place of the screen */
 
     return sv_start_is_ours(conf, &status) ? sv_start_run(conf) : status;
 }

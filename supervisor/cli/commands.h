@@ -6,6 +6,9 @@
 #ifndef SUPERVISOR_CLI_COMMANDS_H
 #define SUPERVISOR_CLI_COMMANDS_H
 
+#include <stdbool.h>
+
+#include "ipc/base/json.h"
 #include "ipc/config/command.h"
 
 /* For main(): runs the verb that the words name; see im_command_main(). */
@@ -33,8 +36,8 @@ int sv_cmd_bench_data(struct im_conf *conf);
 int sv_cmd_bench_ring(struct im_conf *conf);
 int sv_cmd_profile_ring(struct im_conf *conf);
 int sv_cmd_doctor(struct im_conf *conf);
-int sv_cmd_version(struct im_conf *conf);
-int sv_cmd_help(struct im_conf *conf);
+int sv_cmd_version(int argc, char **argv);
+int sv_cmd_help(int argc, char **argv);
 int sv_cmd_supervise(struct im_conf *conf);  /* for the warden */
 int sv_cmd_documents(int argc, char **argv); /* for cmake: man pages and shell completion */
 int sv_cmd_predict(int argc, char **argv);
@@ -43,5 +46,11 @@ int sv_cmd_cluster_key(int argc, char **argv);
 
 /* data, bench, profile and model: a role's program does it. */
 int sv_cmd_role(int argc, char **argv);
+
+/* Of a verb that reads words alone: takes --json out of them. Did they have it? */
+bool sv_take_json(int *argc, char **argv);
+
+/* Prints the answer as a line, and frees it; returns the exit status. */
+int sv_print_answer(struct im_json *answer);
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/printable.h"
 #include "ipc/config/command.h"
 #include "supervisor/cli/commands.h"
@@ -103,7 +104,7 @@ static int write_roles(const char *dir, struct im_text *text)
                                         "imsuper-trainer.1"};
     int err = 0;
 
-    for (size_t i = 0; err == 0 && i < sizeof roles / sizeof *roles; i++) {
+    for (size_t i = 0; err == 0 && i < IM_COUNT(roles); i++) {
         FILE *out = create(dir, "man1", roles[i], text);
 
         if (!out)
@@ -126,7 +127,7 @@ static int write_completion(const char *dir, const struct sv_verb *verbs, size_t
     };
     int err = 0;
 
-    for (size_t i = 0; err == 0 && i < sizeof shells / sizeof *shells; i++) {
+    for (size_t i = 0; err == 0 && i < IM_COUNT(shells); i++) {
         FILE *out = create(dir, shells[i].folder, shells[i].name, text);
 
         if (!out)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ipc/abi.h"
+#include "ipc/base/count.h"
 #include "ipc/base/printable.h"
 
 #define KILLED_TASK_NS (20 * IM_SECOND) /* for a process that only a loop in its own task would start again */
@@ -115,7 +116,7 @@ int sv_nodes_choose(struct im_conf *conf, const struct sv_launch *launch, struct
         conf->node_index = launch->node;
         return 0;
     }
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+    for (size_t i = 0; i < IM_COUNT(keys); i++)
         if (conf->origin[keys[i]].source == IM_CONF_FLAG)
             return im_fail(text, -EINVAL, "%s has no effect without nodes, or a launcher of several machines",
                            im_conf_name(keys[i]));

@@ -121,7 +121,7 @@ void sv_overview_print(FILE *out)
     }
     fputs("Other    version, help VERB  (imsuper VERB --help: its flags)\n"
           "\n"
-          "Answers of most verbs for programs: --json. A flag may also stand in a YAML file\n"
+          "Answers of all verbs for programs: --json. A flag may also stand in a YAML file\n"
           "(--config FILE) or the environment (IMSUPER_BATCH_SIZE=128).\n",
           out);
     print_exits(out);

@@ -6,12 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "ipc/base/log.h"
 #include "ipc/base/printable.h"
+#include "supervisor/report/event.h"
 #include "supervisor/report/history.h"
+#include "supervisor/report/log_line.h"
 #include "supervisor/report/page.h"
 #include "supervisor/report/rundir.h"
 
@@ -63,6 +64,8 @@ int sv_journal_open(struct sv_journal *j, const struct im_conf *conf, int pipe_f
         err = add_file(j, "stages.jsonl", &j->stages, text);
     if (err == 0)
         err = open_hook(j, text);
+    if (conf->json && !im_conf_is_probe(conf))
+        j->answers = sv_terminal_open(STDOUT_FILENO);
     sv_tensorboard_init(&j->tensorboard, j->run_dir);
     return err < 0 ? err : im_writer_open(&j->reports);
 }
@@ -92,6 +95,7 @@ void sv_journal_close(struct sv_journal *j, im_ns timeout)
     if (lost > 0)
         sv_screen_warn(j->screen, SV_WARN, "%" PRIu64 " events were not passed to the command of --on-event",
                        lost);
+    sv_terminal_close(&j->answers, by > im_now() ? by - im_now() : 0);
 }
 
 static int draw(void *context, struct im_text *text)
@@ -231,6 +235,10 @@ void sv_journal_tell(struct sv_journal *j)
     }
     if (j->hook && sv_hook_news(j->hook, &why))
         sv_screen_warn(j->screen, SV_WARN, "%s; the run goes on", why.s);
+    if (j->answers && sv_terminal_news(j->answers, &dropped, &silence))
+        sv_screen_warn(j->screen, SV_WARN,
+                       "standard output took nothing for %.0f s: %" PRIu64 " lines of --json were left out",
+                       (double)silence / 1e9, dropped);
     if (sv_terminal_news(j->screen->terminal, &dropped, &silence)) {
         struct im_json *fields = im_json_object();
 
@@ -241,17 +249,6 @@ void sv_journal_tell(struct sv_journal *j)
                        "the terminal took nothing for %.0f s: %" PRIu64 " lines were not shown",
                        (double)silence / 1e9, dropped);
     }
-}
-
-static void timestamp(char *buffer, size_t n)
-{
-    struct timespec now;
-    struct tm utc;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &utc);
-    strftime(buffer, n, "%Y-%m-%dT%H:%M:%S", &utc);
-    snprintf(buffer + strlen(buffer), n - strlen(buffer), ".%03ldZ", now.tv_nsec / 1000000);
 }
 
 /* Numbers, texts and truths; null is left out. */
@@ -278,26 +275,60 @@ static void copy_fields(struct im_json *to, const struct im_json *from)
     }
 }
 
-void sv_journal_pass(struct sv_journal *j, const char *event, const struct im_json *fields)
+/* As the command of --on-event and standard output get it; the caller's. */
+static char *dump_event(const struct sv_journal *j, const char *event, const struct im_json *fields)
 {
-    struct im_json *whole;
-    char ts[40], *line;
+    struct im_json *whole = sv_event_json(event, j->conf->run_name, j->run_dir);
+    char *line;
 
-    if (!j->hook)
-        return;
-    whole = im_json_object();
-    timestamp(ts, sizeof ts);
-    im_json_set_str(whole, "schema", "imsuper.event/1");
-    im_json_set_str(whole, "ts", ts);
-    im_json_set_str(whole, "event", event);
-    im_json_set_str(whole, "run", j->conf->run_name);
-    im_json_set_str(whole, "run_dir", j->run_dir);
     copy_fields(whole, fields);
     line = im_json_dump(whole);
-    if (line)
-        sv_hook_event(j->hook, line);
-    free(line);
     im_json_free(&whole);
+    return line;
+}
+
+static void put_answer(struct sv_journal *j, enum sv_text_kind kind, const char *line)
+{
+    const size_t n = strlen(line);
+    char *whole = malloc(n + 1);
+
+    if (whole) {
+        memcpy(whole, line, n);
+        whole[n] = '\n';
+        sv_terminal_put(j->answers, kind, whole, n + 1);
+    }
+    free(whole);
+}
+
+void sv_journal_pass(struct sv_journal *j, const char *event, const struct im_json *fields)
+{
+    char *line;
+
+    if (!j->hook && !j->answers)
+        return;
+    line = dump_event(j, event, fields);
+    if (line && j->hook)
+        sv_hook_event(j->hook, line);
+    if (line && j->answers)
+        put_answer(j, SV_TEXT_LINE, line);
+    free(line);
+}
+
+void sv_journal_progress(struct sv_journal *j, const struct sv_progress *p)
+{
+    const im_ns now = im_now();
+    struct im_json *fields;
+    char *line;
+
+    if (!j->answers || now - j->answered < (im_ns)(j->conf->status_interval * 1e9))
+        return;
+    j->answered = now;
+    fields = sv_progress_json(p);
+    line = dump_event(j, "progress", fields);
+    if (line)
+        put_answer(j, SV_TEXT_PROGRESS, line);
+    free(line);
+    im_json_free(&fields);
 }
 
 void sv_journal_event(struct sv_journal *j, const char *event, struct im_json *fields)
@@ -305,7 +336,7 @@ void sv_journal_event(struct sv_journal *j, const char *event, struct im_json *f
     struct im_json *whole = im_json_object();
     char ts[40], *line;
 
-    timestamp(ts, sizeof ts);
+    sv_event_time(ts, sizeof ts);
     im_json_set_str(whole, "ts", ts);
     im_json_set_str(whole, "event", event);
     copy_fields(whole, fields);
@@ -318,61 +349,15 @@ void sv_journal_event(struct sv_journal *j, const char *event, struct im_json *f
     im_json_free(&fields);
 }
 
-/* The level in a log line of ours; -1 for a line of somebody else (a library, a sanitizer). */
-static int level_of(const char *line)
-{
-    static const char *const names[] = {"level=debug", "level=info", "level=warn", "level=error"};
-
-    if (strncmp(line, "ts=", 3) != 0)
-        return -1;
-    for (int level = IM_LOG_DEBUG; level <= IM_LOG_ERROR; level++)
-        if (strstr(line, names[level]))
-            return level;
-    return -1;
-}
-
-/* What follows a value, which may be quoted and then hold escaped quotes. */
-static const char *end_of_value(const char *value)
-{
-    if (*value != '"')
-        return value + strcspn(value, " ");
-    for (value++; *value && *value != '"'; value++)
-        value += *value == '\\' && value[1];
-    return value + (*value == '"');
-}
-
-/* Copies the value of `key` in a logfmt line, without its quotes and escapes; empty when there is none. */
-static void value_of(const char *line, const char *key, char *ret, size_t n)
-{
-    char wanted[32];
-    const char *at;
-    size_t used = 0;
-    bool quoted;
-
-    snprintf(wanted, sizeof wanted, " %s=", key);
-    at = strstr(line, wanted);
-    at = at ? at + strlen(wanted) : "";
-    quoted = *at == '"';
-    at += quoted;
-    while (*at && *at != (quoted ? '"' : ' ') && used + 1 < n) {
-        if (quoted && *at == '\\' && (at[1] == '"' || at[1] == '\\'))
-            at++;
-        ret[used++] = *at++;
-    }
-    ret[used] = 0;
-}
-
 /* A log line of a role, as shown on the terminal: who, what, and the rest as it is. */
 static void show(struct sv_journal *j, const char *line, int level)
 {
     char role[32], id[16], msg[256];
-    const char *rest = strstr(line, " msg=");
+    const char *rest = sv_log_rest(line);
 
-    value_of(line, "role", role, sizeof role);
-    value_of(line, "id", id, sizeof id);
-    value_of(line, "msg", msg, sizeof msg);
-    rest = rest ? rest + 5 : "";
-    rest = end_of_value(rest);
+    sv_log_value(line, "role", role, sizeof role);
+    sv_log_value(line, "id", id, sizeof id);
+    sv_log_value(line, "msg", msg, sizeof msg);
     if (level >= IM_LOG_WARN)
         sv_screen_warn(j->screen, level == IM_LOG_WARN ? SV_WARN : SV_ERROR, "%s#%s: %s%s", role, id, msg,
                        rest);
@@ -382,14 +367,15 @@ static void show(struct sv_journal *j, const char *line, int level)
 
 static void take_line(struct sv_journal *j, const char *line)
 {
-    int level = level_of(line);
+    int level = sv_log_level(line);
     char msg[32], shown[SV_LINE_MAX * IM_ESCAPE_BYTES];
 
     /* Ours are escaped already; a library's may hold anything. */
     im_writer_line(j->writer, j->log, im_printable(line, shown, sizeof shown));
-    value_of(line, "msg", msg, sizeof msg);
+    sv_log_value(line, "msg", msg, sizeof msg);
     if (level == IM_LOG_ERROR && strcmp(msg, "leaving") == 0)
-        value_of(line, "why", j->last_reason, sizeof j->last_reason); /* shown with what follows from it */
+        sv_log_value(line, "why", j->last_reason,
+                     sizeof j->last_reason); /* shown with what follows from it */
     else if (level < 0)
         sv_screen_warn(j->screen, SV_ERROR, "%s", line);
     else if (level >= j->level_shown)

@@ -18,6 +18,8 @@ struct sv_journal {
         *reports;            /* what is made from the other files, and may take longer: a thread of its own */
     int events, log, stages; /* files of the writer */
     struct sv_hook *hook;    /* NULL: no --on-event */
+    struct sv_terminal *answers;       /* standard output, of --json; NULL: events go to files alone */
+    im_ns answered;                    /* when the last progress went there */
     struct sv_tensorboard tensorboard; /* written by the reports' thread */
     int pipe_fd;
     const char *run_dir;
@@ -41,8 +43,11 @@ void sv_journal_close(struct sv_journal *j, im_ns timeout);
 /* Appends an event; takes `fields` (an object; NULL is fine), adds ts and event before them. */
 void sv_journal_event(struct sv_journal *j, const char *event, struct im_json *fields);
 
-/* An event for --on-event that is not in events.jsonl; the fields stay the caller's. */
+/* An event for --on-event and --json that is not in events.jsonl; the fields stay the caller's. */
 void sv_journal_pass(struct sv_journal *j, const char *event, const struct im_json *fields);
+
+/* With --json: how far the run is, when --status-interval has gone by. */
+void sv_journal_progress(struct sv_journal *j, const struct sv_progress *p);
 
 /* Draws the charts and tables of the epochs (history.h), soon. */
 void sv_journal_draw(struct sv_journal *j);

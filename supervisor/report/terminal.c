@@ -1,5 +1,4 @@
 #include "supervisor/report/terminal.h"
-#include "ipc/base/thread.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -8,6 +7,8 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "ipc/base/thread.h"
 
 #define RETRY_MS 500 /* after an error that may pass: a full disk, a terminal of another group */
 #define CLOSE_WAIT_NS (50 * IM_MS)

@@ -1,5 +1,4 @@
 #include "supervisor/serving/service.h"
-#include "ipc/base/printable.h"
 
 #include <errno.h>
 #include <pthread.h>

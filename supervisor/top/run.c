@@ -101,6 +101,7 @@ void sv_top_forget(struct sv_top_run *r)
 
 void sv_top_read_epochs(struct sv_top_run *r)
 {
+    enum { COUNTS = 2 }; /* the first of them are whole numbers */
     static const char *const keys[] = {"epoch",    "image_size",        "train_loss", "train_top1",
                                        "val_loss", "val_top1",          "val_top5",   "ema_val_top1",
                                        "lr",       "images_per_second", "seconds",    "val_map",
@@ -121,7 +122,9 @@ void sv_top_read_epochs(struct sv_top_run *r)
         for (size_t k = 0; k < IM_COUNT(keys); k++) {
             const double *values = sv_history_column(&h, keys[k]);
 
-            if (values)
+            if (values && k < COUNTS && isfinite(values[i]))
+                im_json_set_int(j, keys[k], (int64_t)values[i]);
+            else if (values)
                 im_json_set_real(j, keys[k], values[i]);
         }
         im_json_set_bool(j, "best", top1 && top1[i] > best);

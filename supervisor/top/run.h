@@ -54,4 +54,7 @@ void sv_top_read_epochs(struct sv_top_run *r);
 /* Reads the end of events.jsonl. `tail`: its last bytes, which may begin within a line. */
 void sv_top_read_events(struct sv_top_run *r, const char *tail);
 
+/* The run as the screen shows it, for programs; the caller's. */
+struct im_json *sv_top_run_json(const struct sv_top_run *r);
+
 #endif

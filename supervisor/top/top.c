@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "supervisor/report/event.h"
 #include "supervisor/report/fold.h"
 #include "supervisor/report/run_state.h"
 #include "supervisor/report/rundir.h"
@@ -25,6 +26,9 @@
 #define TURN_MS 250
 #define EVENTS_BYTES 16384
 #define LOG_BYTES (256 * 1024)
+#define ANSWER_NS (5 * IM_SECOND)
+#define PRINT_NS IM_SECOND
+#define PRINT_TURN_MS 50
 
 struct top {
     struct im_conf *conf;
@@ -426,7 +430,6 @@ static int open_signals(void)
 
 static void close_all(struct top *t)
 {
-    sv_window_close(&t->window);
     sv_top_client_close(&t->client);
     sv_canvas_free(&t->canvas);
     for (int i = 0; i < t->runs; i++) {
@@ -456,8 +459,78 @@ int sv_top_main(struct im_conf *conf, struct im_text *text)
     }
     while (err == 0 && !t.over)
         top_turn(&t, signals);
+    sv_window_close(&t.window);
     close_all(&t);
     if (signals >= 0)
         close(signals);
     return err;
+}
+
+/* --- for programs --------------------------------------------------------------------------------------------------- */
+
+/* Until the run has answered anew, twice for the first time (rates are of two answers), or is over. */
+static void hear(struct top *t, int number)
+{
+    const im_ns until = im_now() + ANSWER_NS;
+    struct sv_top_run *r = t->run[number];
+    im_ns before = r->answered, now = im_now();
+    int answers = before ? 1 : 2;
+
+    turn_to(t, number, now);
+    sv_top_client_point(&t->client, r->run_dir);
+    while (!r->state[0] && answers > 0 && now < until) {
+        sv_top_client_turn(&t->client, now);
+        poll(&(struct pollfd){.fd = im_ctl_fd(t->client.ctl), .events = POLLIN}, 1, PRINT_TURN_MS);
+        now = im_now();
+        receive(t, now);
+        answers -= r->answered != before;
+        before = r->answered;
+        if (now - t->looked >= FILES_NS)
+            look_at_files(t, now);
+    }
+}
+
+static int print_runs(const struct top *t)
+{
+    struct im_json *j = im_json_object(), *list = im_json_array();
+    char ts[40];
+    int err;
+
+    sv_event_time(ts, sizeof ts);
+    im_json_set_str(j, "schema", "imsuper.top/1");
+    im_json_set_str(j, "ts", ts);
+    im_json_set_str(j, "workspace", t->conf->workspace);
+    for (int i = 0; i < t->runs; i++)
+        im_json_append(list, sv_top_run_json(t->run[i]));
+    im_json_set(j, "runs", list);
+    err = im_json_print(j, stdout);
+    im_json_free(&j);
+    return err;
+}
+
+int sv_top_print(struct im_conf *conf, struct im_text *text)
+{
+    struct top t = {.conf = conf};
+    bool live = true;
+    int err = 0;
+
+    if (conf->run_name[0])
+        add_run(&t, conf->run_name);
+    while (err == 0 && live) {
+        const im_ns began = im_now();
+
+        live = false;
+        if (!conf->run_name[0])
+            scan(&t, began);
+        for (int i = 0; i < t.runs; i++) {
+            hear(&t, i);
+            live |= !t.run[i]->state[0];
+        }
+        err = print_runs(&t);
+        live &= conf->follow;
+        if (live && im_now() - began < PRINT_NS)
+            poll(NULL, 0, (int)((PRINT_NS - (im_now() - began)) / IM_MS));
+    }
+    close_all(&t);
+    return err < 0 && err != -EPIPE ? im_fail(text, err, "cannot write the answer: %s", strerror(-err)) : 0;
 }

@@ -1,10 +1,11 @@
 #include "supervisor/top/window.h"
 
-#include <curses.h>
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <curses.h>
 
 #include "ipc/base/count.h"
 

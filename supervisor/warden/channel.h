@@ -15,6 +15,7 @@ enum sv_message_type {
     SV_FINISHED,     /* to warden: the run is over; leave with exit status `status` */
     SV_STOP,         /* to supervisor: the user has asked a predecessor to stop, by signal `status` */
     SV_SAVE,         /* to warden: have the snapshot written as a checkpoint; answered as SV_SPAWN is */
+    SV_SENT,         /* to warden: somebody sent me the fatal signal `status` */
 };
 
 struct sv_message {

@@ -1,6 +1,6 @@
 /* See spawn.h. Between fork and exec only async-signal-safe calls are made. Children get their own process
  * group, so that Ctrl-C reaches the warden alone, and ignore the signals by which users speak to the run;
- * all others have their default dispositions, and none is blocked. */
+ * all others have their default dispositions, and none is blocked but fatal ones, until the program can tell who sent them. */
 #include "supervisor/warden/spawn.h"
 
 #include <errno.h>
@@ -15,6 +15,7 @@
 
 #include "ipc/base/count.h"
 #include "ipc/child.h"
+#include "ipc/sent_signals.h"
 
 /* Of /proc/PID/oom_score_adj, which goes from -1000 to 1000. */
 #define OOM_AUGMENTER 800
@@ -135,7 +136,6 @@ static void become(const struct start *s)
 {
     static const int ignored[] = {SIGPIPE, SIGXFSZ, SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
     struct sigaction action = {.sa_handler = SIG_DFL};
-    sigset_t none;
 
     for (int signo = 1; signo < 32; signo++)
         sigaction(signo, &action, NULL);
@@ -145,8 +145,7 @@ static void become(const struct start *s)
     action.sa_handler = SIG_IGN;
     for (size_t i = 0; i < IM_COUNT(ignored); i++)
         sigaction(ignored[i], &action, NULL);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    im_sent_signals_hold();
     setpgid(0, 0);
     if (s->place)
         sv_place_enter(s->place);
@@ -173,6 +172,7 @@ static int program_of(const struct sv_spawn_fds *f, enum sv_program program, cha
 
 static pid_t start_child(const struct start *s)
 {
+    sigset_t all, before;
     struct stat st;
     pid_t pid;
 
@@ -182,9 +182,12 @@ static pid_t start_child(const struct start *s)
         return -EACCES;
     /* OpenMP's threads must sleep at barriers, not spin: the cores are shared with augmenters by design. */
     setenv("OMP_WAIT_POLICY", "passive", 0);
+    sigfillset(&all); /* become() lets in what may come */
+    sigprocmask(SIG_SETMASK, &all, &before);
     pid = fork();
     if (pid == 0)
         become(s);
+    sigprocmask(SIG_SETMASK, &before, NULL);
     return pid < 0 ? -errno : pid;
 }
 

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -15,6 +16,7 @@
 
 #include "ipc/base/clock.h"
 #include "ipc/base/count.h"
+#include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
 #include "ipc/process.h"
 #include "ipc/wait.h"
@@ -23,12 +25,14 @@
 #include "supervisor/warden/spawn.h"
 #include "supervisor/warden/turns.h"
 
-/* Supervisors in a row that never came to their loop; then the run is saved and ended. However many others die,
- * it goes on. */
+/* Supervisors in a row that failed before they came to their loop; then the run is saved and ended. However many
+ * others die, or are killed by somebody, it goes on. */
 #define SUPERVISOR_FAILURES_MAX 10
 #define SUPERVISOR_ENDING_MAX 10              /* deaths while the run is to end; then the warden ends it */
 #define SUPERVISOR_SILENT_NS (10 * IM_SECOND) /* without a turn of its loop: it is stuck, and killed */
 #define SUPERVISOR_SHORT_LIFE_NS (100 * IM_MS)
+#define KILLS_WITHOUT_WAIT 3 /* before it came to its loop */
+#define KILL_WAIT_NS (100 * IM_MS)
 #define TURN_MS 500
 #define TURN_MAX_NS (2 * TURN_MS * IM_MS) /* of the warden's own loop */
 #define LAST_SAVE_NS (60 * IM_SECOND)     /* for the trainers, when there is no supervisor any more */
@@ -55,11 +59,14 @@ struct warden {
     int stop_signal;          /* the user has asked to stop, by this; 0: not yet */
     uint32_t waiting_signals; /* a bit each, that came while there was no supervisor to hear them */
     struct sv_clock clock;
-    uint64_t turns;            /* of the supervisor's loop, as last seen */
-    im_ns turned_at;           /* ... by our clock; or when it was started */
-    int turned, killed;        /* this supervisor has come to its loop; we have killed it */
-    int failures;              /* supervisors in a row that did not come to their loop */
-    int deaths_ending;         /* supervisors that died while the run was to end */
+    uint64_t turns;     /* of the supervisor's loop, as last seen */
+    im_ns turned_at;    /* ... by our clock; or when it was started */
+    int turned, killed; /* this supervisor has come to its loop; we have killed it */
+    int failures;       /* supervisors in a row that did not come to their loop ... */
+    int kills;          /* ... and those that somebody killed before */
+    int sent_signal;    /* a fatal one that somebody sent to this supervisor, by its own word; 0: none */
+    uint64_t oom_kills; /* im_oom_kills() when a supervisor was killed last, or at the start */
+    int deaths_ending;  /* supervisors that died while the run was to end */
     im_ns started, restart_at; /* CLOCK_MONOTONIC */
 };
 
@@ -212,6 +219,8 @@ static void read_channel(struct warden *w)
         } else if (m.type == SV_FINISHED) {
             w->finished = 1;
             w->exit_status = m.status;
+        } else if (m.type == SV_SENT) {
+            w->sent_signal = m.status;
         }
     }
 }
@@ -223,6 +232,28 @@ static void count_failure(struct warden *w)
     const size_t last = IM_COUNT(delays) - 1, n = (size_t)w->failures++;
 
     w->restart_at = im_now() + delays[n < last ? n : last];
+}
+
+/* Killed from outside, which says nothing about the next one: by SIGKILL that the kernel did not send for lack of memory, or by a
+ * signal that it told of. */
+static bool is_somebodys_kill(struct warden *w, int status)
+{
+    const uint64_t before = w->oom_kills;
+
+    if (!WIFSIGNALED(status))
+        return false;
+    w->oom_kills = im_oom_kills();
+    return WTERMSIG(status) == w->sent_signal ||
+           (WTERMSIG(status) == SIGKILL && before != UINT64_MAX && w->oom_kills == before);
+}
+
+/* It never came to its loop. */
+static void judge_early_death(struct warden *w, int status)
+{
+    if (is_somebodys_kill(w, status))
+        w->restart_at = im_now() + (w->kills++ < KILLS_WITHOUT_WAIT ? 0 : KILL_WAIT_NS);
+    else
+        count_failure(w);
 }
 
 static void tell_waiting_signals(struct warden *w)
@@ -242,7 +273,7 @@ static void start_supervisor(struct warden *w)
     int pair[2], err = sv_channel_pair(pair);
 
     w->supervisor = 0;
-    w->turned = w->killed = 0;
+    w->turned = w->killed = w->sent_signal = 0;
     w->started = im_now();
     w->turned_at = w->clock.now;
     w->turns = atomic_load_explicit(&w->run->control->turns, memory_order_relaxed);
@@ -278,7 +309,7 @@ static void look_for_turns(struct warden *w)
     w->turns = turns;
     w->turned_at = w->clock.now;
     w->turned = 1;
-    w->failures = 0;
+    w->failures = w->kills = 0;
 }
 
 static void on_supervisor_death(struct warden *w, int status)
@@ -295,7 +326,7 @@ static void on_supervisor_death(struct warden *w, int status)
         atomic_store_explicit(&w->run->control->supervisor_lost_ns, im_now(), memory_order_relaxed);
     w->deaths_ending += w->stop_signal || im_run_state(w->run) >= IM_RUN_STOPPING;
     if (!w->turned)
-        count_failure(w);
+        judge_early_death(w, status);
     else
         w->restart_at = im_now() + (im_now() - w->started < SUPERVISOR_SHORT_LIFE_NS ? 50 * IM_MS : 0);
     sv_warden_say("the supervisor died (%s %d); starting another%s",
@@ -544,7 +575,7 @@ static void keep_supervised(struct warden *w)
 int sv_warden_run(const struct im_run *run, const struct sv_warden_fds *fds,
                   const struct sv_placement *placement)
 {
-    struct warden w = {.run = run, .channel = -1};
+    struct warden w = {.run = run, .channel = -1, .oom_kills = im_oom_kills()};
 
     for (size_t i = 0; i < IM_COUNT(w.ward); i++)
         w.ward[i].pidfd = -1;

@@ -49,6 +49,36 @@ case_supervisors() {
   check_outcome
 }
 
+# kill_next ROLE-PROGRAM SIGNAL: the next one that the warden starts, as soon as it is there: found without a rest, for it needs
+# milliseconds to its loop.
+kill_next() {
+  local pid name list end=$((SECONDS + 60))
+  while [ $SECONDS -lt $end ] && ! is_over; do
+    list=""
+    { read -r list <"/proc/$WARDEN/task/$WARDEN/children"; } 2>/dev/null || true
+    for pid in $list; do
+      if [[ $victims == *" $pid "* ]] || ! { read -r name <"/proc/$pid/comm"; } 2>/dev/null || [ "$name" != "$1" ]; then continue; fi
+      victims+=" $pid "
+      if kill "-$2" "$pid" 2>/dev/null; then return; fi
+    done
+  done
+  fail "no other $1 was started"
+}
+# Killed again and again before they come to anything, by signals that look like crashes, too: somebody's doing, not theirs.
+case_killed_while_starting() {
+  local signals=(KILL SEGV BUS ABRT) victims="" turn
+  FAULTS=trainer:trainer.step.done=sleep:500@1/every
+  launch "${WORKERS[@]}" --max-restarts 3
+  wait_step 2
+  for ((turn = 0; turn < 16; turn++)); do kill_next imsuper "${signals[turn % 4]}"; done
+  for ((turn = 0; turn < 8; turn++)); do kill_next imsuper-trainer "${signals[turn % 4]}"; done
+  FAULTS=""
+  finish 0
+  [ "$(supervisor_deaths)" = 16 ] || fail "$(supervisor_deaths) supervisors died, not 16"
+  [ "$(deaths_of trainer)" = 8 ] || fail "$(deaths_of trainer) trainers died, not 8"
+  check_outcome
+}
+
 # With the snapshots of the default flags, every 30 s: what counts is the one after the first step of a new trainer.
 case_trainer_every_second() {
   FAULTS=$PACE

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
 
@@ -143,7 +144,7 @@ static void check_sampled(const struct im_json *p, size_t frames)
 
     if (!has_str(p, "name", &name) || !has_str(p, "unit", &unit))
         complain("a profile without name or unit", 0);
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+    for (size_t i = 0; i < IM_COUNT(units); i++)
         known |= strcmp(unit, units[i]) == 0;
     if (!known || strcmp(im_json_str_or(p, "type", ""), "sampled") != 0)
         complain("unit or type of a profile", 0);

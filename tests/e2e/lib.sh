@@ -145,7 +145,15 @@ finish() {
   local status=0
   until_true "$LIMIT_SECONDS" is_over || fail "the run has not ended within $LIMIT_SECONDS s"
   wait "$WARDEN" || status=$?
+  keep_events
   [ "$status" = "$1" ] || fail "exit status $status, not $1"
+}
+# For tests/chaos/table.sh: the events of a run that is over, if E2E_EVENTS names a folder.
+keep_events() {
+  local kind
+  [ "${E2E_EVENTS:-}" ] || return 0
+  kind=$(basename "$(dirname "$0")")
+  events >>"$E2E_EVENTS/${kind}_$(basename "$0" .sh)_$CASE"
 }
 # start STATUS FLAG...
 start() {

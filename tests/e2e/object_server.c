@@ -38,6 +38,8 @@
 
 #include <nettle/md5.h>
 
+#include "ipc/base/count.h"
+
 #define PAGE 7 /* keys a page of S3's list: few, so that there are many pages */
 #define HEAD_BYTES 16384
 
@@ -288,7 +290,7 @@ static void add_keys(const char *below)
 
     snprintf(path, sizeof path, "%s/%s", m.folder, below);
     dir = opendir(path);
-    while (dir && (e = readdir(dir)) && m.count < sizeof m.keys / sizeof m.keys[0]) {
+    while (dir && (e = readdir(dir)) && m.count < IM_COUNT(m.keys)) {
         char name[PATH_MAX];
 
         if (e->d_name[0] == '.')

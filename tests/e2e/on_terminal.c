@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
+
 static int fail(const char *what)
 {
     fprintf(stderr, "on_terminal: %s: %s\n", what, strerror(errno));
@@ -53,7 +55,7 @@ int main(int argc, char **argv)
     if (argc < 2 || master < 0 || grantpt(master) < 0 || unlockpt(master) < 0)
         return fail("no terminal");
     sigemptyset(&set);
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
+    for (size_t i = 0; i < IM_COUNT(wanted); i++)
         sigaddset(&set, wanted[i]);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signals = signalfd(-1, &set, SFD_CLOEXEC);

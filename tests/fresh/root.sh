@@ -131,6 +131,31 @@ unpack_root() {
   copy_settings
 }
 
+# --- CUDA -------------------------------------------------------------------------------------------------------------
+
+# Sets toolkit: the folder of this machine's CUDA toolkit, "" where it has none that can be lent to a root.
+toolkit=""
+find_toolkit() {
+  local nvcc
+  nvcc=$(command -v nvcc) || return 0
+  toolkit=$(dirname "$(dirname "$(readlink -f "$nvcc")")")
+  case $toolkit in / | /usr | /usr/lib/*) toolkit="" ;; esac # part of the system
+}
+
+# Headers and libraries of cuDNN and NCCL that lie outside of the toolkit, where the compiler and the loader look by default.
+lend_cuda() {
+  local file folder
+  for file in /usr/local/include/{cudnn,nccl}*.h /usr/include/{,*-linux-gnu/}{cudnn,nccl}*.h \
+    /usr/local/lib/lib{cudnn,nccl}*.so* /usr/lib/*-linux-gnu/lib{cudnn,nccl}*.so*; do
+    [ -e "$file" ] || continue
+    case $(readlink -f "$file") in "$toolkit"/*) continue ;; esac
+    case $file in *.h) folder=$root/usr/local/include ;; *) folder=$root/usr/local/lib ;; esac
+    cp -L "$file" "$folder/"
+  done
+  mkdir -p "$root$toolkit"
+  printf '%s\n' "$toolkit"/lib* >"$root/etc/ld.so.conf.d/cuda.conf"
+}
+
 # --- commands ---------------------------------------------------------------------------------------------------------
 
 # The first process in the namespaces: mounts what a system has, and runs a command in the root.

@@ -1,8 +1,8 @@
 # One spelling of what C spells in several ways. Input: strip.awk's lines; -v system_list=system_headers.txt.
 #
 # - Includes at the top of a file come in this order, a blank line between two kinds: the file's own header (of a .c, .cc
-#   or .cu file: the header of its stem, or one of its folder or of a folder above), headers of the system, of third
-#   parties, of the project.
+#   or .cu file: the header of its stem, or one of its folder or of a folder above, or of what the file tests or implements),
+#   headers of the system, of third parties, of the project.
 # - `sizeof x` for an object, `sizeof(type)` for a type; not within a macro's definition.
 # - IM_COUNT(array) (ipc/base/count.h) for the number of elements. kernels/ stands alone and has none to count.
 # - static_assert, not _Static_assert.
@@ -22,10 +22,10 @@ function is_system(name,    i, n, part) {
 
 function is_type(operand) {
     return operand ~ /^ *(const|struct|union|enum|unsigned|signed|char|short|int|long|float|double|bool|void)([^A-Za-z0-9_]|$)/ ||
-        operand ~ /^ *[A-Za-z0-9_]+_t[ *]*$/ || operand ~ /^[A-Z]$/
+        operand ~ /^ *[A-Za-z0-9_]+_t[ *]*$/ || operand ~ /^[A-Z]+$/
 }
 
-function is_own(name,    folder, stem) {
+function is_own(name,    folder) {
     if ($1 !~ /\.(c|cc|cu)$/ || includes > 1)
         return 0
     folder = name
@@ -47,6 +47,11 @@ function check_include(line,    name, kind) {
         kind = is_system(name) ? 2 : 3
     else
         kind = is_own(name) ? 1 : 4
+    # The first may be the header of what a test is about, or of what the file implements of another folder.
+    if (includes == 1 && kind == 4 && $1 ~ /\.(c|cc|cu)$/)
+        kind = maybe = 1
+    else if (kind == 4 && maybe && last == 1 && !blank)
+        last = 4
     if (includes > 1 && !own && is_stem(name))
         find("include order: the own header " name " comes first")
     if (kind < last)
@@ -55,7 +60,7 @@ function check_include(line,    name, kind) {
         find("include order: a blank line before " name)
     else if (kind == last && kind == 1)
         find("include order: only one own header")
-    own = own || kind == 1
+    own = own || (kind == 1 && !maybe)
     last = kind
     blank = 0
 }
@@ -77,7 +82,7 @@ BEGIN {
 $1 != file {
     file = $1
     top = 1
-    includes = last = blank = own = in_macro = 0
+    includes = last = blank = own = maybe = in_macro = 0
 }
 
 top && $3 ~ /^ *# *include/ { check_include($3) }

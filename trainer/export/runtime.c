@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/sysinfo.h"
 
 #define SCRIPT "prove_onnx.py"
@@ -14,7 +15,7 @@ enum { ARGUMENTS_MAX = 8, ANSWER_BYTES = 16384 };
 static int find_script(char *path, size_t n, struct im_text *text)
 {
     static const char *const places[] = {SCRIPT, "../share/imsuper/" SCRIPT};
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+    for (size_t i = 0; i < IM_COUNT(places); i++) {
         im_beside(places[i], path, n);
         if (access(path, R_OK) == 0)
             return 0;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/base/file.h"
 
@@ -30,7 +31,7 @@ static bool is_for_cifar(const struct tr_model *m)
     static const char *const known[] = {"18", "34", "50", "101", "152"};
     const char *depth = m->name + (is_preact(m) ? 9 : 6);
 
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+    for (size_t i = 0; i < IM_COUNT(known); i++)
         if (strcmp(depth, known[i]) == 0)
             return false;
     return true;

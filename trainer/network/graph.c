@@ -42,7 +42,6 @@ struct tr_graph {
     float *scales; /* of all drop paths, [n] each */
     size_t scale_count;
     size_t bytes;
-    struct tr_step_times *times; /* NULL: not measured */
 };
 
 static int out_size(int in, const struct tr_layer *l)
@@ -449,7 +448,7 @@ int tr_graph_forward(struct tr_graph *g, const struct tr_graph_memory *m)
     int err = 0;
 
     for (int i = 0; i < g->count && err == 0; i++)
-        err = run_layer(g, m, i, g->config.ops->forward, g->times ? &g->times->layers[i].forward : NULL);
+        err = run_layer(g, m, i, g->config.ops->forward, m->times ? &m->times->layers[i].forward : NULL);
     return err;
 }
 
@@ -462,7 +461,7 @@ int tr_graph_backward(struct tr_graph *g, const struct tr_graph_memory *m,
     for (int i = g->count - 2; i > 0 && err == 0; i--) {
         if (g->layers[i].backward)
             err =
-                run_layer(g, m, i, g->config.ops->backward, g->times ? &g->times->layers[i].backward : NULL);
+                run_layer(g, m, i, g->config.ops->backward, m->times ? &m->times->layers[i].backward : NULL);
         if (err == 0 && done)
             err = done(context, i);
     }
@@ -501,16 +500,6 @@ static const char *kind_name(const struct tr_op *op)
 static const char *kernel_name(const struct tr_graph *g, const struct node *node)
 {
     return g->config.ops->plan_kernel && node->plan ? g->config.ops->plan_kernel(node->plan) : "";
-}
-
-void tr_graph_time(struct tr_graph *g, struct tr_step_times *times)
-{
-    g->times = times;
-}
-
-struct tr_step_times *tr_graph_times(const struct tr_graph *g)
-{
-    return g->times;
 }
 
 int tr_graph_layers(const struct tr_graph *g)

@@ -36,12 +36,24 @@ struct tr_graph_config {
                                          cannot run */
 };
 
+/* Times of a layer, in ns. */
+struct tr_layer_time {
+    uint64_t forward, backward;
+};
+
+/* Times of training steps: each adds its own. */
+struct tr_step_times {
+    struct tr_layer_time *layers; /* [tr_graph_layers()] */
+    uint64_t update;              /* of the parameters, with the gradient's norm */
+};
+
 /* Device memory that a step works on, all in the model's order. grads may be NULL in evaluation. */
 struct tr_graph_memory {
     char *arena; /* at least tr_graph_bytes() */
     const float *params;
     float *grads, *stats;
     uint64_t param_version;
+    struct tr_step_times *times; /* NULL: not measured */
 };
 
 /* One batch, in host memory. */
@@ -94,19 +106,6 @@ struct tr_layer_size {
 };
 struct tr_layer_size tr_graph_size(const struct tr_graph *g, int layer);
 
-/* Times of a layer in the steps since tr_graph_time(), in ns. */
-struct tr_layer_time {
-    uint64_t forward, backward;
-};
-
-struct tr_step_times {
-    struct tr_layer_time *layers; /* [tr_graph_layers()] */
-    uint64_t update;              /* of the parameters, with the gradient's norm */
-};
-
-/* From now on each enqueued step adds its times to *times; NULL: stops. */
-void tr_graph_time(struct tr_graph *g, struct tr_step_times *times);
-struct tr_step_times *tr_graph_times(const struct tr_graph *g);
 int tr_graph_layers(const struct tr_graph *g);
 
 /* Work of a layer in a step, forward and backward together. */

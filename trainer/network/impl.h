@@ -31,6 +31,8 @@ struct tr_network {
     struct tr_span *spans;
     size_t span_count;
     float *arenas[TR_ARENA_COUNT];
+    size_t floats[TR_ARENA_COUNT]; /* of each; 0: the configuration does not need it */
+    size_t arena_bytes;            /* of all */
     uint64_t param_version;
     int64_t tracked;
     uint32_t ending[2]; /* of the steps in progress: batches of the window that ends with it; 0: it goes on */
@@ -57,13 +59,17 @@ struct tr_network {
     bool plain_steps;
     struct tr_shadow *shadow; /* NULL: none */
     unsigned shadow_arenas;
+    size_t shadow_bytes;         /* on the device */
+    struct tr_step_times *times; /* of training steps; NULL: not measured */
 };
 
-/* network.c */
-int tr_network_check_labels(const struct tr_network *net, const struct tr_batch *batch, struct im_text *text);
-struct tr_graph_memory tr_network_memory(const struct tr_network *net);
-int tr_network_copy(struct tr_network *net, enum tr_arena to, enum tr_arena from); /* both of the same size */
-/* Fills in the sentence for err: the backend's, if it has one. */
+/* Arenas of the same size. */
+static inline int tr_network_copy(struct tr_network *net, enum tr_arena to, enum tr_arena from)
+{
+    return net->ops->lerp(net->backend, net->arenas[to], net->arenas[from], 1, net->floats[to]);
+}
+
+/* step.c. Fills in the sentence for err: the backend's, if it has one. */
 int tr_network_failed(struct tr_network *net, int err, const char *what, struct im_text *text);
 
 /* graphs.c: the entry of this shape, made if missing, with memory for its activations. */
@@ -73,14 +79,6 @@ int tr_network_entry(struct tr_network *net, int n, int size, bool training,
 const struct tr_graph_entry *tr_network_find(struct tr_network *net, int n, int size,
                                              bool training); /* NULL: none */
 
-/* Frees the graphs of training. */
-void tr_network_drop_training(struct tr_network *net);
-
-/* trainer/network/shadow.c */
-size_t tr_network_shadow_bytes(const struct tr_network *net); /* on the device */
-
-/* trainer/network/step.c */
-int tr_network_buckets(struct tr_network *net);                                /* by what is trained */
-void tr_entry_free_captured(struct tr_network *net, struct tr_graph_entry *e); /* frees its captured graphs */
+void tr_network_drop_graphs(struct tr_network *net, bool only_training); /* frees them */
 
 #endif

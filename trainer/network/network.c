@@ -1,5 +1,5 @@
-/* Owns the arenas, checks labels, and evaluates. graphs.c has the graphs of batches, step.c the training
- * step. */
+/* Opens and closes a network, and owns its arenas: reads and writes them, and copies them for snapshots. graphs.c has
+ * the graphs of batches, step.c the steps. */
 #include "trainer/network/network.h"
 
 #include <errno.h>
@@ -7,19 +7,22 @@
 #include <string.h>
 
 #include "ipc/base/err.h"
+#include "trainer/backends/shadow.h"
 #include "trainer/network/impl.h"
 
 static int init_arenas(struct tr_network *net, uint64_t seed, struct im_text *text)
 {
     float *params = calloc(net->model->param_floats, sizeof *params);
     float *stats = calloc(net->model->stat_floats, sizeof *stats);
+    const struct tr_arena_use use = {net->optimizer, net->accumulates, net->averages};
     int err = params && stats ? 0 : -ENOMEM;
 
     for (int i = 0; err == 0 && i < TR_ARENA_COUNT; i++) {
-        size_t floats = tr_network_floats(net, (enum tr_arena)i);
-
-        if (floats > 0)
-            err = net->ops->buffer_new(net->backend, floats * sizeof(float), (void **)&net->arenas[i]);
+        net->floats[i] = tr_arena_floats(net->model, &use, (enum tr_arena)i);
+        if (net->floats[i] > 0)
+            err =
+                net->ops->buffer_new(net->backend, net->floats[i] * sizeof(float), (void **)&net->arenas[i]);
+        net->arena_bytes += net->floats[i] * sizeof(float);
     }
     if (err == 0) {
         tr_model_init(net->model, seed, params, stats);
@@ -155,16 +158,12 @@ void tr_network_free(struct tr_network *net)
         return;
     if (net->backend && net->ops->sync)
         net->ops->sync(net->backend);
-    for (int i = 0; i < TR_GRAPHS_MAX; i++) {
-        tr_entry_free_captured(net, &net->graphs[i]);
-        tr_graph_free(net->graphs[i].graph);
-    }
+    tr_network_drop_graphs(net, false);
     if (net->backend) {
         tr_network_shadow_close(net);
         for (int i = 0; i < TR_ARENA_COUNT; i++)
             if (net->arenas[i])
-                net->ops->buffer_free(net->backend, net->arenas[i],
-                                      tr_network_floats(net, (enum tr_arena)i) * sizeof(float));
+                net->ops->buffer_free(net->backend, net->arenas[i], net->floats[i] * sizeof(float));
         net->ops->buffer_free(net->backend, net->values, net->value_bytes);
         net->ops->buffer_free(net->backend, net->class_weights, class_weights_bytes(net));
         net->ops->buffer_free(net->backend, net->label_sets, label_sets_bytes(net));
@@ -176,18 +175,62 @@ void tr_network_free(struct tr_network *net)
     free(net);
 }
 
+/* The first layer, in forward order, of those that own parameters from `from` on, up to `to`. */
+static int owner(const struct tr_model *m, size_t from, size_t to)
+{
+    int first = m->layer_count;
+
+    for (int i = m->layer_count - 1; i > 0; i--) {
+        const struct tr_layer *l = &m->layers[i];
+        const int tensors = l->kind == TR_OP_CONV ? 1 : 2;
+
+        for (int k = 0; l->tensor >= 0 && k < tensors; k++) {
+            const struct tr_param_tensor *t = &m->tensors[l->tensor + k];
+
+            if (t->offset + t->count > from && t->offset < to)
+                first = i;
+        }
+    }
+    return first;
+}
+
+/* Ranks sum gradients in buckets, whose size the backend defines: runs of the arena from its end to the first trained
+ * parameter, which is roughly the order in which backward fills it. All ranks have the same buckets in the same order,
+ * whatever their batch's shape. */
+static int make_buckets(struct tr_network *net)
+{
+    const size_t begin = tr_groups_trained_from(net->model, &net->groups);
+    const size_t floats = net->model->param_floats - begin;
+    const size_t most = net->ops->step->sum_floats ? net->ops->step->sum_floats : floats;
+    const size_t count = (floats + most - 1) / most;
+    size_t to = net->model->param_floats;
+
+    free(net->buckets);
+    net->buckets = calloc(count, sizeof *net->buckets);
+    if (!net->buckets)
+        return -ENOMEM;
+    for (net->bucket_count = 0; to > begin; net->bucket_count++) {
+        size_t from = to - begin > most ? to - most : begin;
+
+        net->buckets[net->bucket_count] =
+            (struct tr_bucket){.first = from, .count = to - from, .layer = owner(net->model, from, to)};
+        to = from;
+    }
+    return 0;
+}
+
 int tr_network_train(struct tr_network *net, const struct tr_groups *groups, struct im_text *text)
 {
     int err = net->ops->sync ? net->ops->sync(net->backend) : 0;
 
     if (err < 0)
         return tr_network_failed(net, err, "training step", text);
-    tr_network_drop_training(net);
+    tr_network_drop_graphs(net, true);
     free(net->spans);
     net->spans = NULL;
     net->groups = *groups;
     net->trains_norms = tr_groups_train_norms(net->model, groups);
-    if (tr_groups_spans(net->model, groups, &net->spans, &net->span_count) < 0 || tr_network_buckets(net) < 0)
+    if (tr_groups_spans(net->model, groups, &net->spans, &net->span_count) < 0 || make_buckets(net) < 0)
         return im_fail(text, -ENOMEM, "no memory for a network");
     return 0;
 }
@@ -195,45 +238,6 @@ int tr_network_train(struct tr_network *net, const struct tr_groups *groups, str
 const struct tr_groups *tr_network_groups(const struct tr_network *net)
 {
     return &net->groups;
-}
-
-struct tr_graph_memory tr_network_memory(const struct tr_network *net)
-{
-    return (struct tr_graph_memory){
-        .arena = net->values,
-        .params = net->arenas[TR_ARENA_PARAMS],
-        .grads = net->arenas[TR_ARENA_GRADS],
-        .stats = net->arenas[TR_ARENA_STATS],
-        .param_version = net->param_version,
-    };
-}
-
-int tr_network_check_labels(const struct tr_network *net, const struct tr_batch *batch, struct im_text *text)
-{
-    const int labels = net->loss.sets ? net->loss.set_count : net->model->classes;
-
-    for (int i = 0; i < batch->n; i++) {
-        bool valid = !batch->valid || batch->valid[i];
-
-        if (valid && (batch->labels[i] < 0 || batch->labels[i] >= labels))
-            return im_fail(text, -EINVAL, "label %d of sample %d is outside the model's %d %s",
-                           batch->labels[i], i, labels, net->loss.sets ? "sets of classes" : "classes");
-    }
-    return 0;
-}
-
-int tr_network_failed(struct tr_network *net, int err, const char *what, struct im_text *text)
-{
-    struct im_text why = {{0}};
-
-    if (net->ops->last_error && net->ops->last_error(net->backend, &why) < 0 && why.s[0])
-        return im_fail(text, err, "the %s backend failed in the %s: %s", net->ops->name, what, why.s);
-    return im_fail(text, err, "the %s backend failed in the %s", net->ops->name, what);
-}
-
-int tr_network_copy(struct tr_network *net, enum tr_arena to, enum tr_arena from)
-{
-    return net->ops->lerp(net->backend, net->arenas[to], net->arenas[from], 1, tr_network_floats(net, to));
 }
 
 int tr_network_reset_averages(struct tr_network *net)
@@ -244,45 +248,9 @@ int tr_network_reset_averages(struct tr_network *net)
     return err < 0 ? err : tr_network_copy(net, TR_ARENA_EMA_STATS, TR_ARENA_STATS);
 }
 
-/* Forward pass of the staged batch. */
-static int forward_staged(struct tr_network *net, struct tr_graph *graph, const struct tr_graph_memory *m,
-                          float *logits, struct tr_tally *ret_tally)
+void tr_network_time(struct tr_network *net, struct tr_step_times *times)
 {
-    struct tr_outcome outcome;
-    int err = tr_graph_forward(graph, m);
-
-    if (err == 0 && net->ops->step->outcome)
-        err = net->ops->step->outcome(net->backend);
-    if (err == 0 && logits)
-        err = tr_graph_logits(graph, m, logits);
-    if (err == 0)
-        err = net->ops->step->wait(net->backend, &outcome);
-    if (err == 0)
-        *ret_tally = outcome.tally;
-    return err;
-}
-
-int tr_network_evaluate(struct tr_network *net, const struct tr_batch *batch, bool averaged, float *logits,
-                        struct tr_tally *ret_tally, struct im_text *text)
-{
-    struct tr_graph_memory m;
-    struct tr_graph *graph = NULL;
-    int err = tr_network_check_labels(net, batch, text);
-
-    if (err == 0)
-        err = tr_network_graph(net, batch->n, batch->size, false, &graph, text);
-    if (err < 0)
-        return err;
-    m = tr_network_memory(net);
-    if (averaged) {
-        im_assert(net->averages);
-        m.params = net->arenas[TR_ARENA_EMA];
-        m.stats = net->arenas[TR_ARENA_EMA_STATS];
-    }
-    err = tr_graph_stage(graph, batch, 0, 0, NULL, NULL);
-    if (err == 0)
-        err = forward_staged(net, graph, &m, logits, ret_tally);
-    return err < 0 ? tr_network_failed(net, err, "evaluation step", text) : err;
+    net->times = times;
 }
 
 enum im_optimizer tr_network_optimizer(const struct tr_network *net)
@@ -302,9 +270,7 @@ const struct tr_model *tr_network_model(const struct tr_network *net)
 
 size_t tr_network_floats(const struct tr_network *net, enum tr_arena arena)
 {
-    const struct tr_arena_use use = {net->optimizer, net->accumulates, net->averages};
-
-    return tr_arena_floats(net->model, &use, arena);
+    return net->floats[arena];
 }
 
 size_t tr_arena_floats(const struct tr_model *model, const struct tr_arena_use *use, enum tr_arena arena)
@@ -334,15 +300,13 @@ size_t tr_arena_floats(const struct tr_model *model, const struct tr_arena_use *
 
 int tr_network_read(struct tr_network *net, enum tr_arena arena, float *host)
 {
-    return net->ops->copy_out(net->backend, host, net->arenas[arena],
-                              tr_network_floats(net, arena) * sizeof(float));
+    return net->ops->copy_out(net->backend, host, net->arenas[arena], net->floats[arena] * sizeof(float));
 }
 
 int tr_network_write(struct tr_network *net, enum tr_arena arena, const float *host)
 {
     net->param_version++;
-    return net->ops->copy_in(net->backend, net->arenas[arena], host,
-                             tr_network_floats(net, arena) * sizeof(float));
+    return net->ops->copy_in(net->backend, net->arenas[arena], host, net->floats[arena] * sizeof(float));
 }
 
 float *tr_network_arena(struct tr_network *net, enum tr_arena arena)
@@ -376,7 +340,8 @@ struct tr_network_bytes tr_network_bytes(const struct tr_network *net)
     struct tr_network_bytes bytes = {.activations = net->value_bytes,
                                      .unshared = net->unshared_bytes,
                                      .backend = net->ops->private_bytes(net->backend),
-                                     .shadow = tr_network_shadow_bytes(net)};
+                                     .arenas = net->arena_bytes,
+                                     .shadow = net->shadow_bytes};
     size_t *const kinds[] = {
         [TR_ARENA_PARAMS] = &bytes.parameters,
         [TR_ARENA_GRADS] = &bytes.gradients,
@@ -389,12 +354,8 @@ struct tr_network_bytes tr_network_bytes(const struct tr_network *net)
         [TR_ARENA_STATS_BEFORE] = &bytes.statistics,
     };
 
-    for (int i = 0; i < TR_ARENA_COUNT; i++) {
-        size_t arena = tr_network_floats(net, (enum tr_arena)i) * sizeof(float);
-
-        *kinds[i] += arena;
-        bytes.arenas += arena;
-    }
+    for (int i = 0; i < TR_ARENA_COUNT; i++)
+        *kinds[i] += net->floats[i] * sizeof(float);
     return bytes;
 }
 
@@ -406,4 +367,70 @@ enum imk_dtype tr_network_precision(const struct tr_network *net)
 const char *tr_network_precision_warning(const struct tr_network *net)
 {
     return net->ops->precision_warning ? net->ops->precision_warning(net->backend, net->precision) : NULL;
+}
+
+/* ---- a copy of the arenas for a snapshot: one after the other, in a shadow of the backend ---- */
+
+/* Bytes of the arenas before `end`. */
+static size_t bytes_before(const struct tr_network *net, unsigned arenas, int end)
+{
+    size_t floats = 0;
+
+    for (int i = 0; i < end; i++)
+        if (arenas >> i & 1)
+            floats += net->floats[i];
+    return floats * sizeof(float);
+}
+
+int tr_network_shadow_open(struct tr_network *net, unsigned arenas, struct im_text *text)
+{
+    const size_t bytes = bytes_before(net, arenas, TR_ARENA_COUNT);
+    int err;
+
+    im_assert(!net->shadow);
+    if (!net->ops->shadow)
+        return -ENOTSUP;
+    err = net->ops->shadow->open(net->backend, bytes, &net->shadow, text);
+    net->shadow_arenas = arenas;
+    net->shadow_bytes = err < 0 ? 0 : bytes;
+    return err;
+}
+
+void tr_network_shadow_close(struct tr_network *net)
+{
+    if (net->shadow)
+        net->ops->shadow->close(net->backend, net->shadow);
+    net->shadow = NULL;
+    net->shadow_bytes = 0;
+}
+
+float *tr_network_shadow_arena(struct tr_network *net, enum tr_arena arena)
+{
+    char *host;
+
+    if (!net->shadow || !(net->shadow_arenas >> arena & 1))
+        return NULL;
+    host = net->ops->shadow->host(net->shadow);
+    return (float *)(void *)(host + bytes_before(net, net->shadow_arenas, (int)arena));
+}
+
+int tr_network_shadow_take(struct tr_network *net, struct im_text *text)
+{
+    const struct tr_shadow_ops *ops = net->ops->shadow;
+    int err = 0;
+
+    for (int i = 0; i < TR_ARENA_COUNT && err == 0; i++)
+        if (net->shadow_arenas >> i & 1)
+            err = ops->add(net->backend, net->shadow, bytes_before(net, net->shadow_arenas, i),
+                           net->arenas[i], net->floats[i] * sizeof(float));
+    if (err == 0)
+        err = ops->send(net->backend, net->shadow);
+    return err < 0 ? tr_network_failed(net, err, "snapshot", text) : 0;
+}
+
+int tr_network_shadow_arrived(struct tr_network *net, bool wait, struct im_text *text)
+{
+    int arrived = net->ops->shadow->arrived(net->backend, net->shadow, wait);
+
+    return arrived < 0 ? tr_network_failed(net, arrived, "snapshot", text) : arrived;
 }

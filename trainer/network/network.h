@@ -6,8 +6,8 @@
  * and kept; tr_network_prepare() makes one ahead of time. With a fixed thread count every run of the same
  * calls gives the same bits. Called by one thread at a time.
  *
- * In this folder: what turns a model into ops and memory (graph, fuse, arena, memory), and the step over a
- * backend (network, graphs, step). It uses model/ and the contract in backends/ only: no file, no rank and no
+ * In this folder: what turns a model into ops and memory (graph, fuse, arena, graphs), and the step over a
+ * backend (network, step). It uses model/ and the contract in backends/ only: no file, no rank and no
  * option is read here. Fusion and placement are pure functions; keep them so. */
 #ifndef TRAINER_NETWORK_NETWORK_H
 #define TRAINER_NETWORK_NETWORK_H
@@ -200,6 +200,9 @@ enum imk_dtype tr_network_precision(const struct tr_network *net);
 
 /* A warning about the precision on this machine, a sentence; NULL: none. */
 const char *tr_network_precision_warning(const struct tr_network *net);
+
+/* From now on each enqueued training step adds its times to *times; NULL: stops. Of a network with plain_steps. */
+void tr_network_time(struct tr_network *net, struct tr_step_times *times);
 
 /* The graph of that shape, for tools; it may be freed when another is made. */
 int tr_network_graph(struct tr_network *net, int n, int size, bool training, struct tr_graph **ret_graph,

@@ -1,13 +1,9 @@
-/* The training step: what is enqueued, in which order, and what is captured.
+/* The steps of training and of evaluation: what is enqueued, in which order, and what is captured.
  *
  * If the backend supports capture, the first step of its kind runs as it is enqueued: libraries load code
  * then, and plans record what they need. The second one is captured; from then on it is replayed. A kind is
  * the batch's shape and its position in its window. Steps without samples, which only occur with several
- * ranks, are rare and never captured.
- *
- * Ranks sum gradients in buckets, whose size the backend defines: runs of the arena from its end to its
- * the first trained parameter, which is roughly the order in which backward fills it. All ranks have the same buckets in the
- * same order, whatever their batch's shape. */
+ * ranks, are rare and never captured. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -17,48 +13,41 @@
 #include "trainer/network/fuse.h"
 #include "trainer/network/impl.h"
 
-/* ---- sums over the ranks ---- */
-
-/* The first layer, in forward order, of those that own parameters from `from` on, up to `to`. */
-static int owner(const struct tr_model *m, size_t from, size_t to)
+int tr_network_failed(struct tr_network *net, int err, const char *what, struct im_text *text)
 {
-    int first = m->layer_count;
+    struct im_text why = {{0}};
 
-    for (int i = m->layer_count - 1; i > 0; i--) {
-        const struct tr_layer *l = &m->layers[i];
-        const int tensors = l->kind == TR_OP_CONV ? 1 : 2;
-
-        for (int k = 0; l->tensor >= 0 && k < tensors; k++) {
-            const struct tr_param_tensor *t = &m->tensors[l->tensor + k];
-
-            if (t->offset + t->count > from && t->offset < to)
-                first = i;
-        }
-    }
-    return first;
+    if (net->ops->last_error && net->ops->last_error(net->backend, &why) < 0 && why.s[0])
+        return im_fail(text, err, "the %s backend failed in the %s: %s", net->ops->name, what, why.s);
+    return im_fail(text, err, "the %s backend failed in the %s", net->ops->name, what);
 }
 
-int tr_network_buckets(struct tr_network *net)
+static int check_labels(const struct tr_network *net, const struct tr_batch *batch, struct im_text *text)
 {
-    const size_t begin = tr_groups_trained_from(net->model, &net->groups);
-    const size_t floats = net->model->param_floats - begin;
-    const size_t most = net->ops->step->sum_floats ? net->ops->step->sum_floats : floats;
-    const size_t count = (floats + most - 1) / most;
-    size_t to = net->model->param_floats;
+    const int labels = net->loss.sets ? net->loss.set_count : net->model->classes;
 
-    free(net->buckets);
-    net->buckets = calloc(count, sizeof *net->buckets);
-    if (!net->buckets)
-        return -ENOMEM;
-    for (net->bucket_count = 0; to > begin; net->bucket_count++) {
-        size_t from = to - begin > most ? to - most : begin;
+    for (int i = 0; i < batch->n; i++) {
+        bool valid = !batch->valid || batch->valid[i];
 
-        net->buckets[net->bucket_count] =
-            (struct tr_bucket){.first = from, .count = to - from, .layer = owner(net->model, from, to)};
-        to = from;
+        if (valid && (batch->labels[i] < 0 || batch->labels[i] >= labels))
+            return im_fail(text, -EINVAL, "label %d of sample %d is outside the model's %d %s",
+                           batch->labels[i], i, labels, net->loss.sets ? "sets of classes" : "classes");
     }
     return 0;
 }
+
+static struct tr_graph_memory memory_of(const struct tr_network *net)
+{
+    return (struct tr_graph_memory){
+        .arena = net->values,
+        .params = net->arenas[TR_ARENA_PARAMS],
+        .grads = net->arenas[TR_ARENA_GRADS],
+        .stats = net->arenas[TR_ARENA_STATS],
+        .param_version = net->param_version,
+    };
+}
+
+/* ---- sums over the ranks ---- */
 
 /* The step being enqueued. */
 struct pass {
@@ -101,7 +90,7 @@ static int enqueue_empty(struct pass *p)
 
     if (err == 0)
         err = net->ops->step->empty_batch(net->backend, net->arenas[TR_ARENA_GRADS],
-                                          tr_network_floats(net, TR_ARENA_GRADS));
+                                          net->floats[TR_ARENA_GRADS]);
     for (int i = 0; i < count && err == 0; i++)
         err = empty_norm(net, &layers[i], true);
     for (int i = count - 2; i > 0 && err == 0; i--) {
@@ -118,9 +107,10 @@ static int enqueue_empty(struct pass *p)
 static int gradients(struct pass *p, struct tr_graph *graph, bool first)
 {
     struct tr_network *net = p->net;
-    const struct tr_graph_memory m = tr_network_memory(net);
+    struct tr_graph_memory m = memory_of(net);
     int err = first ? tr_network_copy(net, TR_ARENA_STATS_BEFORE, TR_ARENA_STATS) : 0;
 
+    m.times = net->times;
     if (err == 0 && !graph)
         err = enqueue_empty(p);
     if (err == 0 && graph)
@@ -134,7 +124,7 @@ static int gradients(struct pass *p, struct tr_graph *graph, bool first)
  * the gradient arena. A window of one batch needs no copy. */
 static int accumulate(struct tr_network *net, bool first, bool last)
 {
-    const size_t count = tr_network_floats(net, TR_ARENA_GRADS);
+    const size_t count = net->floats[TR_ARENA_GRADS];
     float *sum = net->arenas[TR_ARENA_SUM], *grads = net->arenas[TR_ARENA_GRADS];
 
     if (first && last)
@@ -160,21 +150,21 @@ static int update_weights(struct tr_network *net)
     const struct tr_averages a = {.params = net->arenas[TR_ARENA_EMA],
                                   .stats = net->arenas[TR_ARENA_EMA_STATS],
                                   .from_stats = net->arenas[TR_ARENA_STATS],
-                                  .param_count = tr_network_floats(net, TR_ARENA_EMA),
-                                  .stat_count = tr_network_floats(net, TR_ARENA_EMA_STATS)};
-    int err = ops->decide(net->backend, u.g, tr_network_floats(net, TR_ARENA_GRADS),
-                          net->optimizer == IM_OPTIMIZER_LAMB);
+                                  .param_count = net->floats[TR_ARENA_EMA],
+                                  .stat_count = net->floats[TR_ARENA_EMA_STATS]};
+    int err =
+        ops->decide(net->backend, u.g, net->floats[TR_ARENA_GRADS], net->optimizer == IM_OPTIMIZER_LAMB);
 
     if (err == 0)
         err = ops->update(net->backend, &u, &a);
     return err < 0 ? err
                    : ops->restore(net->backend, net->arenas[TR_ARENA_STATS],
-                                  net->arenas[TR_ARENA_STATS_BEFORE], tr_network_floats(net, TR_ARENA_STATS));
+                                  net->arenas[TR_ARENA_STATS_BEFORE], net->floats[TR_ARENA_STATS]);
 }
 
-static int timed_update(struct tr_network *net, const struct tr_graph *graph)
+static int timed_update(struct tr_network *net)
 {
-    struct tr_step_times *times = graph ? tr_graph_times(graph) : NULL;
+    struct tr_step_times *times = net->times;
     const im_ns began = times ? im_now() : 0;
     int err = update_weights(net);
 
@@ -197,21 +187,13 @@ static int enqueue(struct tr_network *net, struct tr_graph *graph, const struct 
     if (err == 0)
         err = accumulate(net, first, step->last);
     if (err == 0 && step->last)
-        err = timed_update(net, graph);
+        err = timed_update(net);
     return err;
 }
 
 /* ---- capture ---- */
 
 enum { WHOLE_WINDOW = 3 }; /* the kind of a step that begins and ends its window */
-
-void tr_entry_free_captured(struct tr_network *net, struct tr_graph_entry *e)
-{
-    for (int i = 0; i < TR_STEP_KINDS && net->backend && net->ops->step->captured_graph_free; i++) {
-        net->ops->step->captured_graph_free(net->backend, e->recordings[i]);
-        e->recordings[i] = NULL;
-    }
-}
 
 static int record(struct tr_network *net, struct tr_graph *graph, const struct tr_step *step,
                   struct tr_captured_graph **ret)
@@ -235,7 +217,7 @@ static int run_step(struct tr_network *net, struct tr_graph_entry *e, const stru
 
     if (!ops->capture_begin || net->plain_steps)
         return enqueue(net, e->graph, step);
-    im_assert(!tr_graph_times(e->graph)); /* no host wait during capture */
+    im_assert(!net->times); /* no host wait during capture */
     if (*r)
         err = ops->replay(net->backend, *r);
     if (err != -ESTALE)
@@ -268,15 +250,15 @@ int tr_network_step_begin(struct tr_network *net, const struct tr_batch *batch, 
 {
     const struct tr_step_ops *ops = net->ops->step;
     struct tr_graph_entry *e = NULL;
-    int err = batch->n > 0 ? tr_network_check_labels(net, batch, text) : 0;
+    int err = batch->n > 0 ? check_labels(net, batch, text) : 0;
 
     if (err == 0 && batch->n > 0)
         err = tr_network_entry(net, batch->n, batch->size, true, &e, text);
     if (err < 0)
         return err;
     if (ops->refresh)
-        err = ops->refresh(net->backend, net->arenas[TR_ARENA_PARAMS],
-                           tr_network_floats(net, TR_ARENA_PARAMS), net->param_version);
+        err = ops->refresh(net->backend, net->arenas[TR_ARENA_PARAMS], net->floats[TR_ARENA_PARAMS],
+                           net->param_version);
     if (err == 0 && !e)
         err = ops->stage(net->backend, &(struct tr_inputs){.hyper = &step->hyper});
     if (err == 0 && e)
@@ -327,4 +309,47 @@ bool tr_network_input_consumed(struct tr_network *net)
 {
     /* _end() reports errors of the device */
     return net->ops->step->input_consumed && net->ops->step->input_consumed(net->backend) > 0;
+}
+
+/* ---- evaluation ---- */
+
+/* Forward pass of the staged batch. */
+static int forward_staged(struct tr_network *net, struct tr_graph *graph, const struct tr_graph_memory *m,
+                          float *logits, struct tr_tally *ret_tally)
+{
+    struct tr_outcome outcome;
+    int err = tr_graph_forward(graph, m);
+
+    if (err == 0 && net->ops->step->outcome)
+        err = net->ops->step->outcome(net->backend);
+    if (err == 0 && logits)
+        err = tr_graph_logits(graph, m, logits);
+    if (err == 0)
+        err = net->ops->step->wait(net->backend, &outcome);
+    if (err == 0)
+        *ret_tally = outcome.tally;
+    return err;
+}
+
+int tr_network_evaluate(struct tr_network *net, const struct tr_batch *batch, bool averaged, float *logits,
+                        struct tr_tally *ret_tally, struct im_text *text)
+{
+    struct tr_graph_memory m;
+    struct tr_graph *graph = NULL;
+    int err = check_labels(net, batch, text);
+
+    if (err == 0)
+        err = tr_network_graph(net, batch->n, batch->size, false, &graph, text);
+    if (err < 0)
+        return err;
+    m = memory_of(net);
+    if (averaged) {
+        im_assert(net->averages);
+        m.params = net->arenas[TR_ARENA_EMA];
+        m.stats = net->arenas[TR_ARENA_EMA_STATS];
+    }
+    err = tr_graph_stage(graph, batch, 0, 0, NULL, NULL);
+    if (err == 0)
+        err = forward_staged(net, graph, &m, logits, ret_tally);
+    return err < 0 ? tr_network_failed(net, err, "evaluation step", text) : err;
 }

@@ -103,6 +103,8 @@ int tr_schedule_init(struct tr_schedule *s, const struct im_conf *conf, const st
 {
     struct tr_schedule made = {.conf = conf,
                                .epochs = epochs,
+                               .momentum = im_optimizer_is_adaptive(im_conf_rest_opt(conf)) ? conf->beta1
+                                                                                            : conf->momentum,
                                .first = calloc((size_t)epochs + 1, sizeof *made.first),
                                .scale = calloc((size_t)epochs + 1, sizeof *made.scale),
                                .course = calloc((size_t)epochs + 1, sizeof *made.course)};
@@ -259,7 +261,30 @@ double tr_schedule_momentum(const struct tr_schedule *s, uint64_t step)
     double t = (double)step - span.first;
 
     if (conf->schedule != IM_SCHEDULE_ONECYCLE || !conf->cycle_momentum)
-        return im_optimizer_is_adaptive(im_conf_rest_opt(conf)) ? conf->beta1 : conf->momentum;
+        return s->momentum;
     return onecycle(conf, conf->max_momentum, conf->base_momentum, conf->max_momentum, t < 0 ? 0 : t,
                     span.end - span.first);
+}
+
+double tr_ema_decay(double decay, enum im_conf_ema_warmup warmup, uint64_t update)
+{
+    double t = (double)update;
+
+    switch (warmup) {
+    case IM_EMA_WARMUP_NONE:
+        break;
+    case IM_EMA_WARMUP_TF:
+        return fmin(decay, (1 + t) / (10 + t));
+    case IM_EMA_WARMUP_TIMM:
+        return fmin(decay, 1 - pow(t, -2.0 / 3));
+    }
+    return decay;
+}
+
+double tr_schedule_ema_weight(const struct tr_schedule *s, uint64_t updates)
+{
+    const struct im_conf *conf = s->conf;
+
+    return conf->ema > 0 ? 1 - tr_ema_decay(conf->ema, (enum im_conf_ema_warmup)conf->ema_warmup, updates + 1)
+                         : 1;
 }

@@ -1,5 +1,5 @@
-/* Learning rate and momentum as pure functions of the step, so that continuing a run needs only the step
- * number.
+/* Learning rate, momentum and the decay of averages as pure functions of the step, so that continuing a run needs
+ * only the step number.
  *
  * A step is one update of the weights; s = 0, 1, ... counts those already taken, T is their number in the
  * run, w of them are warm-up. Epochs may differ in steps (the batch size can change), so T, w and the epoch e
@@ -35,7 +35,13 @@
  * the epoch's scale: lr_scale linear or sqrt of (images per step / 256), Goyal et al. 2017 section 2.1 and
  * Krizhevsky 2014 section 5. A learning-rate range test uses the rates of ipc/config/lr_range.h instead.
  *
- * In this folder: rules as pure functions of the step and of random draws (schedule, ema, mixup, loss scale).
+ * The decay of averaged weights (EMA) at each update; t counts updates of the weights from 1, this one included:
+ *
+ *     none   decay                                        timm's ModelEmaV2, torch's get_ema_multi_avg_fn
+ *     tf     min(decay, (1 + t) / (10 + t))               TensorFlow's ExponentialMovingAverage
+ *     timm   min(decay, 1 - (1 + (t - 1))^(-2/3))         timm's ModelEmaV3 with use_warmup: 0 at t = 1
+ *
+ * In this folder: rules as pure functions of the step and of random draws (schedule, mixup, loss scale).
  * No device, no file and no global state: a resumed run must compute the same numbers. The arithmetic of
  * optimisers is not here but in the backends and kernels/hyper.h. */
 #ifndef TRAINER_OPTIM_SCHEDULE_H
@@ -61,6 +67,7 @@ struct tr_schedule {
     uint32_t milestone[IM_CONF_MILESTONES_MAX];
     int milestones;
     double warmup_steps;
+    double momentum; /* of schedules that do not change it; Adam's first beta where it has one */
 };
 
 /* `conf` must have passed im_conf_check() and outlive the schedule. -EINVAL with a sentence if the values do
@@ -72,5 +79,8 @@ void tr_schedule_fini(struct tr_schedule *s); /* zeroed is fine */
 /* Learning rate of the step after `step` others. */
 double tr_schedule_lr(const struct tr_schedule *s, uint64_t step);
 double tr_schedule_momentum(const struct tr_schedule *s, uint64_t step);
+/* 1 - decay of the averages at the update after `updates` others; 1 without averages. */
+double tr_schedule_ema_weight(const struct tr_schedule *s, uint64_t updates);
+double tr_ema_decay(double decay, enum im_conf_ema_warmup warmup, uint64_t update);
 
 #endif

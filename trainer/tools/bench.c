@@ -177,9 +177,9 @@ static int step_with_times(struct bench *b, struct im_text *text)
     int err;
 
     memset(times.layers, 0, (size_t)b->layers * sizeof *times.layers);
-    tr_graph_time(b->graph, &times);
+    tr_network_time(b->net, &times);
     err = bench_step(b, text);
-    tr_graph_time(b->graph, NULL);
+    tr_network_time(b->net, NULL);
     if (err < 0)
         return err;
     b->updates[b->kept] = (double)times.update / 1e6;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/base/output.h"
 #include "ipc/base/printable.h"
@@ -61,7 +62,7 @@ static int check(struct im_conf *c, struct im_text *text)
                        c->export_format == IM_EXPORT_TIMM ? ", for timm a folder" : "");
     if (tr_ending_choose(c, text) < 0)
         return -EINVAL;
-    for (size_t i = 0; i < sizeof of_onnx / sizeof *of_onnx; i++)
+    for (size_t i = 0; i < IM_COUNT(of_onnx); i++)
         if (c->export_format != IM_EXPORT_ONNX && c->origin[of_onnx[i]].source == IM_CONF_FLAG)
             return im_fail(text, -EINVAL, "--%s is for --format onnx", im_conf_name(of_onnx[i]));
     return 0;

@@ -1,5 +1,5 @@
 /* What a run is planned to take of a GPU, from a description of it and by the planner that trainers use
- * (trainer/network/memory.h): so a table of many kinds of GPUs, and no GPU is needed. */
+ * (trainer/network/graphs.h): so a table of many kinds of GPUs, and no GPU is needed. */
 #include "trainer/tools/memory.h"
 
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include "ipc/base/json.h"
 #include "ipc/config/conf.h"
 #include "trainer/backends/cuda/describe.h"
-#include "trainer/network/memory.h"
+#include "trainer/network/graphs.h"
 #include "trainer/network/network.h"
 
 #define CONTEXT                                                                                              \

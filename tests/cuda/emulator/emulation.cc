@@ -31,7 +31,8 @@
 enum {
     THREADS_MAX = 1024,
     LANES = 32,
-    STACK_BYTES = 1 << 17,
+    STACK_BYTES =
+        (1 << 17) + 69 * 64, /* no power of two, at which all tops would lie in a few sets of a cache */
     SHARED_BYTES_MAX = 48 << 10,
     ARRAYS_MAX = 16,
     NOBODY = -1,
@@ -54,10 +55,11 @@ struct fibre {
     ucontext_t context;
 #endif
     void *fake_stack;
+    char *stack; /* from its first turn to its end */
 };
 
 struct use {
-    int thread; /* or NOBODY, SEVERAL */
+    int thread; /* or SEVERAL */
     unsigned interval;
 };
 
@@ -72,10 +74,13 @@ struct emulated_thread emulated;
 
 static struct {
     struct fibre fibres[THREADS_MAX];
-    char *stacks;
+    char *stacks,
+        *unused[THREADS_MAX]; /* a stack that a fibre has left is the next one's: it is in the cache */
+    unsigned unused_count;
     unsigned order[THREADS_MAX];
     int running;       /* its number; NOBODY: the scheduler runs */
-    unsigned interval; /* barriers of this block so far */
+    unsigned interval; /* barriers and blocks of this launch so far */
+    unsigned block;    /* its first interval: an earlier use was another block's */
     struct emulated_array arrays[ARRAYS_MAX];
     int array_count;
     size_t shared_bytes;
@@ -116,7 +121,7 @@ static void to_fibre(int i)
     e.running = i;
     emulated.thread = f->thread;
 #ifdef FIBRES_UNDER_ASAN
-    __sanitizer_start_switch_fiber(&e.scheduler_fake_stack, e.stacks + (size_t)i * STACK_BYTES, STACK_BYTES);
+    __sanitizer_start_switch_fiber(&e.scheduler_fake_stack, f->stack, STACK_BYTES);
 #endif
 #ifdef __x86_64__
     emulation_change(&e.scheduler, f->stack_pointer);
@@ -158,18 +163,24 @@ static void fibre_main(void)
     to_scheduler();
 }
 
-static void make_fibre(unsigned i)
+static void make_stacks(void)
 {
-    struct fibre *f = &e.fibres[i];
-    char *stack = e.stacks + (size_t)i * STACK_BYTES;
+    if (!e.stacks)
+        e.stacks = (char *)mmap(NULL, (size_t)THREADS_MAX * STACK_BYTES, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    for (unsigned i = 0; i < THREADS_MAX; i++)
+        e.unused[i] = e.stacks + (size_t)i * STACK_BYTES;
+    e.unused_count = THREADS_MAX;
+}
 
-    *f = fibre();
-    f->thread = dim3(i, 0, 0);
+static void give_stack(struct fibre *f)
+{
+    f->stack = e.unused[--e.unused_count];
 #ifdef FIBRES_UNDER_ASAN
-    __asan_unpoison_memory_region(stack, STACK_BYTES); /* an earlier fibre may have failed on it */
+    __asan_unpoison_memory_region(f->stack, STACK_BYTES); /* an earlier fibre may have failed on it */
 #endif
 #ifdef __x86_64__
-    void **top = (void **)(stack + STACK_BYTES);
+    void **top = (void **)(f->stack + STACK_BYTES);
 
     *--top = NULL; /* nobody to return to; and the alignment that a called function finds */
     *--top = (void *)fibre_main;
@@ -178,10 +189,21 @@ static void make_fibre(unsigned i)
     f->stack_pointer = top;
 #else
     getcontext(&f->context);
-    f->context.uc_stack.ss_sp = stack;
+    f->context.uc_stack.ss_sp = f->stack;
     f->context.uc_stack.ss_size = STACK_BYTES;
     makecontext(&f->context, fibre_main, 0);
 #endif
+}
+
+static void take_turn(unsigned i)
+{
+    struct fibre *f = &e.fibres[i];
+
+    if (!f->stack)
+        give_stack(f);
+    to_fibre((int)i);
+    if (f->state == ENDED)
+        e.unused[e.unused_count++] = f->stack;
 }
 
 /* ---- errors ---- */
@@ -327,25 +349,22 @@ struct emulated_array *emulation_shared(const void *tag, size_t count, size_t it
           count,
           item_bytes,
           (char *)malloc(count * item_bytes),
-          (struct use *)malloc(count * sizeof(struct use)),
-          (struct use *)malloc(count * sizeof(struct use))};
+          (struct use *)calloc(count, sizeof(struct use)),
+          (struct use *)calloc(count, sizeof(struct use))};
     e.array_count++;
-    memset(a->bytes, 0xff, count * item_bytes); /* a NaN */
-    for (size_t i = 0; i < count; i++)
-        a->written[i] = a->read[i] = {NOBODY, 0};
     return a;
 }
 
 static bool is_other(const struct use *u)
 {
-    return u->thread != NOBODY && u->interval == e.interval && u->thread != e.running;
+    return u->interval == e.interval && u->thread != e.running;
 }
 
 void *emulation_read(struct emulated_array *a, size_t i)
 {
     if (i >= a->count)
         emulation_fail("a read of shared memory is out of bounds");
-    if (a->written[i].thread == NOBODY)
+    if (a->written[i].interval < e.block)
         emulation_fail("a read of shared memory that nobody wrote");
     if (is_other(&a->written[i]))
         emulation_fail("a read of shared memory that another thread wrote, with no barrier in between");
@@ -375,7 +394,7 @@ static bool run_ready(unsigned threads)
 
     for (unsigned i = 0; i < threads && !e.failed; i++) {
         if (e.fibres[e.order[i]].state == READY) {
-            to_fibre((int)e.order[i]);
+            take_turn(e.order[i]);
             ran = true;
         }
     }
@@ -399,10 +418,12 @@ static void say_stuck(unsigned threads)
 
 static void run_block(unsigned threads)
 {
-    e.interval = 1;
+    e.block = ++e.interval;
     shuffle(e.order, threads);
-    for (unsigned i = 0; i < threads; i++)
-        make_fibre(i);
+    for (unsigned i = 0; i < threads; i++) {
+        e.fibres[i] = fibre();
+        e.fibres[i].thread = dim3(i, 0, 0);
+    }
     while (!e.failed) {
         bool released = false;
         unsigned ended = 0;
@@ -420,7 +441,6 @@ static void run_block(unsigned threads)
         if (!released && !release_barrier(threads))
             say_stuck(threads);
     }
-    free_arrays();
 }
 
 static bool is_launch(dim3 blocks, unsigned threads)
@@ -434,11 +454,10 @@ int emulation_launch(dim3 blocks, unsigned threads, void (*kernel)(void *), void
     const unsigned count = blocks.x * blocks.y;
     unsigned *order;
 
-    if (!e.stacks)
-        e.stacks = (char *)mmap(NULL, (size_t)THREADS_MAX * STACK_BYTES, PROT_READ | PROT_WRITE,
-                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    make_stacks();
     e.running = NOBODY;
     e.failed = false;
+    e.interval = 0;
     emulated = {dim3(0), dim3(0), dim3(threads), blocks};
     if (!is_launch(blocks, threads)) {
         snprintf(e.error, sizeof e.error, "no GPU takes %u x %u x %u blocks of %u threads", blocks.x,
@@ -457,5 +476,6 @@ int emulation_launch(dim3 blocks, unsigned threads, void (*kernel)(void *), void
     e.counts.blocks += count;
     e.counts.threads += (unsigned long)count * threads;
     free(order);
+    free_arrays();
     return e.failed ? -EIO : 0;
 }

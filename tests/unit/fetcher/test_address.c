@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "fetcher/address.h"
+#include "ipc/base/count.h"
 #include "ipc/config/conf.h"
 #include "tests/unit/reader/tree.h"
 
@@ -28,7 +29,7 @@ static void forget_environment(void)
                                         "AWS_CONFIG_FILE",
                                         "AWS_SHARED_CREDENTIALS_FILE"};
 
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+    for (size_t i = 0; i < IM_COUNT(names); i++)
         unsetenv(names[i]);
 }
 
@@ -132,7 +133,7 @@ static void options(void **state)
 
     (void)state;
     im_conf_defaults(&conf);
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    for (size_t i = 0; i < IM_COUNT(bad); i++) {
         text.s[0] = 0;
         snprintf(conf.data_dir, sizeof conf.data_dir, "%s", bad[i]);
         assert_int_equal(im_conf_check(&conf, &text), -EINVAL);

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "fetcher/listing.h"
+#include "ipc/base/count.h"
 #include "tests/unit/reader/tree.h"
 
 /* All lines in the order of paths. */
@@ -37,9 +38,9 @@ static void paths(void **state)
     char longest[400];
 
     (void)state;
-    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+    for (size_t i = 0; i < IM_COUNT(good); i++)
         assert_true(fe_path_is_good(good[i]));
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+    for (size_t i = 0; i < IM_COUNT(bad); i++)
         assert_false(fe_path_is_good(bad[i]));
     memset(longest, 'x', sizeof longest);
     longest[255] = 0;

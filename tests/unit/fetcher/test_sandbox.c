@@ -22,6 +22,7 @@
 #include "fetcher/cache.h"
 #include "fetcher/client.h"
 #include "fetcher/sandbox.h"
+#include "ipc/base/count.h"
 #include "tests/unit/reader/tree.h"
 
 enum { GOOD = 0, BAD = 1, NO_SANDBOX = 77 };
@@ -64,7 +65,7 @@ static int asks_a_server(const struct tree *tree)
     (void)tree;
     if (fe_client_open(&address, 1, 2000, &client, &text) < 0)
         return BAD;
-    for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
+    for (size_t i = 0; i < IM_COUNT(urls); i++) {
         if (fe_client_start(client, &(struct fe_request){.url = urls[i]}) < 0)
             return BAD;
         while (fe_client_go_on(client, &result, 1, 1000) == 0)
@@ -159,7 +160,7 @@ static void anything_else_kills(void **state)
     static int (*const cases[])(const struct tree *) = {starts_a_program, forks, listens};
 
     make_files(*state);
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
         int status = status_of(*state, cases[i]);
 
         if (IM_SANITIZED && cases[i] == forks) /* its run time may */

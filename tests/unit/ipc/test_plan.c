@@ -1,6 +1,7 @@
 /* The plan: tickets and places are two names of the same thing, whatever the shape of the run. */
 #include <errno.h>
 
+#include "ipc/base/count.h"
 #include "ipc/cell_word.h"
 #include "ipc/config/conf.h"
 #include "ipc/plan.h"
@@ -497,7 +498,7 @@ static void test_other_ranks_keep_the_samples_of_every_batch(void **state)
     struct im_plan_params p = usual;
 
     (void)state;
-    for (size_t i = 0; i < sizeof of / sizeof *of; i++)
+    for (size_t i = 0; i < IM_COUNT(of); i++)
         for (uint64_t samples = 64; samples < 64 + 70; samples++)
             for (p.drop_last = 0; p.drop_last < 2; p.drop_last++) {
                 p.ranks = of[i][0];

@@ -121,6 +121,33 @@ static void time_of_a_sleeping_supervisor_does_not_count(void **state)
     assert_false(is_killed(other));
 }
 
+static bool is_stopped(const struct sv_child *child)
+{
+    return im_process_letter(child->pid) == 'T';
+}
+
+/* No work takes time in a process that somebody has stopped. */
+static void who_is_stopped_is_not_waited_for_as_long_as_who_may_work(void **state)
+{
+    struct turn *t = *state;
+    struct sv_child *stopped = begin(t, IM_ROLE_READER, 0), *works = begin(t, IM_ROLE_READER, 1);
+    const im_ns quiet[] = {3 * IM_SECOND, 10 * IM_SECOND}; /* the limit of others is a minute */
+
+    kill(stopped->pid, SIGSTOP);
+    assert_int_equal(waitid(P_PID, (id_t)stopped->pid, &(siginfo_t){0}, WSTOPPED | WNOWAIT), 0);
+    assert_true(is_stopped(stopped));
+    for (int i = 0; i < 2; i++) {
+        assert_false(is_killed(stopped));
+        silence(t, stopped);
+        silence(t, works);
+        stopped->progress.since = works->progress.since = im_now() - quiet[i];
+        sv_check_stalls(&t->s);
+    }
+    assert_true(is_killed(stopped));
+    assert_int_equal(stopped->killed_for, SV_KILL_STALL);
+    assert_false(is_killed(works));
+}
+
 /* Two trainers would write to the same files; a reader holds only cells. */
 static void a_trainer_that_does_not_die_is_waited_for_while_the_run_goes_on(void **state)
 {
@@ -223,6 +250,7 @@ int main(void)
 #define TURN(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
         TURN(time_of_a_sleeping_supervisor_does_not_count),
+        TURN(who_is_stopped_is_not_waited_for_as_long_as_who_may_work),
         TURN(a_trainer_that_does_not_die_is_waited_for_while_the_run_goes_on),
         TURN(a_trainer_that_failed_and_stays_is_ended),
         TURN(who_hangs_does_not_hold_up_the_end),

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "supervisor/usage.h"
 #include "tests/unit/ipc/base/unit.h"
 
@@ -24,7 +25,7 @@ static void what_is_no_such_line_is_not_known(void **state)
     struct sv_usage u;
 
     (void)state;
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+    for (size_t i = 0; i < IM_COUNT(texts); i++) {
         sv_usage_parse(texts[i], 100, 4096, &u);
         assert_true(isnan(u.cpu_seconds));
         assert_int_equal(u.rss_bytes, -1);

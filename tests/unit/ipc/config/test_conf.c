@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <limits.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "ipc/base/log.h"
 #include "ipc/config/conf.h"
@@ -165,9 +166,10 @@ static void wrong_flags_get_their_sentences(void **state)
     assert_flag_refused(WORDS("--lr", "--epochs", "3"), "--lr needs a value: --lr RATE");
     assert_flag_refused(WORDS("--no-lr"), "unknown flag --no-lr");
     assert_flag_refused(WORDS("--no-nesterov=true"), "--no-nesterov takes no value");
-    assert_flag_refused(WORDS("--json"), "this command has no flag --json");
+    assert_flag_refused(WORDS("--undo"), "this command has no flag --undo");
     assert_flag_refused(WORDS("--epoch", "3"), "this command has no flag --epoch; did you mean --epochs?");
-    assert_flag_refused(WORDS("--jsn"), "unknown flag --jsn"); /* start has no --json */
+    assert_flag_refused(WORDS("--jsn"), "unknown flag --jsn; did you mean --json?");
+    assert_flag_refused(WORDS("--follw"), "unknown flag --follw"); /* start has no --follow */
 }
 
 /* Advice is of no use when the flag that it names was renamed, or when the other's name became a
@@ -680,7 +682,7 @@ static void durations_are_taken_apart(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
         double seconds = -1;
         int err = im_conf_duration(cases[i].text, &seconds);
 

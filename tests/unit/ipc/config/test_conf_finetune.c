@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/config/conf.h"
 #include "tests/unit/ipc/base/unit.h"
@@ -67,7 +68,7 @@ static void stages_have_names_and_numbers(void **state)
     struct im_conf conf;
 
     (void)state;
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    for (size_t i = 0; i < IM_COUNT(rows); i++) {
         if (*rows[i].freeze)
             good(&conf, FLAGS("--model", rows[i].model, "--freeze", rows[i].freeze));
         else

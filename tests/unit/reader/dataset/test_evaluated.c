@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "ipc/outcome.h"
 #include "reader/dataset/data.h"
@@ -25,7 +26,7 @@ static struct rd_data load(const struct tree *tree)
     struct im_text text = {""};
     struct rd_data data;
 
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+    for (size_t i = 0; i < IM_COUNT(files); i++)
         tree_file(tree, files[i], "");
     source.folder = tree_path(tree, "d");
     if (rd_data_open(&source, NULL, &data, &text) < 0)

@@ -8,9 +8,10 @@
 static bool may_be_silent(enum im_conf_key_id key)
 {
     static const enum im_conf_key_id keys[] = {
-        IM_KEY_resume,   IM_KEY_rebuild_index, IM_KEY_config,     IM_KEY_recipe,     IM_KEY_workspace,
-        IM_KEY_run_name, IM_KEY_color,         IM_KEY_plain,      IM_KEY_quiet,      IM_KEY_log_level,
-        IM_KEY_ranks,    IM_KEY_gpus,          IM_KEY_batch_size, IM_KEY_accumulate, IM_KEY_dry_run,
+        IM_KEY_resume,     IM_KEY_rebuild_index, IM_KEY_config,  IM_KEY_recipe,
+        IM_KEY_workspace,  IM_KEY_run_name,      IM_KEY_color,   IM_KEY_plain,
+        IM_KEY_quiet,      IM_KEY_log_level,     IM_KEY_ranks,   IM_KEY_gpus,
+        IM_KEY_batch_size, IM_KEY_accumulate,    IM_KEY_dry_run, IM_KEY_json,
     };
 
     for (size_t i = 0; i < IM_COUNT(keys); i++)

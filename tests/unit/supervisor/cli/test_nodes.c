@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "supervisor/cli/nodes.h"
 #include "supervisor/cluster/pass.h"
 #include "supervisor/nodes.h"
@@ -149,14 +150,14 @@ static void test_what_nodes_agree_on(void **state)
     (void)state;
     assert_non_null(
         strstr(usual, "train-images=100\nval-images=10\nclasses=3\nimage a=1 bytes\nindex-hash="));
-    for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+    for (size_t i = 0; i < IM_COUNT(same); i++) {
         char *lines = agreed(same[i][0], same[i][1]);
 
         if (strcmp(lines, usual) == 0)
             fail_msg("nodes may differ in %s", same[i][0]);
         free(lines);
     }
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+    for (size_t i = 0; i < IM_COUNT(own); i++) {
         char *lines = agreed(own[i][0], own[i][1]);
 
         if (strcmp(lines, usual) != 0)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "ipc/base/count.h"
 #include "supervisor/cluster/admit.h"
 #include "tests/unit/ipc/base/unit.h"
 #include "tests/unit/supervisor/cluster/net.h"
@@ -450,7 +451,7 @@ static void differences_are_found_in_any_text(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
         struct im_text text = {""};
         const bool differs =
             sv_first_difference(cases[i].head, cases[i].other, strlen(cases[i].other), &text);

@@ -2,6 +2,7 @@
  * sources of Kubeflow's Trainer 2.2, MPICH 4.0 and Open MPI 4.1 name. */
 #include <errno.h>
 
+#include "ipc/base/count.h"
 #include "supervisor/cluster/env.h"
 #include "tests/unit/ipc/base/unit.h"
 
@@ -147,7 +148,7 @@ static void test_strange_counts_are_refused(void **state)
                                          ",,"};
 
     (void)state;
-    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+    for (size_t i = 0; i < IM_COUNT(counts); i++) {
         char variable[64];
         struct sv_launch at;
         struct im_text text = {""};
@@ -174,11 +175,11 @@ static void test_first_host(void **state)
     char host[SV_HOST_MAX], longest[600];
 
     (void)state;
-    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+    for (size_t i = 0; i < IM_COUNT(good); i++) {
         assert_int_equal(sv_launch_first_host(good[i].list, host), 0);
         assert_string_equal(host, good[i].host);
     }
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+    for (size_t i = 0; i < IM_COUNT(bad); i++)
         assert_int_equal(sv_launch_first_host(bad[i], host), -EINVAL);
     memset(longest, 'a', sizeof longest);
     longest[SV_HOST_MAX - 1] = '\0';

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "trainer/checkpoint/classes.h"
 #include "trainer/checkpoint/import.h"
@@ -122,7 +123,7 @@ static void what_names_nothing_changes_nothing(void **state)
     struct im_text note, text;
 
     (void)state;
-    for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++)
+    for (size_t i = 0; i < IM_COUNT(theirs); i++)
         assert_int_equal(map(theirs[i], "[\"c\",\"b\",\"a\"]", (const int[]){1, 2, 3}, &note, &text), 0);
     assert_int_equal(map("[\"a\",\"b\",\"c\"]", NULL, (const int[]){1, 2, 3}, &note, &text), 0);
 }

@@ -356,9 +356,9 @@ const float *onnx_run(struct onnx_run *r, const char *input, const float *values
     for (size_t i = 0; i < g->n_node; i++) {
         size_t k = 0;
 
-        while (k < sizeof operators / sizeof *operators && strcmp(operators[k].op, g->node[i]->op_type) != 0)
+        while (k < IM_COUNT(operators) && strcmp(operators[k].op, g->node[i]->op_type) != 0)
             k++;
-        if (k == sizeof operators / sizeof *operators)
+        if (k == IM_COUNT(operators))
             fail_msg("operator %s", g->node[i]->op_type);
         operators[k].run(r, g->node[i]);
     }

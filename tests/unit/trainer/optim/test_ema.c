@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "trainer/optim/ema.h"
+#include "trainer/optim/schedule.h"
 
 static char golden_path[4096];
 

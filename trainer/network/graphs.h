@@ -1,6 +1,6 @@
 /* Checks that a batch fits into memory before any of it is allocated. */
-#ifndef TRAINER_NETWORK_MEMORY_H
-#define TRAINER_NETWORK_MEMORY_H
+#ifndef TRAINER_NETWORK_GRAPHS_H
+#define TRAINER_NETWORK_GRAPHS_H
 
 #include <stddef.h>
 
@@ -14,8 +14,5 @@ size_t tr_memory_estimate(const struct tr_graph_config *config);
 /* The largest batch up to config->n that takes at most `limit` bytes, planned by the config's own backend; 0: not even
  * one image. May take a second. */
 int tr_memory_largest(const struct tr_graph_config *config, size_t limit);
-
-/* -ENOMEM with a sentence: what needs `bytes`, and the largest batch that fits. */
-int tr_memory_refuse(const struct tr_graph_config *config, size_t bytes, size_t limit, struct im_text *text);
 
 #endif
