@@ -20,7 +20,12 @@ same_as() {
 }
 cells() { echo "$T"/cells/*.pixels; }
 # must_count KEY AT_LEAST AT_MOST
-must_count() { [ "$(ledger "$1")" -ge "$2" ] && [ "$(ledger "$1")" -le "$3" ] || fail "$1: $(ledger "$1"), not $2 to $3"; }
+must_count() {
+  local n
+  n=$(ledger "$1")
+  if [ "$n" -lt "$2" ] || [ "$n" -gt "$3" ]; then fail "$1: $n, not $2 to $3"; fi
+}
+are_settled() { [ -z "$(find "$DATA" -name '*.jpg' -newerct '3 seconds ago')" ]; }
 
 case_kills() {
   local all=$((IMAGES + 16)) at size
@@ -45,7 +50,7 @@ case_kills() {
 
   FAULTS=""
   # Files that changed in the last seconds are read, and known by their bytes; then by their times.
-  until_true 10 eval '[ "$(find "$DATA" -name "*.jpg" -newerct "3 seconds ago" | wc -l)" = 0 ]'
+  until_true 10 are_settled
   start 0 --pixel-cache "$T/cells"
   must_count pixels_made 0 20
   same_as ram "with all cells from the start"

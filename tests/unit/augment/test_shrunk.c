@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "augment/render.h"
+#include "ipc/base/count.h"
 #include "ipc/pixel_cells.h"
 #include "tests/unit/augment/sample.h"
 
@@ -168,7 +169,7 @@ static void sizes_follow_from_the_short_side(void **state)
                  {{.side = 1}, 65500, 2, 32750, 1}};
 
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
         uint64_t w, h;
 
         au_shrink_size(&cases[i].shrink, cases[i].w, cases[i].h, &w, &h);

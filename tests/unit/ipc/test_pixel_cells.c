@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/fault.h"
 #include "ipc/base/hash.h"
 #include "ipc/pixel_cells.h"
@@ -191,7 +192,7 @@ static void sizes_without_a_cell_are_refused(void **state)
         {.name = {1, 1}, .width = UINT32_MAX, .height = UINT32_MAX},
         {.name = {1, 1}, .width = 1, .height = IM_PIXEL_BAND * IM_PIXEL_BANDS_MAX + 1}};
 
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+    for (size_t i = 0; i < IM_COUNT(sizes); i++) {
         assert_false(im_pixel_fits(SIDE, sizes[i].width, sizes[i].height));
         assert_int_equal(im_pixel_cells_put(cells, IM_TRAIN, 0, &sizes[i], pixels), -EINVAL);
     }
@@ -230,7 +231,7 @@ static void a_torn_cell_is_none(void **state)
 
     if (im_fault_arm("", NULL) == -ENOTSUP)
         skip();
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < IM_COUNT(points); i++) {
         assert_int_equal(im_fault_arm(points[i], NULL), 0);
         assert_int_equal(put(&p->cells, IM_TRAIN, 0, 5), -EIO);
         assert_int_equal(im_fault_arm("", NULL), 0);
