@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "augment/options.h"
+#include "augment/pixel_cache.h"
 #include "augment/seeking.h"
 #include "ipc/bad_samples.h"
 #include "ipc/base/fault.h"
@@ -32,6 +33,8 @@ struct augmenter {
     struct au_renderer *renderer;
     struct au_options options;
     struct au_seeking seeking;
+    struct au_pixel_cache pixels;
+    bool loaded;       /* the sample's pixels are there */
     uint64_t key;      /* of the bytes in the cell */
     uint32_t rejected; /* in a row */
     char *file;        /* of a sample whose file is larger than a cell; NULL: none */
@@ -41,56 +44,6 @@ struct augmenter {
     uint32_t unread_times;
     bool told_of_memory;
 };
-
-/* Renders bytes, whose im_seek_key() is known; a verdict, or -ENOMEM. */
-static int render_bytes(struct augmenter *a, const struct im_place *at, uint64_t sample, const void *bytes,
-                        size_t n, uint64_t key, unsigned char *out)
-{
-    struct au_job job = au_run_job(&a->options, at->phase->split != IM_VAL, a->child->conf->seed,
-                                   at->phase->epoch, sample, at->phase->image_size);
-    struct au_times times;
-    im_ns began = im_now();
-    int verdict;
-
-    IM_FAULT("augmenter.render");
-    if (at->phase->split == IM_TRAIN)
-        IM_FAULT_ITEM("augmenter.sample", sample);
-    au_seeking_begin(&a->seeking, key);
-    verdict = au_render(a->renderer, &job, bytes, n, out, NULL);
-    au_seeking_end(&a->seeking);
-    im_stats_since(a->child->stats, IM_H_RENDER, began);
-    if (verdict == 0) {
-        times = au_renderer_times(a->renderer);
-        im_stats_time(a->child->stats, IM_H_DECODE, times.decode);
-        im_stats_time(a->child->stats, IM_H_RESIZE, times.resize);
-        if (times.transform > 0)
-            im_stats_time(a->child->stats, IM_H_TRANSFORM, times.transform);
-    }
-    return verdict;
-}
-
-/* A file larger than a cell: read here, into memory of our own, before its place is claimed; it counts as the
- * image's memory. Where that fails, a reader is to try again, for readers tell an outage from a bad file; a few
- * times. 1: the cell was given back; 0, or negative errno about this process. */
-static int read_file(struct augmenter *a, const struct im_encoded *e)
-{
-    const size_t file_max = (size_t)a->child->conf->max_file_bytes, memory = a->options.limits.memory_max;
-
-    a->file_err = -EINVAL;
-    if (e->meta->bytes == 0 || e->bytes[e->meta->bytes - 1] != 0)
-        return 0;
-    a->file_err = im_reference_read((const char *)e->bytes, file_max < memory ? file_max : memory, &a->file,
-                                    &a->file_bytes, NULL);
-    if (a->file_err == 0 || a->file_err == -EFBIG || a->file_err == -ENOMEM)
-        return 0;
-    if (a->file_err == -EACCES && im_sandbox_is_stale(a->child->sandbox))
-        return -ESTALE; /* the next one may read there */
-    a->unread_times = a->unread == e->ticket + 1 ? a->unread_times + 1 : 1;
-    a->unread = e->ticket + 1;
-    if (a->unread_times > FILE_TRIES)
-        return 0;
-    return im_encoded_reject(a->child->run, a->child->incarnation, e) < 0 ? -ESTALE : 1;
-}
 
 /* What the sample's random numbers and its place in the ledger go by. With --sampler balanced a sample comes more
  * than once in an epoch: it is the draw, of which each comes once. */
@@ -104,6 +57,79 @@ static uint64_t item_of(const struct augmenter *a, const struct im_place *at, co
                       at->position);
 }
 
+static struct au_job job_of(const struct augmenter *a, const struct im_place *at, uint64_t item)
+{
+    return au_run_job(&a->options, at->phase->split != IM_VAL, a->child->conf->seed, at->phase->epoch, item,
+                      at->phase->image_size);
+}
+
+/* The image of a cell without bytes, from the pixel cache. */
+static bool load_pixels(struct augmenter *a, const struct im_place *at, const struct im_encoded *e)
+{
+    const struct au_job job = job_of(a, at, item_of(a, at, e));
+
+    return au_pixel_cache_load(&a->pixels, &job,
+                               &(struct au_cached){.split = (enum im_split)at->phase->split,
+                                                   .sample = e->meta->sample,
+                                                   .stamp = e->meta->stamp});
+}
+
+/* Renders an image's bytes; a verdict, or -ENOMEM. */
+static int render_bytes(struct augmenter *a, const struct im_place *at, const struct im_encoded *e,
+                        const struct au_cached *image, unsigned char *out)
+{
+    const uint64_t sample = item_of(a, at, e);
+    const struct au_job job = job_of(a, at, sample);
+    struct au_times times;
+    im_ns began = im_now();
+    int verdict;
+
+    IM_FAULT("augmenter.render");
+    if (at->phase->split == IM_TRAIN)
+        IM_FAULT_ITEM("augmenter.sample", sample);
+    if (au_pixel_cache_is_on(&a->pixels)) {
+        verdict = au_pixel_cache_render(&a->pixels, a->renderer, &job, image, out);
+    } else {
+        au_seeking_begin(&a->seeking, image->key);
+        verdict = au_render(a->renderer, &job, image->bytes, image->n, out, NULL);
+        au_seeking_end(&a->seeking);
+    }
+    im_stats_since(a->child->stats, IM_H_RENDER, began);
+    if (verdict == 0) {
+        times = au_renderer_times(a->renderer);
+        im_stats_time(a->child->stats, IM_H_DECODE, times.decode);
+        im_stats_time(a->child->stats, IM_H_RESIZE, times.resize);
+        if (times.transform > 0)
+            im_stats_time(a->child->stats, IM_H_TRANSFORM, times.transform);
+    }
+    return verdict;
+}
+
+/* A file larger than a cell, or one whose pixels turn out not to be in the cache: read here, into memory of our own, before its place is claimed; it counts as the
+ * image's memory. Where that fails, a reader is to try again, for readers tell an outage from a bad file; a few
+ * times. 1: the cell was given back; 0, or negative errno about this process. */
+static int read_file(struct augmenter *a, enum im_split split, const struct im_encoded *e)
+{
+    const size_t file_max = (size_t)a->child->conf->max_file_bytes, memory = a->options.limits.memory_max;
+
+    a->file_err = -EINVAL;
+    if (e->meta->bytes == 0 || e->bytes[e->meta->bytes - 1] != 0)
+        return 0;
+    a->file_err = im_reference_read((const char *)e->bytes, file_max < memory ? file_max : memory, &a->file,
+                                    &a->file_bytes, NULL);
+    if (a->file_err == 0 || a->file_err == -EFBIG || a->file_err == -ENOMEM)
+        return 0;
+    if (a->file_err == -EACCES && im_sandbox_is_stale(a->child->sandbox))
+        return -ESTALE;                        /* the next one may read there */
+    if (e->meta->by_reference == IM_BY_PIXELS) /* the reader is to look at the file */
+        im_pixel_cells_drop(&a->pixels.cells, split, e->meta->sample);
+    a->unread_times = a->unread == e->ticket + 1 ? a->unread_times + 1 : 1;
+    a->unread = e->ticket + 1;
+    if (a->unread_times > FILE_TRIES)
+        return 0;
+    return im_encoded_reject(a->child->run, a->child->incarnation, e) < 0 ? -ESTALE : 1;
+}
+
 static int render_file(struct augmenter *a, const struct im_place *at, const struct im_encoded *e,
                        unsigned char *out)
 {
@@ -113,7 +139,13 @@ static int render_file(struct augmenter *a, const struct im_place *at, const str
         return file_max < memory ? IM_VERDICT_TOO_LARGE : IM_VERDICT_MEMORY_LIMIT;
     if (a->file_err < 0)
         return a->file_err == -ENOMEM ? -ENOMEM : IM_VERDICT_READ_ERROR;
-    return render_bytes(a, at, item_of(a, at, e), a->file, a->file_bytes, im_seek_key(a->file, a->file_bytes),
+    return render_bytes(a, at, e,
+                        &(struct au_cached){.split = (enum im_split)at->phase->split,
+                                            .sample = e->meta->sample,
+                                            .stamp = e->meta->stamp,
+                                            .key = im_seek_key(a->file, a->file_bytes),
+                                            .bytes = a->file,
+                                            .n = a->file_bytes},
                         out);
 }
 
@@ -127,9 +159,20 @@ static int render(struct augmenter *a, const struct im_place *at, const struct i
         return (int)e->meta->verdict;
     if (quarantined)
         return (int)quarantined;
+    if (a->loaded)
+        return render_bytes(
+            a, at, e,
+            &(struct au_cached){.split = (enum im_split)at->phase->split, .sample = e->meta->sample}, out);
     if (e->meta->by_reference)
         return render_file(a, at, e, out);
-    return render_bytes(a, at, item_of(a, at, e), e->bytes, e->meta->bytes, a->key, out);
+    return render_bytes(a, at, e,
+                        &(struct au_cached){.split = (enum im_split)at->phase->split,
+                                            .sample = e->meta->sample,
+                                            .stamp = e->meta->stamp,
+                                            .key = a->key,
+                                            .bytes = e->bytes,
+                                            .n = e->meta->bytes},
+                        out);
 }
 
 /* The verdict where there was no memory for the sample. */
@@ -217,12 +260,14 @@ static int one_sample(struct augmenter *a, const struct im_encoded *taken)
     struct im_place at;
     int err = check_bytes(a, e);
 
-    if (err == 0 && e->meta->by_reference && e->meta->verdict == IM_VERDICT_OK)
-        err = read_file(a, e);
-    if (err)
-        return err < 0 ? err : 0;
     if (im_plan_place(child->plan, e->ticket, &at) < 0)
         return -ERANGE;
+    a->loaded = err == 0 && e->meta->verdict == IM_VERDICT_OK && e->meta->by_reference == IM_BY_PIXELS &&
+                load_pixels(a, &at, e);
+    if (err == 0 && e->meta->by_reference && e->meta->verdict == IM_VERDICT_OK && !a->loaded)
+        err = read_file(a, (enum im_split)at.phase->split, e);
+    if (err)
+        return err < 0 ? err : 0;
     err = im_batch_claim(child->run, &at, child->incarnation);
     if (err < 0)
         return err;
@@ -282,6 +327,8 @@ int au_run(struct im_child *child, struct im_text *text)
 
     if (err == 0)
         err = au_renderer_new(&a.renderer, &a.options.limits, imk_cpu_flags());
+    if (err == 0)
+        err = au_pixel_cache_open(&a.pixels, child, child->pixels_fd, &a.options.limits);
     if (err < 0)
         return im_fail(text, err, "cannot start the augmenter: %s", strerror(-err));
     au_renderer_tell_need(a.renderer, &child->stats->active_need);
@@ -290,6 +337,7 @@ int au_run(struct im_child *child, struct im_text *text)
     err = augmenter_loop(&a);
     im_stats_enter(child->stats, IM_IDLE);
     au_seeking_close(&a.seeking);
+    au_pixel_cache_close(&a.pixels);
     au_renderer_free(&a.renderer);
     return err;
 }

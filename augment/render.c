@@ -36,8 +36,9 @@ struct au_renderer {
     struct au_canvas canvas;
     struct au_draw draw;
     struct au_times times;
-    uint32_t scale;         /* the image is decoded at 1/scale */
-    _Atomic uint64_t *need; /* NULL: nobody asks */
+    uint32_t scale;               /* the image is decoded at 1/scale */
+    const struct au_ready *ready; /* in place of a file that is open; NULL: there is one */
+    _Atomic uint64_t *need;       /* NULL: nobody asks */
 };
 
 /* The part of one axis of the output that shows the image. */
@@ -130,6 +131,19 @@ struct taking {
     im_ns spent;
 };
 
+/* The rows of a box of pixels that are there. */
+static int take_ready(const struct au_ready *ready, const struct imk_box *box, const struct au_sink *sink)
+{
+    struct au_pixels rows;
+    int result = ready->rows(ready->context, box->y, box->h, &rows);
+
+    if (result)
+        return result;
+    rows.data += (size_t)3 * box->x;
+    sink->take(sink->context, 0, box->h, &rows);
+    return 0;
+}
+
 /* The decoder's part, timed without what the sink does meanwhile. */
 static int decode(struct taking *taking, const struct imk_box *box,
                   void (*take)(void *, uint32_t, uint32_t, const struct au_pixels *), struct im_text *text)
@@ -137,7 +151,8 @@ static int decode(struct taking *taking, const struct imk_box *box,
     struct au_renderer *r = taking->r;
     const struct au_sink sink = {take, taking};
     im_ns began = im_now();
-    int result = au_decoder_rows(r->decoder, r->scale, box, &sink, text);
+    int result =
+        r->ready ? take_ready(r->ready, box, &sink) : au_decoder_rows(r->decoder, r->scale, box, &sink, text);
 
     r->times.decode += im_now() - began - taking->spent;
     return result;
@@ -168,13 +183,12 @@ static void take_resized(void *context, uint32_t first, uint32_t count, const st
     t->spent += im_now() - began;
 }
 
-/* Copies the visible rectangle: the plan does not resize. */
+/* Copies the visible rectangle to rows of out_row bytes: the plan does not resize. */
 static int copy_crop(struct au_renderer *r, const struct au_crop *plan, const struct span *h,
-                     const struct span *v, unsigned char *to, struct im_text *text)
+                     const struct span *v, unsigned char *to, size_t out_row, struct im_text *text)
 {
     const struct imk_box box = {plan->box.x + h->from, plan->box.y + v->from, h->count, v->count};
-    struct taking taking = {
-        .r = r, .to = to, .stride = (size_t)3 * plan->size, .width = box.w, .flip = plan->flip};
+    struct taking taking = {.r = r, .to = to, .stride = out_row, .width = box.w, .flip = plan->flip};
 
     return decode(&taking, &box, take_copy, text);
 }
@@ -214,7 +228,7 @@ static int make_table(struct au_renderer *r, struct au_buffer *memory, const str
 }
 
 static int resize_crop(struct au_renderer *r, const struct au_crop *plan, const struct span *h,
-                       const struct span *v, unsigned char *to, struct im_text *text)
+                       const struct span *v, unsigned char *to, size_t out_row, struct im_text *text)
 {
     struct part h_part = part_at(plan->box.x, plan->box.w, r->scale);
     struct part v_part = part_at(plan->box.y, plan->box.h, r->scale);
@@ -238,7 +252,7 @@ static int resize_crop(struct au_renderer *r, const struct au_crop *plan, const 
     result = decode(&taking, &box, take_resized, text);
     if (result)
         return result;
-    r->ops.resize_columns(to, (size_t)3 * plan->size, r->rows.data, stride, row_bytes, &v_taps);
+    r->ops.resize_columns(to, out_row, r->rows.data, stride, row_bytes, &v_taps);
     return 0;
 }
 
@@ -270,6 +284,14 @@ static void fill_padding(const struct au_crop *plan, const struct span *h, const
     }
 }
 
+static int cut(struct au_renderer *r, const struct au_crop *plan, const struct span *h, const struct span *v,
+               unsigned char *to, size_t out_row, struct im_text *text)
+{
+    if (plan->resized_w == plan->box.w && plan->resized_h == plan->box.h)
+        return copy_crop(r, plan, h, v, to, out_row, text);
+    return resize_crop(r, plan, h, v, to, out_row, text);
+}
+
 /* The crop of the open image, at `out`. */
 static int render_crop(struct au_renderer *r, const struct au_crop *plan, unsigned char *out,
                        struct im_text *text)
@@ -287,10 +309,9 @@ static int render_crop(struct au_renderer *r, const struct au_crop *plan, unsign
         return 0;
     left = plan->flip ? plan->size - h.to - h.count : h.to;
     inside = out + v.to * out_row + (size_t)3 * left;
-    if (plan->resized_w != plan->box.w || plan->resized_h != plan->box.h)
-        return resize_crop(r, plan, &h, &v, inside, text);
-    err = copy_crop(r, plan, &h, &v, inside, text);
-    if (err == 0 && plan->pad_mode != IM_PAD_CONSTANT)
+    err = cut(r, plan, &h, &v, inside, out_row, text);
+    if (err == 0 && plan->pad_mode != IM_PAD_CONSTANT && plan->resized_w == plan->box.w &&
+        plan->resized_h == plan->box.h)
         fill_padding(plan, &h, &v, out);
     return err;
 }
@@ -305,28 +326,16 @@ static unsigned char *draw_transforms(struct au_renderer *r, const struct au_job
     return r->draw.count > 0 ? au_canvas_source(&r->canvas, &r->draw, job->size, out) : out;
 }
 
-int au_render(struct au_renderer *r, const struct au_job *job, const void *bytes, size_t n,
-              unsigned char *out, struct im_text *text)
+/* What follows once the size of the image is known. */
+static int render_open(struct au_renderer *r, const struct au_job *job, uint32_t width, uint32_t height,
+                       bool scales, im_ns began, unsigned char *out, struct im_text *text)
 {
-    im_ns began = im_now(), cropped;
-    struct au_image image;
-    struct au_crop plan;
+    struct au_crop plan = au_crop_make(job, width, height);
     unsigned char *crop;
+    im_ns cropped;
     int result;
 
-    im_assert(job->size >= 1 && job->size <= AU_SIZE_MAX);
-    im_assert(job->crop.eval_resize >= 1 && job->crop.eval_resize <= AU_SIZE_MAX);
-    im_assert(job->crop.padding <= AU_SIZE_MAX);
-
-    r->times = (struct au_times){0};
-    result = au_decoder_open(r->decoder, bytes, n, &image, text);
-    if (result)
-        return result;
-    r->times.decode = im_now() - began;
-    if (r->need)
-        atomic_fetch_add_explicit(r->need, image.memory, memory_order_relaxed);
-    plan = au_crop_make(job, image.width, image.height);
-    r->scale = job->crop.scaled_decode && image.type == IM_IMAGE_JPEG ? scale_for(&plan) : 1;
+    r->scale = scales ? scale_for(&plan) : 1;
     crop = draw_transforms(r, job, &plan, out);
     if (!crop)
         return im_fail(text, -ENOMEM, "no memory for an image of %u pixels squared", (unsigned)job->size);
@@ -341,4 +350,103 @@ int au_render(struct au_renderer *r, const struct au_job *job, const void *bytes
         r->times.transform = im_now() - cropped;
     }
     return 0;
+}
+
+static void check_job(const struct au_job *job)
+{
+    im_assert(job->size >= 1 && job->size <= AU_SIZE_MAX);
+    im_assert(job->crop.eval_resize >= 1 && job->crop.eval_resize <= AU_SIZE_MAX);
+    im_assert(job->crop.padding <= AU_SIZE_MAX);
+}
+
+/* Opens an image in the decoder. */
+static int open_image(struct au_renderer *r, const void *bytes, size_t n, struct au_image *ret,
+                      struct im_text *text)
+{
+    im_ns began = im_now();
+    int result;
+
+    r->times = (struct au_times){0};
+    r->ready = NULL;
+    result = au_decoder_open(r->decoder, bytes, n, ret, text);
+    if (result)
+        return result;
+    r->times.decode = im_now() - began;
+    if (r->need)
+        atomic_fetch_add_explicit(r->need, ret->memory, memory_order_relaxed);
+    return 0;
+}
+
+int au_render(struct au_renderer *r, const struct au_job *job, const void *bytes, size_t n,
+              unsigned char *out, struct im_text *text)
+{
+    im_ns began = im_now();
+    struct au_image image;
+    int result;
+
+    check_job(job);
+    result = open_image(r, bytes, n, &image, text);
+    if (result)
+        return result;
+    return render_open(r, job, image.width, image.height,
+                       job->crop.scaled_decode && image.type == IM_IMAGE_JPEG, began, out, text);
+}
+
+int au_render_ready(struct au_renderer *r, const struct au_job *job, const struct au_ready *ready,
+                    unsigned char *out, struct im_text *text)
+{
+    int result;
+
+    check_job(job);
+    r->times = (struct au_times){0};
+    r->ready = ready;
+    result = render_open(r, job, ready->width, ready->height, false, im_now(), out, text);
+    r->ready = NULL;
+    return result;
+}
+
+void au_shrink_size(const struct au_shrink *shrink, uint32_t width, uint32_t height, uint64_t *ret_width,
+                    uint64_t *ret_height)
+{
+    const uint64_t side = shrink->side;
+
+    *ret_width = width;
+    *ret_height = height;
+    if (!shrink->enlarges && (width <= side || height <= side))
+        return;
+    if (width <= height) {
+        *ret_width = side;
+        *ret_height = side * height / width;
+    } else {
+        *ret_width = side * width / height;
+        *ret_height = side;
+    }
+}
+
+int au_render_shrunk(struct au_renderer *r, const struct au_shrink *shrink, const void *bytes, size_t n,
+                     bool (*fits)(uint32_t side, uint64_t width, uint64_t height), unsigned char *to,
+                     struct au_shrunk *ret, struct im_text *text)
+{
+    im_ns began = im_now();
+    struct au_image image;
+    struct au_crop plan;
+    struct span h, v;
+    uint64_t width, height;
+    int result = open_image(r, bytes, n, &image, text);
+
+    if (result)
+        return result;
+    au_shrink_size(shrink, image.width, image.height, &width, &height);
+    if (!fits(shrink->side, width, height))
+        return AU_SHRINK_NONE;
+    *ret = (struct au_shrunk){(uint32_t)width, (uint32_t)height, image.memory};
+    plan = (struct au_crop){
+        .box = {.w = image.width, .h = image.height}, .resized_w = ret->width, .resized_h = ret->height};
+    r->scale = shrink->scaled_decode && image.type == IM_IMAGE_JPEG ? scale_for(&plan) : 1;
+    h = (struct span){.count = ret->width};
+    v = (struct span){.count = ret->height};
+    IM_FAULT("render.before");
+    result = cut(r, &plan, &h, &v, to, (size_t)3 * ret->width, text);
+    r->times.resize = im_now() - began - r->times.decode;
+    return result;
 }

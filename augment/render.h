@@ -32,6 +32,38 @@ void au_renderer_free(struct au_renderer **renderer);
 int au_render(struct au_renderer *renderer, const struct au_job *job, const void *bytes, size_t n,
               unsigned char *out, struct im_text *text);
 
+/* An image whose pixels are there already. rows() gives those of [first, first + count), or, unlike 0, what au_render_ready()
+ * is to return. */
+struct au_ready {
+    uint32_t width, height;
+    int (*rows)(void *context, uint32_t first, uint32_t count, struct au_pixels *ret);
+    void *context;
+};
+
+/* As au_render(), of such an image: what that makes of a file with these very pixels. */
+int au_render_ready(struct au_renderer *renderer, const struct au_job *job, const struct au_ready *ready,
+                    unsigned char *out, struct im_text *text);
+
+/* Decodes a whole image, its short side resized to `side`; a shorter one is enlarged, or left as it is. */
+struct au_shrink {
+    uint32_t side;
+    bool enlarges;
+    bool scaled_decode;
+};
+/* The size of the result. */
+void au_shrink_size(const struct au_shrink *shrink, uint32_t width, uint32_t height, uint64_t *ret_width,
+                    uint64_t *ret_height);
+/* Rows without gaps into `to`, IMK_SLACK bytes behind them, where `fits` allows the size; *ret says it. As au_render(); 1 << 30: fits()
+ * did not. */
+#define AU_SHRINK_NONE (1 << 30)
+struct au_shrunk {
+    uint32_t width, height;
+    uint64_t memory; /* that decoding took */
+};
+int au_render_shrunk(struct au_renderer *renderer, const struct au_shrink *shrink, const void *bytes,
+                     size_t n, bool (*fits)(uint32_t side, uint64_t width, uint64_t height),
+                     unsigned char *to, struct au_shrunk *ret, struct im_text *text);
+
 /* From now on each sample adds to *need the bytes that decoding its image takes, before they are taken: for
  * whoever asks what this process was about to do when it ended. */
 void au_renderer_tell_need(struct au_renderer *renderer, _Atomic uint64_t *need);

@@ -2,7 +2,7 @@
  *
  * Image decoders are where hostile bytes meet C code. Whoever takes over an augmenter finds a process that
  * can read the images of the set and write into the rings, and nothing more: no network, no program to start,
- * no file to change, no signal to send. Reading stays, because files larger than a cell are read here; which
+ * no file to change but that of a pixel cache (ipc/pixel_cells.h), no signal to send. Reading stays, because files larger than a cell are read here; which
  * ones, Landlock decides, where the kernel has it.
  *
  * The list is that of every sandbox (ipc/sandbox.c). A call that is not on it kills instead of failing: a decoder that
@@ -15,7 +15,7 @@
 #include "ipc/base/count.h"
 
 /* Beside those of every sandbox. */
-static const int calls[] = {SYS_preadv2};
+static const int calls[] = {SYS_preadv2, SYS_pwrite64, SYS_fstatfs};
 
 int au_sandbox_enter(const char *read_root, const char *seek_file, bool avif, bool tells,
                      struct im_sandbox_state *ret, struct im_text *text)

@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IM_ABI_VERSION 9u
+#define IM_ABI_VERSION 10u
 #define IM_MAGIC UINT64_C(0x3172657075736d69) /* "imsuper1" */
 #define IM_LINE 128                           /* two cache lines: the adjacent-line prefetcher pairs them */
 #define IM_PAGE 4096
@@ -128,12 +128,14 @@ enum im_counter {
     IM_C_BAD,
     IM_C_FAULTS,
     IM_C_SNAPSHOTS,
-    IM_C_SEEK_USED,  /* images decoded with a seek index */
-    IM_C_SEEK_MADE,  /* indexes made and passed on */
-    IM_C_SEEK_WRONG, /* indexes that were not their image's */
-    IM_C_HITS,       /* of a fetcher: tickets whose object was in the cache when it was looked for first */
-    IM_C_MISSES,     /* and was not */
-    IM_C_EVICTED,    /* objects that made room for others */
+    IM_C_SEEK_USED,   /* images decoded with a seek index */
+    IM_C_SEEK_MADE,   /* indexes made and passed on */
+    IM_C_SEEK_WRONG,  /* indexes that were not their image's */
+    IM_C_HITS,        /* of a fetcher: tickets whose object was in the cache when it was looked for first */
+    IM_C_MISSES,      /* and was not */
+    IM_C_EVICTED,     /* objects that made room for others */
+    IM_C_PIXELS_USED, /* images whose pixels came from the pixel cache; of a reader: that were not read */
+    IM_C_PIXELS_MADE, /* and those that were put there */
     IM_COUNTERS = 16
 };
 enum im_histogram { IM_H_ITEM, IM_H_DECODE, IM_H_RENDER, IM_H_RESIZE, IM_H_TRANSFORM, IM_HISTOGRAMS };
@@ -191,6 +193,8 @@ struct im_stats {
     struct im_span span[IM_SPANS];
 };
 
+#define IM_BY_PIXELS 2 /* im_encoded_meta.by_reference */
+
 /* What a reader says of the bytes it put into a cell. W reader while FILLING; R augmenter while TAKEN, and the
  * supervisor for the name of a slow read. */
 struct im_encoded_meta {
@@ -200,7 +204,9 @@ struct im_encoded_meta {
     uint32_t label;   /* class index */
     uint32_t verdict; /* enum im_verdict: IM_VERDICT_OK, or why there are no bytes */
     uint32_t
-        by_reference; /* 1: the cell holds where the file is (ipc/base/reference.h, with its 0), for it is larger than a cell */
+        by_reference; /* 1: the cell holds where the file is (ipc/base/reference.h, with its 0), for it is larger than a cell; 2: the
+                         same, for the pixel cache has the image (IM_BY_PIXELS) */
+    uint64_t stamp;   /* of the file, by which the pixel cache knows it without its bytes; 0: none */
     char name[IM_NAME_BYTES]; /* path below the data directory, for messages; its end if longer */
     _Atomic uint64_t slow_ns; /* W reader while FILLING: when the read began, once it takes long, after all
                                  above, release; 0 = it does not. W supervisor: 0, before R2 */
@@ -345,14 +351,15 @@ struct im_control {
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
-static_assert(sizeof(struct im_event) == IM_LINE, "abi 9");
-static_assert(sizeof(struct im_process) == IM_LINE, "abi 9");
-static_assert(sizeof(struct im_encoded_meta) == 272 && offsetof(struct im_encoded_meta, name) == 32, "abi 9");
-static_assert(sizeof(struct im_bad_entry) == 248, "abi 9");
-static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 9");
-static_assert(sizeof(struct im_snapshot_header) == 40, "abi 9");
-static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 9");
-static_assert(sizeof(struct im_stats) == 9 * IM_PAGE, "abi 9");
-static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 9");
+static_assert(sizeof(struct im_event) == IM_LINE, "abi 10");
+static_assert(sizeof(struct im_process) == IM_LINE, "abi 10");
+static_assert(sizeof(struct im_encoded_meta) == 280 && offsetof(struct im_encoded_meta, name) == 40,
+              "abi 10");
+static_assert(sizeof(struct im_bad_entry) == 248, "abi 10");
+static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 10");
+static_assert(sizeof(struct im_snapshot_header) == 40, "abi 10");
+static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 10");
+static_assert(sizeof(struct im_stats) == 9 * IM_PAGE, "abi 10");
+static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 10");
 
 #endif

@@ -138,6 +138,7 @@ int im_child_open(int argc, char **argv, enum im_role role, struct im_child_stor
                          .lease_fd = IM_FD_LEASE,
                          .snapshot_fd = role == IM_ROLE_TRAINER ? IM_FD_SNAPSHOT : -1,
                          .index_fd = role == IM_ROLE_READER || role == IM_ROLE_FETCHER ? IM_FD_INDEX : 0,
+                         .pixels_fd = role == IM_ROLE_AUGMENTER || role == IM_ROLE_READER ? IM_FD_PIXELS : -1,
                          .run = &storage->run,
                          .plan = &storage->plan,
                          .conf = &storage->conf};

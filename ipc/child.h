@@ -22,6 +22,7 @@ struct im_child {
     int lease_fd;    /* hangs up when warden and supervisor are both gone; -1 in tests */
     int snapshot_fd; /* a trainer's (snapshot.h); -1: there is none */
     int index_fd;    /* a reader's or fetcher's, of the index; 0: there is none. It may be closed */
+    int pixels_fd;   /* a reader's or augmenter's, of the pixel cache; -1: there is none. It may be closed */
     const struct im_sandbox_state *sandbox; /* NULL: none was entered */
     im_ns lease_checked;
 };

@@ -205,8 +205,12 @@ uint64_t im_encoded_hash(const struct im_encoded *e, uint64_t *ret_key)
 {
     const struct im_encoded_meta *m = e->meta;
     const uint64_t key = im_seek_key(e->bytes, m->bytes);
-    const uint64_t said[] = {e->ticket, m->sample, (uint64_t)m->bytes << 32 | m->label,
-                             (uint64_t)m->verdict << 32 | m->by_reference, key};
+    const uint64_t said[] = {e->ticket,
+                             m->sample,
+                             (uint64_t)m->bytes << 32 | m->label,
+                             (uint64_t)m->verdict << 32 | m->by_reference,
+                             m->stamp,
+                             key};
 
     if (ret_key)
         *ret_key = key;

@@ -23,7 +23,8 @@ enum {
     IM_FD_MODULE = 11,   /* of CUDA; closed where there is none */
     IM_FD_MEETING = 12,  /* a supervisor's, where the run has several nodes (supervisor/cluster/pass.h) */
     IM_FD_LISTENER = 13, /* of node 0's supervisor: for those of other nodes */
-    IM_FD_BATCH = 14,
+    IM_FD_PIXELS = 14,   /* readers' and augmenters': the pixel cache; closed where there is none */
+    IM_FD_BATCH = 15,
 };
 
 /* Offsets of the tables in the control segment, and of the arrays in one batch of a batch segment; bytes. */

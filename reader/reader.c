@@ -28,6 +28,7 @@
 #include "reader/dataset/mirror.h"
 #include "reader/io.h"
 #include "reader/order.h"
+#include "reader/pixels.h"
 #include "reader/probe.h"
 #include "reader/retry.h"
 #include "reader/shards.h"
@@ -74,10 +75,11 @@ struct reader {
     bool careful;           /* the storage asks a server, or hung once */
     int root_fd; /* keeps its number; what it refers to is replaced when the directory is opened again */
     struct rd_order order;
-    bool is_remote;               /* objects come one by one (dataset/mirror.h) */
-    int64_t since;                /* CLOCK_REALTIME of the run's start */
-    uint32_t awaiting;            /* flights whose object is not here yet */
-    bool told_changed;            /* of a shard, that a member is not in its place */
+    bool is_remote;    /* objects come one by one (dataset/mirror.h) */
+    int64_t since;     /* CLOCK_REALTIME of the run's start */
+    uint32_t awaiting; /* flights whose object is not here yet */
+    bool told_changed; /* of a shard, that a member is not in its place */
+    struct rd_pixels pixels;
     struct rd_shards shards;      /* which of them are others than when they were indexed */
     im_ns next_look;              /* whether the folder is still the one of that name */
     uint64_t tries, newest_ended; /* tries begun; the newest of those that ended */
@@ -136,6 +138,21 @@ static int publish_verdict(struct reader *r, struct flight *flight, enum im_verd
     return publish(r, flight);
 }
 
+/* The augmenter finds the image elsewhere: it reads the file itself, which is larger than a cell, or has its pixels. */
+static int refer(struct reader *r, struct flight *flight, uint32_t by_reference)
+{
+    struct im_encoded_meta *meta = flight->cell.meta;
+    int n = rd_index_reference(&r->index, flight->split, meta->sample, (char *)flight->cell.bytes,
+                               r->child->run->geometry.cell_bytes);
+
+    if (n < 0)
+        return publish_verdict(r, flight, IM_VERDICT_READ_ERROR);
+    meta->verdict = IM_VERDICT_OK;
+    meta->by_reference = by_reference;
+    meta->bytes = (uint32_t)n + 1;
+    return publish(r, flight);
+}
+
 /* The object is not here; the fetcher has been asked for it. */
 static int await(struct reader *r, struct flight *flight)
 {
@@ -178,6 +195,11 @@ static int begin_try(struct reader *r, struct flight *flight)
         return publish_verdict(r, flight, IM_VERDICT_READ_ERROR);
     if (object == RD_OBJECT_AWAY)
         return await(r, flight);
+    if (!r->careful && rd_pixels_have(&r->pixels, flight->split, sample, r->root_fd, path, &source,
+                                      &flight->cell.meta->stamp)) {
+        im_stats_add(r->child->stats, IM_C_PIXELS_USED, 1);
+        return refer(r, flight, IM_BY_PIXELS);
+    }
     flight->began = im_now();
     flight->order = ++r->tries;
     rd_tries_begin(&flight->tries, &r->storage);
@@ -207,6 +229,7 @@ static int submit(struct reader *r, const struct im_encoded *cell)
     r->held++;
     atomic_store_explicit(&cell->meta->slow_ns, 0, memory_order_relaxed);
     cell->meta->sample = rd_order_sample(&r->order, &r->index, &at);
+    cell->meta->stamp = 0;
     cell->meta->label = rd_index_label(&r->index, flight->split, cell->meta->sample);
     if (im_bad_is_quarantined(r->child->run, im_bad_key(flight->split, cell->meta->sample) | IM_BAD_HANGS)) {
         char path[4096];
@@ -218,21 +241,6 @@ static int submit(struct reader *r, const struct im_encoded *cell)
         return publish_verdict(r, flight, IM_VERDICT_READ_HUNG);
     }
     return begin_try(r, flight);
-}
-
-/* A file that is larger than a cell: the augmenter reads it itself. */
-static int refer(struct reader *r, struct flight *flight)
-{
-    struct im_encoded_meta *meta = flight->cell.meta;
-    int n = rd_index_reference(&r->index, flight->split, meta->sample, (char *)flight->cell.bytes,
-                               r->child->run->geometry.cell_bytes);
-
-    if (n < 0)
-        return publish_verdict(r, flight, IM_VERDICT_READ_ERROR);
-    meta->verdict = IM_VERDICT_OK;
-    meta->by_reference = 1;
-    meta->bytes = (uint32_t)n + 1;
-    return publish(r, flight);
 }
 
 /* The read failed: the file waits for another try, or is left out. */
@@ -299,7 +307,7 @@ static int ended(struct reader *r, const struct rd_io_result *result)
     rd_storage_file(&r->storage, 0);
     atomic_store_explicit(&r->child->entry->read_ns, im_now(), memory_order_relaxed);
     if (result->too_large)
-        return refer(r, flight);
+        return refer(r, flight, 1);
     flight->cell.meta->verdict = IM_VERDICT_OK;
     flight->cell.meta->by_reference = 0;
     flight->cell.meta->bytes = (uint32_t)result->bytes;
@@ -672,6 +680,7 @@ static int open_all(struct reader *r, struct im_text *text)
     err = rd_order_open(r->child->conf, &r->index, &r->order);
     r->is_remote = im_conf_is_remote(r->child->conf->data_dir);
     r->since = rd_realtime(r->child->run->control->created_ns);
+    rd_pixels_open(&r->pixels, r->child);
     if (err == 0)
         err = open_root(r, text);
     if (err < 0)

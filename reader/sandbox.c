@@ -15,6 +15,7 @@ static const int calls[] = {
     SYS_io_uring_enter,
     SYS_io_uring_register,
     SYS_preadv,
+    SYS_preadv2,
     /* what a file or file system is */
     SYS_fstatfs,
     SYS_statfs,

@@ -57,6 +57,8 @@ static const enum im_conf_key_id own[] = {
     IM_KEY_json,
     IM_KEY_cache_dir,
     IM_KEY_cache_size,
+    IM_KEY_pixel_cache_size,
+    IM_KEY_pixel_cache_limit,
     IM_KEY_quiet,
     IM_KEY_decode_memory_mib,
     IM_KEY_time_limit,

@@ -288,23 +288,34 @@ static void add_ledger(const struct sv_super *s, struct im_json *fields)
     im_json_set_int(fields, "resets", generation ? generation - 1 : 0);
 }
 
-/* Images decoded with a seek index, indexes made, and those that were wrong; by all augmenters of this start. */
-static void add_seek_index(const struct sv_super *s, struct im_json *fields)
+/* Images decoded with a seek index, indexes made, and those that were wrong; images from the pixel cache, and put there;
+ * by all augmenters of this start. */
+static void add_saved_decoding(const struct sv_super *s, struct im_json *fields)
 {
-    static const struct {
+    const bool seeks = s->conf.seek_file[0] != 0, keeps = im_conf_has_pixel_cache(&s->conf);
+    const struct {
         const char *key;
+        enum im_role role;
         enum im_counter counter;
-    } sums[] = {
-        {"seek_used", IM_C_SEEK_USED}, {"seek_made", IM_C_SEEK_MADE}, {"seek_wrong", IM_C_SEEK_WRONG}};
+        bool on;
+    } sums[] = {{"seek_used", IM_ROLE_AUGMENTER, IM_C_SEEK_USED, seeks},
+                {"seek_made", IM_ROLE_AUGMENTER, IM_C_SEEK_MADE, seeks},
+                {"seek_wrong", IM_ROLE_AUGMENTER, IM_C_SEEK_WRONG, seeks},
+                {"pixels_used", IM_ROLE_AUGMENTER, IM_C_PIXELS_USED, keeps},
+                {"pixels_made", IM_ROLE_AUGMENTER, IM_C_PIXELS_MADE, keeps},
+                {"pixels_unread", IM_ROLE_READER, IM_C_PIXELS_USED, keeps}};
 
-    for (size_t i = 0; s->conf.seek_file[0] && i < IM_COUNT(sums); i++) {
+    for (size_t i = 0; i < IM_COUNT(sums); i++) {
+        const struct im_geometry *g = &s->run.geometry;
+        const uint32_t n = sums[i].role == IM_ROLE_READER ? g->readers_max : g->augmenters_max;
         uint64_t sum = 0;
 
-        for (uint32_t a = 0; a < s->run.geometry.augmenters_max; a++)
+        for (uint32_t k = 0; sums[i].on && k < n; k++)
             sum += atomic_load_explicit(
-                &s->run.stats[im_run_slot(&s->run, IM_ROLE_AUGMENTER, a)].counter[sums[i].counter],
+                &s->run.stats[im_run_slot(&s->run, sums[i].role, k)].counter[sums[i].counter],
                 memory_order_relaxed);
-        im_json_set_int(fields, sums[i].key, (int64_t)sum);
+        if (sums[i].on)
+            im_json_set_int(fields, sums[i].key, (int64_t)sum);
     }
 }
 
@@ -388,7 +399,7 @@ static void say_goodbye(struct sv_super *s)
     if (s->ending.stage != SV_GOING_ON)
         im_json_set_str(fields, "saved", s->ending.saved == SV_NOT_SAVED ? "no" : "yes");
     add_ledger(s, fields);
-    add_seek_index(s, fields);
+    add_saved_decoding(s, fields);
     sv_journal_event(&s->journal, s->exit_status == IM_EXIT_OK ? "run.finished" : "run.ended", fields);
     sv_screen_end(&s->screen);
     if (s->socket.was_missing) /* epochs were not told */

@@ -310,6 +310,12 @@ void im_conf_take_part(struct im_conf *conf, int64_t world, int64_t first_rank);
 int64_t im_conf_eval_image_size(const struct im_conf *conf);
 int64_t im_conf_eval_resize(const struct im_conf *conf);
 
+#define IM_CONF_PIXEL_SIDE_MAX 1024 /* of an image that is kept decoded */
+/* Whether the run keeps decoded images, in memory; and the short side of those of training with 0 resolved. */
+bool im_conf_has_pixel_cache(const struct im_conf *conf);
+bool im_conf_pixel_cache_is_memory(const struct im_conf *conf);
+int64_t im_conf_pixel_cache_side(const struct im_conf *conf);
+
 /* What one image may take to decode, in MiB: where nobody chose, as much as an image of the default max-pixels
  * takes in the worst of formats, and more. `imsuper start` chooses less on a smaller machine (sizes.h). */
 int64_t im_conf_decode_memory_mib(const struct im_conf *conf);

@@ -270,6 +270,8 @@ int im_conf_check(const struct im_conf *conf, struct im_text *text)
         err = check_seek_index(conf->seek_index, text);
     if (err == 0)
         err = im_conf_check_remote(conf, text);
+    if (err == 0)
+        err = im_conf_check_pixel_cache(conf, text);
     if (err < 0)
         return err;
     if (conf->time_limit[0] && im_conf_duration(conf->time_limit, &seconds) < 0)

@@ -240,6 +240,9 @@ typedef uint64_t im_conf_commands;
     TEXT(subset_out, "subset-out", "", IM_GROUP_DATA, IM_FOR_INDEX, "DIR", "output folder: data.index (the index to train from) and, with --subset, subset.txt (the list)") \
     BOOL(copies, "copies", false, IM_GROUP_DATA, IM_FOR_INDEX, "", "also say sizes and hashes of the images, by which two copies of a data set can be compared") \
     TEXT(seek_index, "seek-index", "auto", IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX | IM_FOR_BENCH, "auto|off|DIR", "where Huffman codes of images stand, so that crops are decoded without what lies around them: a file in ~/.cache/imsuper (auto) or in DIR") \
+    TEXT(pixel_cache, "pixel-cache", "off", IM_GROUP_DATA, IM_FOR_START, "off|ram|disk|DIR", "keep images decoded, in memory, in a file in ~/.cache/imsuper (disk) or in one in DIR: from the second epoch on nothing is decoded; training images are resized before they are cropped, which changes their pixels") \
+    INT(pixel_cache_side, "pixel-cache-side", 0, 0, 1024, IM_GROUP_DATA, IM_FOR_START, "PIXELS", "short side that training images are kept at; smaller ones are kept as they are; 0 = image-size * 256/224") \
+    TEXT(pixel_cache_size, "pixel-cache-size", "auto", IM_GROUP_DATA, IM_FOR_START, "SIZE", "bytes that pixel-cache may take, such as 200G; auto leaves a tenth of the memory or a twentieth of the disk free") \
     BOOL(seek, "seek", false, IM_GROUP_DATA, IM_FOR_INDEX, "", "make the seek index of all images now, in as many processes as `augmenters`; a run makes it on its way otherwise") \
     ENUM(io, "io", IM_IO_AUTO, IM_IOS, IM_GROUP_DATA, IM_FOR_START | IM_FOR_BENCH_READ | IM_FOR_USE, "ENGINE", "file I/O engine; auto uses io_uring where the system supports it") \
     INT(queue_depth, "queue-depth", 64, 1, 1024, IM_GROUP_DATA, IM_FOR_START | IM_FOR_BENCH_READ | IM_FOR_USE, "N", "files in flight per reader") \
@@ -411,6 +414,7 @@ typedef uint64_t im_conf_commands;
     TEXT(node_address, "node-address", "", IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "ADDRESS", "of this machine, where trainers of others reach its trainers") \
     TEXT(index_file, "index-file", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "FILE", "the index of the images") \
     TEXT(seek_file, "seek-file", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "FILE", "the seek index of the images; empty: none") \
+    INT(pixel_cache_limit, "pixel-cache-limit", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_CHILDREN, "BYTES", "what the pixel cache may take here") \
     BOOL(has_avif, "has-avif", false, IM_GROUP_DATA, IM_FOR_CHILDREN, "", "names in the index end in .avif: augmenters load the library at once") \
     TEXT(read_root, "read-root", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "DIR", "below which readers and augmenters may read; empty: anywhere") \
     BOOL(now, "now", false, IM_GROUP_OUTPUT, IM_FOR_STOP, "", "stop at once: do not finish the step, do not save; the last checkpoint remains") \
@@ -526,7 +530,7 @@ typedef uint64_t im_conf_commands;
     X("precision", "amp", NULL) X("mixed-precision", "amp", NULL) X("amp-dtype", "amp", NULL) X("use-amp", "amp", "auto") X("no-amp", "amp", "none") X("fp16", "amp", "fp16") X("bf16", "amp", "bf16") \
     X("native-amp", "amp", "auto") X("apex-amp", "amp", "auto") X("half", "amp", "fp16") \
     X("lr0", "lr", NULL) X("imgsz", "image-size", NULL) X("batch", "batch-size", NULL) X("patience", "early-stop", NULL) X("cos-lr", "schedule", "cosine") \
-    X("multilabel", "multi-label", NULL) X("no-color", "color", "never")
+    X("cache", "pixel-cache", NULL) X("multilabel", "multi-label", NULL) X("no-color", "color", "never")
 
 /* Keys whose flag may stand without a value, and what it means then: X("name", "value"). */
 #define IM_CONF_BARE(X) X("resume", "auto") X("finetune", "true") X("amp", "auto")

@@ -46,6 +46,7 @@ int im_conf_find_for(im_conf_commands commands, const char *name, const char **r
 
 /* im_conf_check()'s part about images of another machine. */
 int im_conf_check_remote(const struct im_conf *conf, struct im_text *text);
+int im_conf_check_pixel_cache(const struct im_conf *conf, struct im_text *text);
 
 /* im_conf_check()'s part about the aug keys. */
 int im_conf_check_transforms(const struct im_conf *conf, struct im_text *text);

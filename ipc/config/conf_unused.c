@@ -86,8 +86,12 @@ static int check_samples(const struct im_conf *c, struct im_text *text)
     const char *random_crop = "except with train-crop rrc",
                *random_ops = "except with aug-policy randaugment", *policy = "without an aug-policy",
                *affine = "without aug-affine-p";
+    const bool keeps = im_conf_has_pixel_cache(c);
     const bool alternates = c->flip == IM_FLIP_ALTERNATE;
     const struct idle idle[] = {
+        {IM_KEY_pixel_cache_side, !keeps, "without pixel-cache"},
+        {IM_KEY_pixel_cache_size, !keeps, "without pixel-cache"},
+        {IM_KEY_seek_index, keeps, "with pixel-cache, which decodes whole images"},
         {IM_KEY_flip, alternates && !(c->hflip > 0), "with hflip 0"},
         {IM_KEY_hflip, alternates, "with flip alternate"},
         {IM_KEY_pad_mode, strncmp(c->train_crop, "pad:", 4) != 0, "except with train-crop pad:N"},

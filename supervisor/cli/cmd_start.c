@@ -27,6 +27,7 @@
 #include "supervisor/cli/launcher.h"
 #include "supervisor/cli/messages.h"
 #include "supervisor/cli/nodes.h"
+#include "supervisor/cli/pixel_cache.h"
 #include "supervisor/cli/precision.h"
 #include "supervisor/cli/program.h"
 #include "supervisor/cli/sizes.h"
@@ -54,6 +55,7 @@ struct start {
     struct im_text left_out;         /* images that fill no last step; "": none */
     struct sv_rundir_lock lock;
     struct sv_meeting meeting; /* on several machines */
+    struct sv_pixel_cache pixels;
 };
 
 static int fail(const struct im_text *text, int status)
@@ -202,7 +204,12 @@ static int measure(struct start *s)
                                      .memory_total = im_memory_total()};
     choose_places(s);
     snprintf(s->conf.index_file, sizeof s->conf.index_file, "%s", s->data.index_file);
-    snprintf(s->conf.seek_file, sizeof s->conf.seek_file, "%s", s->data.seek_file);
+    err = sv_pixel_cache_plan(&s->conf, s->data.samples, s->data.hash, &s->pixels, &text);
+    if (err < 0)
+        return fail(&text, IM_EXIT_UNAVAILABLE);
+    if (s->pixels.is_on && !*s->pixels.path) /* the rest is what others may use */
+        s->machine.memory_bytes -= s->pixels.bytes;
+    snprintf(s->conf.seek_file, sizeof s->conf.seek_file, "%s", s->pixels.is_on ? "" : s->data.seek_file);
     snprintf(s->conf.read_root, sizeof s->conf.read_root, "%s", s->data.read_root);
     s->conf.has_avif = s->data.has_avif;
     snprintf(s->conf.index_hash, sizeof s->conf.index_hash, "%s", s->data.hash);
@@ -536,6 +543,8 @@ static void print_header(const struct start *s)
     sv_say_header(c->plain, "augment %s", sv_header_augment(c, text, sizeof text));
     sv_say_header(c->plain, "model   %s", sv_header_model(c, text, sizeof text));
     sv_say_header(c->plain, "amp     %s", s->precision.s);
+    if (s->pixels.is_on)
+        sv_say_header(c->plain, "pixels  %s", sv_pixel_cache_line(&s->pixels, text, sizeof text));
     if (s->batch.s[0])
         sv_say_header(c->plain, "batch   %s", s->batch.s);
     format_rate(c, rate, sizeof rate);
@@ -619,7 +628,7 @@ static int look_at_end(const struct start *s, int status)
 
 static int start(struct start *s, struct im_conf *conf, struct sv_messages *messages)
 {
-    struct sv_warden_fds fds;
+    struct sv_warden_fds fds = {.pixels = -1};
     struct sv_kept kept = {.count = 0};
     struct sv_programs programs;
     struct im_text text = {0};
@@ -664,6 +673,10 @@ static int start(struct start *s, struct im_conf *conf, struct sv_messages *mess
     status = create(s);
     if (status == 0 && s->conf.node_count > 1 && sv_meeting_pass(&s->meeting, &meeting, &text) < 0)
         status = fail(&text, IM_EXIT_FAILED);
+    if (status == 0 && s->pixels.is_on) {
+        fds.pixels = sv_pixel_cache_open(&s->pixels, &text);
+        status = fds.pixels < 0 ? fail(&text, IM_EXIT_UNAVAILABLE) : 0;
+    }
     if (status == 0 && sv_warden_open(&fds, &text) < 0) {
         status = fail(&text, IM_EXIT_FAILED);
     }

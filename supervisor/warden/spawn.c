@@ -74,14 +74,15 @@ int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, 
     f.snapshot = copy_high(fds->snapshot, f.ranks);
     f.lock = copy_high(fds->lock, f.ranks);
     f.index = fds->index < 0 ? -1 : copy_high(fds->index, f.ranks);
+    f.pixels = fds->pixels < 0 ? -1 : copy_high(fds->pixels, f.ranks);
     f.meeting = fds->meeting < 0 ? -1 : copy_high(fds->meeting, f.ranks);
     f.listener = fds->listener < 0 ? -1 : copy_high(fds->listener, f.ranks);
     f.null = copy_high(null, f.ranks);
     f.kept = fds->kept;
     bad = null < 0 || f.control < 0 || f.encoded < 0 || f.lease_read < 0 || f.lease_write < 0 ||
           f.log_read < 0 || f.log_write < 0 || f.snapshot < 0 || f.lock < 0 || f.null < 0 ||
-          (fds->index >= 0 && f.index < 0) || (fds->meeting >= 0 && f.meeting < 0) ||
-          (fds->listener >= 0 && f.listener < 0);
+          (fds->index >= 0 && f.index < 0) || (fds->pixels >= 0 && f.pixels < 0) ||
+          (fds->meeting >= 0 && f.meeting < 0) || (fds->listener >= 0 && f.listener < 0);
     for (uint32_t r = 0; r < f.ranks; r++) {
         f.batch[r] = copy_high(run->batch_segment[r].fd, f.ranks);
         bad |= f.batch[r] < 0;
@@ -96,6 +97,8 @@ int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, 
     sv_programs_close(&low);
     if (fds->index >= 0)
         close(fds->index);
+    if (fds->pixels >= 0)
+        close(fds->pixels);
     if (fds->meeting >= 0)
         close(fds->meeting);
     if (fds->listener >= 0)
@@ -248,6 +251,8 @@ pid_t sv_spawn_role(const struct sv_spawn_fds *f, enum im_role role, uint32_t in
     }
     if ((role == IM_ROLE_READER || role == IM_ROLE_FETCHER) && f->index >= 0)
         map[n++] = (struct mapping){f->index, IM_FD_INDEX};
+    if ((role == IM_ROLE_AUGMENTER || role == IM_ROLE_READER) && f->pixels >= 0)
+        map[n++] = (struct mapping){f->pixels, IM_FD_PIXELS};
     s.n = n;
     s.oom_score_adj = oom_score_adj(f, role, adj, sizeof adj);
     return start_child(&s);

@@ -13,7 +13,7 @@
  * overwrites a source. */
 struct sv_spawn_fds {
     int control, encoded, batch[IM_RANKS_MAX];
-    int lease_read, lease_write, log_read, log_write, snapshot, lock, index, meeting, listener, null;
+    int lease_read, lease_write, log_read, log_write, snapshot, lock, index, pixels, meeting, listener, null;
     uint32_t ranks, readers;
     int oom_score_adj;                    /* ours */
     const struct sv_placement *placement; /* borrowed; NULL: nobody is bound to cores */

@@ -21,6 +21,7 @@ struct sv_warden_fds {
     int snapshot; /* empty: its size is the trainer's to give (ipc/snapshot.h) */
     int lock;
     int index;             /* that of the images, for readers that start when its file is gone; -1: none */
+    int pixels;            /* the pixel cache, for readers and augmenters; -1: none */
     int meeting, listener; /* for supervisors: IM_FD_MEETING, IM_FD_LISTENER; -1: none */
     struct sv_programs programs;
     const struct sv_kept *kept; /* borrowed; NULL: none */

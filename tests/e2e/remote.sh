@@ -26,6 +26,13 @@ over_s3() { TRAIN[1]=s3://bucket; }
 kept() { du -s --apparent-size -B1 "$T"/objects/*/data "$T/objects/tmp" | awk '{ sum += $1 } END { print sum }'; }
 CACHE=(--cache-dir "$T/objects" --read-deadline-ms 1000)
 
+# must_measure FLAG...: bench data, over the address of the run.
+must_measure() {
+  "$BIN/imsuper" bench data --data-dir "${TRAIN[1]}" "${CACHE[@]}" --image-size 8 --batch-size 16 --readers 1 --augmenters 1 --warm-up-seconds 0 \
+    --passes 1 --pass-seconds 0.2 --json "$@" >"$T/measured" 2>"$T/out" || fail "bench data over ${TRAIN[1]}"
+  grep -q '"schema": *"imsuper.bench-data/1"' "$T/measured" || fail "bench data over ${TRAIN[1]} measured nothing"
+}
+
 # All that a server of files may do wrong.
 case_http() {
   serve 'stall 1' 'truncate 4' 'reset 4' 'length 4' 'error 5' 'busy 2' 'slow 5' 'html 3' redirect
@@ -41,6 +48,7 @@ case_http() {
   start 0 "${CACHE[@]}"
   must_equal_reference
   [ "$(requests GET)" = "$epoch" ] || fail "the second run asked the server"
+  must_measure
   start 0 "${CACHE[@]}" --epochs 3
   if says 'changed since this run began'; then fail "objects that came are taken for others"; fi
 }
@@ -113,6 +121,7 @@ case_s3() {
   must_equal_reference
   must_balance
   [ "$(deaths_of fetcher)" -gt 2 ] || fail "the fetcher was not disturbed"
+  must_measure --cache-dir "$T/measured_objects"
   if grep -rqF "$AWS_SECRET_ACCESS_KEY" "$RUN" "$T/objects" "$T/out"; then fail "the secret was written down"; fi
 }
 

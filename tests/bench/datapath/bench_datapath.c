@@ -174,6 +174,7 @@ static int start_programs(struct bench *b, struct pipeline *p, struct im_text *t
                                 .log_write = dup(STDERR_FILENO),
                                 .lock = open("/dev/null", O_RDONLY | O_CLOEXEC),
                                 .index = -1,
+                                .pixels = -1,
                                 .meeting = -1,
                                 .listener = -1};
     int lease[2], err = sv_programs_open(&fds.programs, text);

@@ -232,6 +232,7 @@ static void test_the_hash_covers_bytes_ticket_and_what_is_said_of_them(void **st
     COVERS(bytes);
     COVERS(verdict);
     COVERS(by_reference);
+    COVERS(stamp);
 #undef COVERS
     e.bytes[1] ^= 1;
     assert_true(im_encoded_hash(&e, NULL) != hash);

@@ -534,6 +534,8 @@ static void contradictions_get_their_sentences(void **state)
         {"side-min", "100", "side-min"},
         {"seek-index", "auot", "seek-index: \"auot\": did you mean auto? (./auot names a folder)"},
         {"seek-index", "none", "seek-index: \"none\" is neither auto nor off; did you mean off?"},
+        {"pixel-cache", "rma", "pixel-cache: \"rma\": did you mean ram? (./rma names a folder)"},
+        {"pixel-cache", "none", "pixel-cache: \"none\" is neither off, ram nor disk; did you mean off?"},
         {"seek-index", "True", "seek-index: \"True\" is neither auto nor off; did you mean auto?"},
     };
 
