@@ -302,6 +302,7 @@ static void tell_epoch(struct sv_super *s, const struct im_json *m)
         sv_screen_say(&s->screen, "%s", sv_epochs_heading(&table, line, sizeof line));
     s->rows_told = true;
     s->rows_columns = table.columns;
+    s->epochs_told++;
     sv_screen_say(&s->screen, "%s", sv_epochs_row(&table, m, line, sizeof line));
 }
 

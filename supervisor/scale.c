@@ -120,7 +120,7 @@ static void scale_seen(struct sv_super *s, struct sv_scale_seen *ret)
                                   .cores = s->cores,
                                   .augment_wait = s->view.stage[SV_STAGE_AUGMENT].wait_input,
                                   .train_wait = s->view.stage[SV_STAGE_TRAIN].wait_input,
-                                  .rate = s->view.samples_per_second};
+                                  .rate = s->view.counted_per_second};
     for (int i = 0; i < SV_SCALED; i++) {
         ret->stage[i].count = sv_children_count(&s->children, role_of[i]);
         ret->stage[i].max = sv_scale_max(s, role_of[i]);

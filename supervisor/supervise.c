@@ -68,6 +68,8 @@ static int open_all(struct sv_super *s, struct im_text *text)
     sv_blame_begin(s->run.control);
     sv_screen_init(&s->screen, s->conf.color, s->conf.plain, s->conf.quiet,
                    (im_ns)(s->conf.status_interval * 1e9));
+    if (im_conf_is_probe(&s->conf)) /* is over before there is something to tell, mostly */
+        s->screen.last = s->started;
     err = sv_journal_open(&s->journal, &s->conf, IM_FD_LOG, &s->screen,
                           s->conf.log_level == IM_CONF_LOG_INFO ? IM_LOG_WARN : s->conf.log_level, text);
     if (err == 0)
@@ -343,9 +345,10 @@ static void say_done(struct sv_super *s)
     struct sv_done done;
     const bool known = read_done(s, &done);
     const char *measure = done.multi_label ? "mAP" : "top-1";
-    char up[24];
+    char took[24], up[64];
 
-    sv_format_seconds((double)(im_now() - s->run.control->created_ns) / 1e9, up, sizeof up);
+    sv_format_seconds((double)(im_now() - s->run.control->created_ns) / 1e9, took, sizeof took);
+    snprintf(up, sizeof up, "%s%s", took, known && done.epochs > s->epochs_told ? " this time" : "");
     if (done.best_epoch > 0)
         sv_screen_say(&s->screen,
                       "stopped   after epoch %" PRId64 " of %" PRId64
@@ -359,8 +362,8 @@ static void say_done(struct sv_super *s)
         sv_screen_say(&s->screen, "done      best validation %s %.2f%%, of averaged weights %.2f%%, after %s",
                       measure, 100 * done.top1, 100 * done.average, up);
     else if (done.top1 >= 0)
-        sv_screen_say(&s->screen, "done      best validation %s %.2f%% after %s", measure, 100 * done.top1,
-                      up);
+        sv_screen_say(&s->screen, "done      best validation %s %.2f%%%s after %s", measure, 100 * done.top1,
+                      s->rows_told ? " (*: best so far)" : "", up);
     else if (!known && s->hurry)
         sv_screen_say(&s->screen, "done      after %s; its last reports were not waited for", up);
     else if (!known)

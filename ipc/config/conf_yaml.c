@@ -31,6 +31,7 @@ struct reader {
     yaml_parser_t parser;
     yaml_event_t event; /* the current one; deleted by the next */
     bool has_event;
+    int wrong;                   /* values that were refused; the text has their sentences */
     int seen_line[IM_KEY_COUNT]; /* where the key stood before; 0: nowhere */
 };
 
@@ -98,7 +99,7 @@ static int take_list(struct reader *r, char *s, size_t room)
 }
 
 /* The key of a joined name, also behind its group's name. */
-static int find(const char *name, const char **ret_value)
+static int conf_yaml_find(const char *name, const char **ret_value)
 {
     int key = im_conf_find(name, ret_value);
 
@@ -114,11 +115,12 @@ static int find(const char *name, const char **ret_value)
     return key;
 }
 
-static int put(struct reader *r, const char *written, const char *name, int line, const char *value)
+static int conf_yaml_put_one(struct reader *r, const char *written, const char *name, int line,
+                             const char *value)
 {
     struct im_conf_place place = {.source = r->source, .file = r->path, .line = line, .written = written};
     const char *fixed;
-    int key = find(name, &fixed);
+    int key = conf_yaml_find(name, &fixed);
 
     if (key < 0 && im_conf_find(written, &fixed) >= 0)
         return im_fail(r->text, -EINVAL, "%s:%d: %s does not belong under this section", r->path, line,
@@ -135,6 +137,25 @@ static int put(struct reader *r, const char *written, const char *name, int line
                        r->seen_line[key]);
     r->seen_line[key] = line;
     return im_conf_put(r->conf, key, value, &place, r->text);
+}
+
+/* One message for all wrong values: a file is mended at once. */
+static int conf_yaml_put(struct reader *r, const char *written, const char *name, int line, const char *value)
+{
+    struct im_text before = {""};
+    int err;
+
+    if (r->wrong > 0 && r->text)
+        before = *r->text;
+    err = conf_yaml_put_one(r, written, name, line, value);
+    if (err != -EINVAL)
+        return err;
+    r->wrong++;
+    if (r->text && r->wrong > 1 && strlen(before.s) + strlen(r->text->s) + 3 < sizeof before.s)
+        im_fail(r->text, 0, "%s; %s", before.s, r->text->s);
+    else if (r->wrong > 1 && r->text)
+        *r->text = before;
+    return 0;
 }
 
 static bool is_null(const yaml_event_t *event)
@@ -169,7 +190,7 @@ static int take_value(struct reader *r, const char *written, const char *name, i
     default:
         return yaml_error(r, "aliases (*name) are not supported");
     }
-    return err < 0 ? err : put(r, written, name, line, value);
+    return err < 0 ? err : conf_yaml_put(r, written, name, line, value);
 }
 
 /* From behind a mapping's start to its end. Recursion is bounded by DEPTH_MAX. */
@@ -234,6 +255,8 @@ static int parse(struct im_conf *conf, enum im_conf_source source, const char *p
         return im_fail(text, -ENOMEM, "%s: out of memory", path);
     yaml_parser_set_input_string(&r.parser, (const unsigned char *)bytes, n);
     err = take_document(&r);
+    if (err == 0 && r.wrong > 0)
+        err = -EINVAL;
     if (r.has_event)
         yaml_event_delete(&r.event);
     yaml_parser_delete(&r.parser);

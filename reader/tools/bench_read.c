@@ -63,7 +63,7 @@ void rd_bench_files_free(struct rd_bench_files *files)
     *files = (struct rd_bench_files){0};
 }
 
-/* The share of a file's pages that the page cache holds; -1: cannot be told. */
+/* The share of a file's pages that the page cache holds; -1: unknown. */
 static double cached_share(int fd)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -187,12 +187,15 @@ static double cpu_now(void)
 static int run_passes(const struct im_conf *conf, struct pass *p, bool cold)
 {
     struct rd_bench *bench = p->bench;
+    const struct rd_line line = {.is_shown = isatty(STDERR_FILENO) && !conf->quiet && !conf->plain};
     int err = cold ? 0 : one_pass(p); /* fills the page cache */
 
     for (int64_t pass = 0; err == 0 && pass < conf->passes; pass++) {
         double cpu;
         im_ns began;
 
+        rd_line_show(&line, "reading %s, %u files in flight: pass %" PRId64 " of %" PRId64,
+                     cold ? "cold" : "warm", p->depth, pass + 1, conf->passes);
         if (cold)
             bench->still_cached += drop_files(p->files) / (double)conf->passes;
         bench->bytes = 0, bench->failed = bench->cut = 0;
@@ -204,6 +207,7 @@ static int run_passes(const struct im_conf *conf, struct pass *p, bool cold)
         bench->latencies += p->files->count;
         bench->passes++;
     }
+    rd_line_clear(&line);
     im_series_sort(bench->latency_ms, bench->latencies);
     return err;
 }

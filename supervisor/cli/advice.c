@@ -1,9 +1,11 @@
 #include "supervisor/cli/advice.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 
 #include "ipc/base/err.h"
+#include "supervisor/report/screen.h"
 
 #define EMA_LEFT_MOST 0.01
 
@@ -24,10 +26,32 @@ static uint64_t remainder_of(const struct im_phase *pass, uint64_t samples)
     return samples % ((uint64_t)pass->batch_size * pass->order_ranks);
 }
 
+int sv_advice_onecycle(const struct im_conf *conf, const struct im_plan *plan, struct im_text *ret)
+{
+    const uint64_t window = (uint64_t)conf->accumulate;
+    double steps = 0, warmup = conf->warmup_epochs;
+
+    if (conf->schedule != IM_SCHEDULE_ONECYCLE || conf->schedule_restarts || im_conf_is_probe(conf))
+        return 0;
+    for (const struct im_phase *p = plan->phase; p < plan->phase + plan->phases; p++) {
+        const uint64_t of_epoch = p->split == IM_TRAIN ? (p->steps + window - 1) / window : 0;
+
+        steps += (double)of_epoch * (1 - fmin(fmax(warmup, 0), 1));
+        warmup -= p->split == IM_TRAIN;
+    }
+    if (conf->pct_start * steps > 1 && steps > 2)
+        return 0;
+    return im_fail(ret, -EINVAL,
+                   "onecycle: pct-start %g of the %g steps after warm-up is less than two steps of rise; "
+                   "raise --pct-start or --epochs, or lower --batch-size",
+                   conf->pct_start, steps);
+}
+
 bool sv_advice_left_out(const struct im_conf *conf, const struct im_plan *plan, uint64_t samples,
                         struct im_text *ret)
 {
     const struct im_phase *most = NULL;
+    char left[24], all[24];
     bool varies = false;
 
     for (const struct im_phase *p = plan->phase; conf->drop_last && p < plan->phase + plan->phases; p++) {
@@ -40,9 +64,10 @@ bool sv_advice_left_out(const struct im_conf *conf, const struct im_plan *plan, 
     if (!most || remainder_of(most, samples) == 0)
         return false;
     im_fail(ret, 0,
-            "%s%" PRIu64 " of %" PRIu64 " %s %s left out of each epoch, others in each: they do not "
+            "%s%s of %s %s %s left out of each epoch, others in each: they do not "
             "fill a step of %" PRIu64 " (--no-drop-last trains on them)",
-            varies ? "up to " : "", remainder_of(most, samples), samples,
+            varies ? "up to " : "", sv_format_count(remainder_of(most, samples), left, sizeof left),
+            sv_format_count(samples, all, sizeof all),
             conf->sampler == IM_SAMPLER_BALANCED ? "draws (--sampler balanced)" : "training images",
             remainder_of(most, samples) == 1 ? "is" : "are", (uint64_t)most->batch_size * most->order_ranks);
     return true;

@@ -18,6 +18,10 @@ bool sv_advice_left_out(const struct im_conf *conf, const struct im_plan *plan, 
 bool sv_advice_single(const struct im_conf *conf, const struct im_plan *plan, uint64_t samples,
                       struct im_text *ret);
 
+/* -EINVAL with a sentence: the rise of a one-cycle schedule is shorter than two steps, which trainer/optim/schedule.c would
+ * find out once all processes are there. With --schedule-restarts it is left to that. */
+int sv_advice_onecycle(const struct im_conf *conf, const struct im_plan *plan, struct im_text *ret);
+
 /* Averages that still hold more than a hundredth of the weights they began with at the end of the run. True with a
  * sentence that names what helps. */
 bool sv_advice_ema(const struct im_conf *conf, uint64_t updates, struct im_text *ret);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ipc/base/count.h"
 #include "ipc/base/earlier.h"
@@ -287,7 +288,7 @@ static void find_earlier(struct bench *b, const struct im_json *old)
                                 &b->results[i].earlier);
 }
 
-static void print_text(struct bench *b)
+static void bench_ring_print_text(struct bench *b)
 {
     printf("%-32s %10s %10s\n", "ns", "p50", "p99");
     for (int i = 0; i < b->result_count; i++)
@@ -332,7 +333,7 @@ static struct im_json *result_json(struct result *r, bool is_profile)
     return j;
 }
 
-static int print_json(struct bench *b, bool is_profile)
+static int bench_ring_print_json(struct bench *b, bool is_profile)
 {
     struct im_json *j = im_json_object(), *list = im_json_array();
     int err;
@@ -373,6 +374,7 @@ static int write_profile(const struct bench *b, const char *path, struct im_text
 
 static int run(struct im_conf *conf, bool is_profile)
 {
+    const bool shown = isatty(STDERR_FILENO) && !conf->quiet && !conf->plain;
     struct bench b = {.result_count = 0};
     struct im_text text = {""};
     struct im_json *old = NULL;
@@ -382,8 +384,13 @@ static int run(struct im_conf *conf, bool is_profile)
         err = im_output_check(conf->output, &text);
     if (err == 0)
         err = make_values(&b);
-    for (size_t part = 0; part < PARTS && err == 0; part++)
+    for (size_t part = 0; part < PARTS && err == 0; part++) {
+        if (shown)
+            fprintf(stderr, "\r\033[Kmeasuring: part %zu of %d", part + 1, (int)PARTS);
         err = measure_part(&b, part, &text);
+    }
+    if (shown)
+        fputs("\r\033[K", stderr);
     for (int i = 0; i < RESULTS && err == 0; i++)
         add_result(&b, &b.values[i]);
     if (err == 0 && is_profile && conf->output[0])
@@ -393,11 +400,11 @@ static int run(struct im_conf *conf, bool is_profile)
     if (err == 0 && old)
         find_earlier(&b, old);
     if (err == 0 && conf->json)
-        err = print_json(&b, is_profile);
+        err = bench_ring_print_json(&b, is_profile);
     else if (err == 0 && is_profile)
         print_profile(&b);
     else if (err == 0)
-        print_text(&b);
+        bench_ring_print_text(&b);
     im_json_free(&old);
     return err < 0 ? im_command_fail(err, &text) : IM_EXIT_OK;
 }

@@ -85,6 +85,7 @@ static void print_classes(const struct sv_evaluation *e)
     const struct sv_averages macro = sv_evaluation_averages(e, false),
                              weighted = sv_evaluation_averages(e, true);
     uint32_t shown[CLASSES_SHOWN];
+    char valid[24];
     const uint32_t n = choose_classes(e, shown);
 
     im_say(stdout, "%-*s  %9s  %6s  %7s  %7s%s", NAME_WIDTH, "class", "precision", "recall", "F1", "images",
@@ -92,21 +93,22 @@ static void print_classes(const struct sv_evaluation *e)
     for (uint32_t i = 0; i < n; i++) {
         const struct im_class_counts *c = &e->count[shown[i]];
 
-        char precision[24] = "";
+        char precision[24] = "", support[24];
 
         if (e->precision)
             snprintf(precision, sizeof precision, "  %7.4f", e->precision[shown[i]]);
-        im_say(stdout, "%s  %9.4f  %6.4f  %7.4f  %7" PRIu64 "%s",
+        im_say(stdout, "%s  %9.4f  %6.4f  %7.4f  %7s%s",
                sv_cell(&(struct sv_cell_text){0}, e->class_name[shown[i]], NAME_WIDTH, false),
-               im_class_precision(c), im_class_recall(c), im_class_f1(c), c->support, precision);
+               im_class_precision(c), im_class_recall(c), im_class_f1(c),
+               sv_format_count(c->support, support, sizeof support), precision);
     }
     if (n < e->classes)
         im_say(stdout, "(the %u of %u classes with the lowest F1; -o DIR or --json: all)", n, e->classes);
     im_say(stdout, "%-*s  %9.4f  %6.4f  %7.4f", NAME_WIDTH, "mean of classes", macro.precision, macro.recall,
            macro.f1);
-    im_say(stdout, "%-*s  %9.4f  %6.4f  %7.4f  %7" PRIu64, NAME_WIDTH,
+    im_say(stdout, "%-*s  %9.4f  %6.4f  %7.4f  %7s", NAME_WIDTH,
            e->multi_label ? "mean of labels" : "mean of images", weighted.precision, weighted.recall,
-           weighted.f1, e->valid);
+           weighted.f1, sv_format_count(e->valid, valid, sizeof valid));
 }
 
 static void print_worst(const struct sv_evaluation *e)
@@ -121,6 +123,9 @@ static void print_worst(const struct sv_evaluation *e)
         if (e->multi_label)
             im_say(stdout, "%8.4f  %s: %u of %u labels are wrong at 0.5", r->loss, e->name[e->worst[i]],
                    r->rank, e->classes);
+        else if (r->label == (int32_t)r->top[0].class)
+            im_say(stdout, "%8.4f  %s: %s, and taken for it (%.1f %%)", r->loss, e->name[e->worst[i]],
+                   e->class_name[r->label], 100 * (double)r->top[0].probability);
         else
             im_say(stdout, "%8.4f  %s: %s taken for %s (%.1f %%)", r->loss, e->name[e->worst[i]],
                    e->class_name[r->label], e->class_name[r->top[0].class],
@@ -144,8 +149,8 @@ static void print_unusable(const struct sv_evaluation *e)
         im_say(stderr, "imsuper: and %" PRIu64 " more images that could not be used", e->unusable - shown);
 }
 
-static void print_text(const struct im_conf *conf, const struct sv_evaluation_run *run,
-                       const struct sv_evaluation *e, const struct im_json *epoch)
+static void eval_print_text(const struct im_conf *conf, const struct sv_evaluation_run *run,
+                            const struct sv_evaluation *e, const struct im_json *epoch)
 {
     char images[24];
 
@@ -192,7 +197,7 @@ static int report(const struct im_conf *conf, struct sv_evaluation_run *run, str
         if (conf->json)
             err = im_json_print(answer, stdout);
         else
-            print_text(conf, run, e, epoch);
+            eval_print_text(conf, run, e, epoch);
     }
     if (err == 0 && conf->output[0] && !conf->quiet)
         im_say(stderr, "imsuper: wrote %s/eval.json, classes.csv, images.csv%s", conf->output,

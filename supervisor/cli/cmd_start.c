@@ -215,6 +215,11 @@ static int measure(struct start *s)
         return fail(&text, status_of(err));
     if (!im_conf_is_probe(&s->conf) && sv_advice_ema(&s->conf, sv_advice_updates(&s->conf, &plan), &text))
         im_say(stderr, "imsuper: %s", text.s);
+    err = sv_advice_onecycle(&s->conf, &plan, &text);
+    if (err < 0) {
+        im_plan_fini(&plan);
+        return fail(&text, status_of(err));
+    }
     sv_advice_left_out(&s->conf, &plan, s->data.samples[IM_TRAIN], &s->left_out);
     if (sv_advice_single(&s->conf, &plan, s->data.samples[IM_TRAIN], &text))
         im_say(stderr, "imsuper: warning: %s", text.s);
@@ -503,12 +508,12 @@ static void print_header(const struct start *s)
     if (c->evaluate) {
         im_say(stderr,
                "%s %s, %s image%s, batch %" PRId64 ", %" PRId64 " px of %" PRId64 ", %" PRId64
-               " trainer%s (%" PRId64 " threads%s)",
+               " trainer%s (%" PRId64 " thread%s%s)",
                *c->image_list ? "predict" : "eval   ", im_conf_choice(IM_KEY_model, c->model),
                sv_format_count(s->data.samples[IM_VAL], val, sizeof val),
                ending((int64_t)s->data.samples[IM_VAL]), c->batch_size, im_conf_eval_image_size(c),
-               im_conf_eval_resize(c), c->ranks, c->ranks > 1 ? "s" : "", c->trainer_threads,
-               c->ranks > 1 ? " each" : "");
+               im_conf_eval_resize(c), c->ranks, ending(c->ranks), c->trainer_threads,
+               ending(c->trainer_threads), c->ranks > 1 ? " each" : "");
         print_devices(s);
         return;
     }
@@ -543,10 +548,10 @@ static void print_header(const struct start *s)
     print_frozen(c);
     sv_say_header(c->plain,
                   "host    %u cpu: %" PRId64 " reader%s, %" PRId64 " augmenter%s, %" PRId64
-                  " trainer%s (%" PRId64 " threads%s); shared memory %.2f of %.1f GiB",
+                  " trainer%s (%" PRId64 " thread%s%s); shared memory %.2f of %.1f GiB",
                   s->machine.cpus, c->readers, ending(c->readers), c->augmenters, ending(c->augmenters),
-                  c->ranks, ending(c->ranks), c->trainer_threads, c->ranks > 1 ? " each" : "",
-                  (double)sv_sizes_bytes(&s->geometry) / (1 << 30),
+                  c->ranks, ending(c->ranks), c->trainer_threads, ending(c->trainer_threads),
+                  c->ranks > 1 ? " each" : "", (double)sv_sizes_bytes(&s->geometry) / (1 << 30),
                   (double)s->machine.memory_bytes / (1 << 30));
     sv_say_header(c->plain, "decode  an image may take up to %" PRId64 " MiB to decode (--decode-memory-mib)",
                   c->decode_memory_mib);
@@ -602,7 +607,7 @@ static int say_stopped(const struct start *s)
     return IM_EXIT_RESUMABLE;
 }
 
-/* Nobody writes into the run folder any more. Whoever was killed while he wrote has left half a file; and a run that was
+/* No process writes into the run folder any more. One that was killed while it wrote has left half a file; and a run that was
  * done at that moment is done. */
 static int look_at_end(const struct start *s, int status)
 {

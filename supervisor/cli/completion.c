@@ -9,6 +9,8 @@
 struct values {
     char words[1024]; /* with blanks between */
     bool files, folders, runs, recipes;
+    bool weights; /* files of weights, and folders, where they may lie */
+    bool images;  /* as the second word and those behind it: any file */
 };
 
 static void add_word(struct values *v, const char *word, size_t n)
@@ -61,7 +63,7 @@ static void find_operands(const struct sv_verb *verb, struct values *v)
         if (strncmp(operands[i], "run", 3) == 0 || strncmp(operands[i], "weights", 7) == 0)
             v->runs = true;
         if (strncmp(operands[i], "weights", 7) == 0)
-            v->files = true;
+            v->weights = true;
         if (strcmp(operands[i], "stage") == 0)
             add_word(v, "reader augmenter trainer", 24);
         if (strcmp(operands[i], "counts") == 0)
@@ -70,14 +72,14 @@ static void find_operands(const struct sv_verb *verb, struct values *v)
     if (strcmp(verb->line->name, "recipes") == 0)
         v->recipes = true;
     if (strncmp(usual, "WEIGHTS|RUN ", 12) == 0) /* predict, which takes its words itself */
-        v->runs = v->files = true;
+        v->runs = v->weights = v->images = true;
     if (strncmp(usual, "SRC", 3) == 0)
         v->folders = true;
 }
 
 static bool has_values(const struct values *v)
 {
-    return *v->words || v->files || v->folders || v->runs || v->recipes;
+    return *v->words || v->files || v->folders || v->runs || v->recipes || v->weights;
 }
 
 /* For each option of each verb, the first time its name comes. */
@@ -149,8 +151,12 @@ static void bash_values(FILE *out, const struct values *v)
         fputs(" _imsuper_words \"$(imsuper recipes 2>/dev/null | cut -d ' ' -f 1)\";", out);
     if (*v->words)
         fprintf(out, " _imsuper_words \"%s\";", v->words);
+    if (v->images)
+        fputs(" if [ \"$COMP_CWORD\" -gt 2 ]; then _imsuper_paths -f; return; fi;", out);
     if (v->runs)
         fputs(" _imsuper_runs;", out);
+    if (v->weights)
+        fputs(" _imsuper_weights;", out);
     if (v->files)
         fputs(" _imsuper_paths -f;", out);
     if (v->folders)
@@ -206,6 +212,15 @@ static const char bash_begin[] =
     "  compopt -o filenames 2>/dev/null || :\n"
     "  while IFS= read -r path; do COMPREPLY+=(\"$path\"); done < <(compgen \"$1\" -- \"$cur\")\n"
     "}\n"
+    "_imsuper_weights() {\n"
+    "  local path type\n"
+    "  compopt -o filenames 2>/dev/null || :\n"
+    "  _imsuper_paths -d\n"
+    "  for type in safetensors pt pth onnx; do\n"
+    "    while IFS= read -r path; do COMPREPLY+=(\"$path\"); done < <(compgen -f -X \"!*.$type\" -- "
+    "\"$cur\")\n"
+    "  done\n"
+    "}\n"
     "# The runs of the workspace that the line or the environment names.\n"
     "_imsuper_runs() {\n"
     "  local i workspace=${IMSUPER_WORKSPACE:-runs} run\n"
@@ -243,7 +258,9 @@ static const char bash_end[] =
     "  if [ \"$cur\" = = ]; then cur=\"\"; elif [ \"$flag\" = = ]; then flag=${COMP_WORDS[COMP_CWORD - 2]}; "
     "fi\n"
     "  case $flag in -[a-z]) flag=$(_imsuper_letter \"$verb $flag\") ;; esac\n"
-    "  case $flag in --?*) if _imsuper_values \"$flag\"; then return; fi ;; esac\n"
+    "  case \" $(_imsuper_flags \"$verb\") \" in\n"
+    "  *\" ${flag:- } \"*) if _imsuper_values \"$flag\"; then return; fi ;;\n"
+    "  esac\n"
     "  case $cur in -*) _imsuper_words \"$(_imsuper_flags \"$verb\")\" ;; *) _imsuper_operands \"$verb\" ;; "
     "esac\n"
     "}\n"
@@ -326,6 +343,8 @@ static void zsh_values(FILE *out, const struct values *v)
         fputs("_imsuper_recipes; ", out);
     if (v->runs)
         fputs("_imsuper_runs; ", out);
+    if (v->weights)
+        fputs("_files -g \"*.(safetensors|pt|pth|onnx)\"; ", out);
     if (v->files)
         fputs("_files; ", out);
     if (v->folders)
@@ -369,9 +388,11 @@ static void zsh_verb(FILE *out, const struct sv_verb *verb)
     for (size_t i = 0; i < im_json_count(options_of(verb)); i++)
         zsh_option(out, im_json_at(options_of(verb), i));
     if (has_values(&v)) {
-        fputs("      '*:word:", out);
+        fprintf(out, "      '%s:word:", v.images ? "1" : "*");
         zsh_values(out, &v);
         fputs("' \\\n", out);
+        if (v.images)
+            fputs("      '*:image:_files' \\\n", out);
     }
     fputs("      '--help[show the flags]'\n    ;;\n", out);
 }
@@ -436,7 +457,7 @@ static void fish_values(FILE *out, const struct values *v)
     if (*v->words || v->runs || v->recipes || v->folders)
         fprintf(out, " -a '%s%s%s%s'", v->words, v->runs ? " (__imsuper_runs)" : "",
                 v->recipes ? " (__imsuper_recipes)" : "", v->folders ? " (__fish_complete_directories)" : "");
-    fputs(v->files ? " -F" : " -f", out);
+    fputs(v->files || v->weights ? " -F" : " -f", out);
 }
 
 static void fish_option(FILE *out, const char *verb, const struct im_json *option)

@@ -248,6 +248,14 @@ static bool counts(const struct im_conf *old, const struct im_conf *now, enum im
             source != IM_CONF_FROZEN);
 }
 
+/* A folder has several names: data, ./data, its absolute path. */
+static bool is_same_folder(const char *then, const char *now)
+{
+    char a[PATH_MAX], b[PATH_MAX];
+
+    return realpath(then, a) && realpath(now, b) && strcmp(a, b) == 0;
+}
+
 enum sv_change sv_continue_change(const struct im_conf *old, const struct im_conf *now,
                                   enum im_conf_key_id key)
 {
@@ -257,7 +265,7 @@ enum sv_change sv_continue_change(const struct im_conf *old, const struct im_con
         return SV_CHANGE_NONE;
     im_conf_value(old, key, then);
     im_conf_value(now, key, value);
-    if (strcmp(then, value) == 0)
+    if (strcmp(then, value) == 0 || (key == IM_KEY_data_dir && is_same_folder(then, value)))
         return SV_CHANGE_NONE;
     return has(fixed, IM_COUNT(fixed), (int)key) ? SV_CHANGE_REFUSED : SV_CHANGE_SAID;
 }

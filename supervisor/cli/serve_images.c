@@ -126,11 +126,11 @@ static int open_all(struct serving *s, struct im_text *text)
     sv_program_find("imsuper-augmenter", augmenter, sizeof augmenter);
     sv_program_find("imsuper-trainer", trainer, sizeof trainer);
     if (!conf->quiet)
-        im_say(stderr, "serve   %s, %u classes, %" PRId64 " px of %" PRId64 ", %s%s%s (%" PRId64 " threads)",
+        im_say(stderr, "serve   %s, %u classes, %" PRId64 " px of %" PRId64 ", %s%s%s (%" PRId64 " thread%s)",
                im_conf_choice(IM_KEY_model, conf->model), s->classes, im_conf_eval_image_size(conf),
                im_conf_eval_resize(conf), sv_gpus_are_used(conf) ? "GPU" : "CPU",
                sv_gpus_are_used(conf) ? " " : "", sv_gpus_are_used(conf) ? conf->gpus : "",
-               conf->trainer_threads);
+               conf->trainer_threads, conf->trainer_threads == 1 ? "" : "s");
     err = sv_service_open(
         &(struct sv_service_config){
             .conf = conf, .augmenter = augmenter, .trainer = trainer, .is_stopped = is_stopped},
@@ -200,8 +200,8 @@ static int serve(struct serving *s, struct im_text *text)
         sv_service_drain(s->service, im_now() + DRAIN_NS);
     state = sv_service_state(s->service);
     if (!s->conf->quiet)
-        im_say(stderr, "imsuper: stopped: %" PRIu64 " images answered, %" PRIu64 " could not be used",
-               state.answered, state.bad);
+        im_say(stderr, "imsuper: stopped: %" PRIu64 " image%s answered, %" PRIu64 " could not be used",
+               state.answered, state.answered == 1 ? "" : "s", state.bad);
     return status_of(signal);
 }
 

@@ -156,7 +156,9 @@ void sv_observe(struct sv_observer *o, const struct im_run *run, const struct im
     if (o->count == 0 ||
         now.at - o->snapshot[(o->count - 1) % SV_SNAPSHOTS].at >= SV_WINDOW_NS / (SV_SNAPSHOTS - 2))
         o->snapshot[o->count++ % SV_SNAPSHOTS] = now;
-    ret->samples_per_second = ret->stage[SV_STAGE_TRAIN].per_second;
+    ret->counted_per_second = ret->stage[SV_STAGE_TRAIN].per_second;
+    ret->samples_per_second = sv_rate_take(&o->trained, now.at, now.items[SV_STAGE_TRAIN], SV_WINDOW_NS);
+    ret->stage[SV_STAGE_TRAIN].per_second = ret->samples_per_second;
     ret->samples = now.items[SV_STAGE_TRAIN];
     im_telemetry_read(run, &ret->gpus);
     if (ret->gpus.gpus > 0)

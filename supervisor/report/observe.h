@@ -6,6 +6,7 @@
 #include "ipc/run.h"
 #include "ipc/stats.h"
 #include "ipc/telemetry.h"
+#include "supervisor/report/rate.h"
 
 enum sv_stage { SV_STAGE_READ, SV_STAGE_AUGMENT, SV_STAGE_TRAIN, SV_STAGES };
 #define SV_LIMIT_NETWORK SV_STAGES /* as a limit: readers wait for objects of another machine */
@@ -27,12 +28,13 @@ struct sv_fetch_view {
 
 struct sv_view {
     struct sv_stage_view stage[SV_STAGES];
-    int limit; /* enum sv_stage, SV_LIMIT_NETWORK, or -1 while it cannot be told */
+    int limit; /* enum sv_stage, SV_LIMIT_NETWORK, or -1 while unknown */
     struct sv_fetch_view fetch;
-    double samples_per_second;
-    uint64_t samples;        /* by rank 0 .. R-1 together, since the data plane began */
-    uint64_t next_batch;     /* the trainers' position: lowest of the ranks */
-    double gauge[IM_GAUGES]; /* rank 0's */
+    double samples_per_second; /* of the trainers, from step to step (rate.h) */
+    double counted_per_second; /* the same as it was counted in the last SV_WINDOW_NS */
+    uint64_t samples;          /* by rank 0 .. R-1 together, since the data plane began */
+    uint64_t next_batch;       /* the trainers' position: lowest of the ranks */
+    double gauge[IM_GAUGES];   /* rank 0's */
     uint32_t ready_cells, ready_batches;
     struct im_telemetry gpus;
     double per_gpu; /* images/s of a GPU; 0: there are none, or not known yet */
@@ -51,13 +53,14 @@ struct sv_snapshot {
 struct sv_observer {
     struct sv_snapshot snapshot[SV_SNAPSHOTS];
     uint32_t count;
+    struct sv_rate trained;
 };
 
 /* Takes a snapshot and fills the view from it and the oldest one in the window. */
 void sv_observe(struct sv_observer *o, const struct im_run *run, const struct im_plan *plan,
                 struct sv_view *ret);
 
-/* Which stage limits, from the stages' shares. Pure; -1 = cannot be told. The rule: a trainer that hardly
+/* Which stage limits, from the stages' shares. Pure; -1 = unknown. The rule: a trainer that hardly
  * waits is the limit; else the augmenters, unless they wait for files most of the time. */
 int sv_limiting_stage(const struct sv_stage_view stage[SV_STAGES]);
 

@@ -1,6 +1,7 @@
 /* The part of report.html that has the numbers of each class. */
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "ipc/base/count.h"
 #include "supervisor/report/page_text.h"
@@ -15,6 +16,18 @@ static int by_f1(const void *a, const void *b)
     return x->f1 < y->f1 ? -1 : x->f1 > y->f1 ? 1 : x->name < y->name ? -1 : x->name > y->name;
 }
 
+/* Shares with four digits; the table has six. */
+static void put_cell(FILE *f, const char *cell)
+{
+    char *end;
+    const double share = strtod(cell, &end);
+
+    if (strchr(cell, '.') && end != cell && *end == 0)
+        fprintf(f, "%.4f", share);
+    else
+        sv_page_put(f, cell);
+}
+
 static void write_line(FILE *f, const struct sv_class_line *line, int columns)
 {
     fputs("<tr><th>", f);
@@ -22,7 +35,7 @@ static void write_line(FILE *f, const struct sv_class_line *line, int columns)
     fputs("</th>", f);
     for (int i = 0; i < columns; i++) {
         fputs("<td>", f);
-        sv_page_put(f, line->cell[i]);
+        put_cell(f, line->cell[i]);
         fputs("</td>", f);
     }
     fputs("</tr>\n", f);

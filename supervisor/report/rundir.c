@@ -287,7 +287,9 @@ static int find_run(struct im_conf *conf, struct im_text *text)
         return im_fail(text, err, "%s: permission denied", conf->run_dir);
     if (err < 0 || !S_ISDIR(st.st_mode) || !holds_run(conf->run_dir))
         return conf->run_name[0]
-                   ? im_fail(text, -ENOENT, "no run in %s; use --workspace and --run-name", conf->run_dir)
+                   ? im_fail(text, -ENOENT,
+                             "no run in %s; `imsuper runs --workspace %s` lists those there are",
+                             conf->run_dir, conf->workspace)
                    : im_fail(text, -ENOENT,
                              "no run in %s here; --workspace DIR looks elsewhere, RUN names one",
                              conf->workspace);

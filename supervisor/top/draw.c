@@ -53,15 +53,16 @@ static void draw_numbers(const struct sv_top_screen *s, struct sv_canvas *c, int
 {
     const struct im_json *j = s->run->status;
     const double loss = im_json_real_or(j, "loss", (double)NAN), eta = im_json_real_or(j, "eta_seconds", -1),
-                 top1 = im_json_real_or(j, "val_top1", (double)NAN), mfu = im_json_real_or(j, "mfu", 0);
+                 top1 = im_json_real_or(j, "val_top1", (double)NAN), mfu = im_json_real_or(j, "mfu", 0),
+                 rate = im_json_real_or(j, "images_per_second", 0);
     const struct im_json *cache = im_json_get(j, "cache");
     char part[9][64] = {""}, number[24];
     int column = 0;
 
     if (!isnan(loss))
         snprintf(part[0], sizeof part[0], "loss %.4g", loss);
-    snprintf(part[1], sizeof part[1], "%s img/s",
-             sv_format_rate(im_json_real_or(j, "images_per_second", 0), number, sizeof number));
+    if (rate > 0) /* else it is not known yet */
+        snprintf(part[1], sizeof part[1], "%s img/s", sv_format_rate(rate, number, sizeof number));
     if (eta >= 0)
         snprintf(part[2], sizeof part[2], "eta %s", sv_format_seconds(eta, number, sizeof number));
     snprintf(part[3], sizeof part[3], "limited by %.20s", im_json_str_or(j, "limited_by", "?"));
@@ -144,7 +145,7 @@ static int gpu_rows(const struct sv_top_screen *s)
     return gpus > 0 ? 1 + gpus : 0;
 }
 
-static int take(int *room, int wanted, int least)
+static int draw_take(int *room, int wanted, int least)
 {
     const int given = wanted <= *room ? wanted : *room >= least ? *room : 0;
 
@@ -156,17 +157,17 @@ static int take(int *room, int wanted, int least)
 static struct rows share_rows(const struct sv_top_screen *s, int room)
 {
     const int gpus = gpu_rows(s), nodes = (int)im_json_count(im_json_get(s->run->status, "nodes"));
-    struct rows r = {.processes = take(&room, 4, 2)};
+    struct rows r = {.processes = draw_take(&room, 4, 2)};
 
-    r.pipeline = take(&room, 1, 1);
-    r.stages = take(&room, 4, 4);
-    r.nodes = take(&room, nodes > 0 ? 1 + nodes : 0, 2);
-    r.gpus = take(&room, gpus > 0 ? 2 : 0, 2);
-    r.past = take(&room, 2, 2);
-    r.events = take(&room, 4, 2);
+    r.pipeline = draw_take(&room, 1, 1);
+    r.stages = draw_take(&room, 4, 4);
+    r.nodes = draw_take(&room, nodes > 0 ? 1 + nodes : 0, 2);
+    r.gpus = draw_take(&room, gpus > 0 ? 2 : 0, 2);
+    r.past = draw_take(&room, 2, 2);
+    r.events = draw_take(&room, 4, 2);
     if (gpus > 2 && room >= gpus - 2)
-        r.gpus += take(&room, gpus - 2, gpus - 2);
-    r.processes += s->run->processes > 3 ? take(&room, s->run->processes - 3, 1) : 0;
+        r.gpus += draw_take(&room, gpus - 2, gpus - 2);
+    r.processes += s->run->processes > 3 ? draw_take(&room, s->run->processes - 3, 1) : 0;
     r.events += room;
     return r;
 }

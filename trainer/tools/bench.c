@@ -47,6 +47,7 @@ struct bench {
     int layers;
     struct tr_layer_time *times; /* [STEPS_MAX][layers]; profile only, as the next ones */
     double *totals, *updates;    /* ms of each step, and of its update */
+    double *rests;               /* what else of each step takes time */
     int kept;
 };
 
@@ -133,7 +134,10 @@ static int open_bench(struct bench *b, bool is_profile, struct im_text *text)
     b->times = calloc((size_t)STEPS_MAX * (size_t)b->layers, sizeof *b->times);
     b->totals = calloc(STEPS_MAX, sizeof *b->totals);
     b->updates = calloc(STEPS_MAX, sizeof *b->updates);
-    return b->times && b->totals && b->updates ? 0 : im_fail(text, -ENOMEM, "no memory for the times");
+    b->rests = calloc(STEPS_MAX, sizeof *b->rests);
+    return b->times && b->totals && b->updates && b->rests
+               ? 0
+               : im_fail(text, -ENOMEM, "no memory for the times");
 }
 
 static void close_bench(struct bench *b)
@@ -147,6 +151,7 @@ static void close_bench(struct bench *b)
     free(b->times);
     free(b->totals);
     free(b->updates);
+    free(b->rests);
 }
 
 static int bench_step(struct bench *b, struct im_text *text)
@@ -184,6 +189,9 @@ static int step_with_times(struct bench *b, struct im_text *text)
         return err;
     b->updates[b->kept] = (double)times.update / 1e6;
     b->totals[b->kept] = (double)(im_now() - began) / 1e6;
+    b->rests[b->kept] = b->totals[b->kept] - b->updates[b->kept];
+    for (int i = 0; i < b->layers; i++)
+        b->rests[b->kept] -= (double)(times.layers[i].forward + times.layers[i].backward) / 1e6;
     if (b->steps > 1 && b->kept < STEPS_MAX - 1)
         b->kept++;
     return 0;
@@ -243,7 +251,7 @@ static struct im_json *head(struct bench *b, const char *schema)
     return j;
 }
 
-static int put(struct im_json *j)
+static int bench_put(struct im_json *j)
 {
     int err = im_json_print(j, stdout);
 
@@ -287,11 +295,13 @@ static struct times layer_times(struct bench *b, int layer, double *scratch)
     return t;
 }
 
-static struct im_json *layer_json(const struct tr_layer_work *f, struct times t, double total)
+static struct im_json *layer_json(const char *layer, const struct tr_layer_work *f, struct times t,
+                                  double total)
 {
     struct im_json *j = im_json_object();
     double ms = t.forward + t.backward;
 
+    im_json_set_str(j, "layer", layer);
     im_json_set_str(j, "op", f->name);
     im_json_set_str(j, "shape", f->shape);
     im_json_set_real(j, "forward_ms", t.forward);
@@ -304,11 +314,11 @@ static struct im_json *layer_json(const struct tr_layer_work *f, struct times t,
     return j;
 }
 
-static void layer_line(int i, const struct tr_layer_work *f, struct times t, double total)
+static void layer_line(const char *layer, const struct tr_layer_work *f, struct times t, double total)
 {
     double ms = t.forward + t.backward;
 
-    printf("%3d %-8s %-30s %9.3f %9.3f %6.1f%% ", i, f->name, f->shape, t.forward, t.backward,
+    printf("%-22s %-8s %-30s %9.3f %9.3f %6.1f%% ", layer, f->name, f->shape, t.forward, t.backward,
            100 * ms / total);
     if (f->flop > 0)
         printf("%8.1f ", f->flop / ms / 1e6);
@@ -323,7 +333,7 @@ static int bench_json(struct bench *b)
     const struct im_summary now = im_series_summary(b->rates, (size_t)b->conf.passes);
 
     im_earlier_add_json(&b->earlier, &now, true, j);
-    return put(j);
+    return bench_put(j);
 }
 
 static void print_bench(struct bench *b)
@@ -339,9 +349,10 @@ static void print_bench(struct bench *b)
 /* The medians as stacks, in the order of a step: which way through the network, then the layer. */
 static int write_profile(struct bench *b, struct im_text *text)
 {
+    const struct tr_model *model = tr_network_model(b->net);
     struct im_speedscope *s = im_speedscope_new(im_conf_choice(IM_KEY_model, b->conf.model));
-    double *scratch = calloc((size_t)b->kept, sizeof *scratch), sum = 0;
-    const double total = median(b->totals, b->kept), update = median(b->updates, b->kept);
+    double *scratch = calloc((size_t)b->kept, sizeof *scratch);
+    const double update = median(b->updates, b->kept);
 
     for (int k = 0; s && scratch && k < 2 * b->layers; k++) {
         const bool forward = k < b->layers;
@@ -351,50 +362,49 @@ static int write_profile(struct bench *b, struct im_text *text)
         const double ms = forward ? t.forward : t.backward;
         char layer[160];
 
-        snprintf(layer, sizeof layer, "%d %s %s", i, work.name, work.shape);
-        sum += ms;
+        snprintf(layer, sizeof layer, "%s %s %s", model->layers[i].name, work.name, work.shape);
         im_speedscope_add(s, (const char *const[]){"step", forward ? "forward" : "backward", layer}, 3, ms);
     }
     free(scratch);
     if (!s)
         return -ENOMEM;
     im_speedscope_add(s, (const char *const[]){"step", "update"}, 2, update);
-    im_speedscope_add(s, (const char *const[]){"step", "rest"}, 2, total - update - sum);
+    im_speedscope_add(s, (const char *const[]){"step", "rest"}, 2, median(b->rests, b->kept));
     return im_speedscope_write(s, b->conf.output, text);
 }
 
 /* One row each layer, then what lies beside them. */
 static int report_profile(struct bench *b)
 {
-    double *scratch = calloc((size_t)b->kept, sizeof *scratch), sum = 0;
+    double *scratch = calloc((size_t)b->kept, sizeof *scratch);
     struct im_json *layers = im_json_array(), *j;
-    double total = median(b->totals, b->kept), update = median(b->updates, b->kept);
+    const struct tr_model *model = tr_network_model(b->net);
+    double total = median(b->totals, b->kept), update = median(b->updates, b->kept),
+           rest = median(b->rests, b->kept);
 
     if (!scratch)
         return -ENOMEM;
     if (!b->conf.json) {
         print_head(b);
-        printf("\n%3s %-8s %-30s %9s %9s %7s %8s %7s  %s\n", "", "op", "input -> output", "forward",
+        printf("\n%-22s %-8s %-30s %9s %9s %7s %8s %7s  %s\n", "layer", "op", "input -> output", "forward",
                "backward", "share", "GFLOP/s", "GB/s", "kernel (forward)");
     }
     for (int i = 0; i < b->layers; i++) {
         struct tr_layer_work work = tr_graph_layer(b->graph, i);
         struct times t = layer_times(b, i, scratch);
 
-        sum += t.forward + t.backward;
         if (!work.name[0])
             continue;
         if (b->conf.json)
-            im_json_append(layers, layer_json(&work, t, total));
+            im_json_append(layers, layer_json(model->layers[i].name, &work, t, total));
         else
-            layer_line(i, &work, t, total);
+            layer_line(model->layers[i].name, &work, t, total);
     }
     free(scratch);
     if (!b->conf.json) {
-        printf("    %-39s %9.3f %9s %6.1f%%\n", "update", update, "", 100 * update / total);
-        printf("    %-39s %9.3f %9s %6.1f%%\n", "rest", total - update - sum, "",
-               100 * (total - update - sum) / total);
-        printf("    %-39s %9.3f\n\ntimes in ms, medians of %d steps\n", "step", total, b->kept);
+        printf("%-62s %9.3f %9s %6.1f%%\n", "update", update, "", 100 * update / total);
+        printf("%-62s %9.3f %9s %6.1f%%\n", "rest", rest, "", 100 * rest / total);
+        printf("%-62s %9.3f\n\ntimes in ms, medians of %d steps\n", "step", total, b->kept);
         im_json_free(&layers);
         return 0;
     }
@@ -402,7 +412,7 @@ static int report_profile(struct bench *b)
     im_json_set_real(j, "step_ms", total);
     im_json_set_real(j, "update_ms", update);
     im_json_set(j, "layers", layers);
-    return put(j);
+    return bench_put(j);
 }
 
 /* ---- commands ---- */

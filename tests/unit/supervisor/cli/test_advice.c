@@ -1,4 +1,5 @@
 /* What a start says of options that are allowed and rarely meant. */
+#include <errno.h>
 #include <string.h>
 
 #include "ipc/base/err.h"
@@ -42,6 +43,35 @@ static void updates_are_counted(void **state)
     conf.accumulate = 3;
     conf.drop_last = true; /* 15 batches of 64 are 5 updates */
     assert_int_equal(updates_of(&conf), 50);
+}
+
+/* The rule of trainer/optim/schedule.c, before any process is started. */
+static int check_onecycle(double pct, int64_t epochs, double warmup)
+{
+    struct im_conf conf = with_ema(0, epochs);
+    struct im_text text = {""};
+    struct im_plan plan;
+    int err;
+
+    conf.schedule = IM_SCHEDULE_ONECYCLE;
+    conf.pct_start = pct;
+    conf.warmup_epochs = warmup;
+    assert_int_equal(im_plan_from_conf(&conf, samples, &plan, &text), 0);
+    err = sv_advice_onecycle(&conf, &plan, &text);
+    im_plan_fini(&plan);
+    if (err < 0)
+        assert_non_null(strstr(text.s, "is less than two steps of rise; raise --pct-start or --epochs"));
+    return err;
+}
+
+static void a_rise_of_less_than_two_steps_is_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(check_onecycle(0.1, 10, 0), 0);         /* 160 steps */
+    assert_int_equal(check_onecycle(0.006, 10, 0), -EINVAL); /* 0.96 of a step */
+    assert_int_equal(check_onecycle(0.007, 10, 0), 0);
+    assert_int_equal(check_onecycle(0.007, 10, 2), -EINVAL); /* 128 steps */
+    assert_int_equal(check_onecycle(0.01, 10, 2.5), 0);      /* 120 steps */
 }
 
 static void averages_that_forget_nothing_are_warned_of(void **state)
@@ -99,16 +129,16 @@ static void images_that_fill_no_batch_are_told(void **state)
     conf.drop_last = true;
     assert_true(asks(sv_advice_left_out, &conf, &text)); /* 15 batches of 64, and 40 more */
     assert_string_equal(text.s,
-                        "40 of 1000 training images are left out of each epoch, others in each: they do not "
+                        "40 of 1,000 training images are left out of each epoch, others in each: they do not "
                         "fill a step of 64 (--no-drop-last trains on them)");
     conf.sampler = IM_SAMPLER_BALANCED; /* most images of a large class are not drawn at all */
     assert_true(asks(sv_advice_left_out, &conf, &text));
-    assert_non_null(strstr(text.s, "40 of 1000 draws (--sampler balanced) are left out"));
+    assert_non_null(strstr(text.s, "40 of 1,000 draws (--sampler balanced) are left out"));
     conf.sampler = IM_SAMPLER_SHUFFLE;
     assert_false(asks(sv_advice_single, &conf, &text));
     conf.ranks = 3; /* 5 steps of 192 */
     assert_true(asks(sv_advice_left_out, &conf, &text));
-    assert_non_null(strstr(text.s, "40 of 1000"));
+    assert_non_null(strstr(text.s, "40 of 1,000"));
     conf.drop_last = false;
     assert_false(asks(sv_advice_left_out, &conf, &text));
     assert_false(asks(sv_advice_single, &conf, &text)); /* at least 13 for each trainer */
@@ -120,7 +150,7 @@ static void images_that_fill_no_batch_are_told(void **state)
     assert_non_null(strstr(text.s, "in the last step of epoch 1 a trainer has a batch of one image"));
     conf.drop_last = true;
     assert_true(asks(sv_advice_left_out, &conf, &text));
-    assert_non_null(strstr(text.s, "1 of 1000 training images is left out"));
+    assert_non_null(strstr(text.s, "1 of 1,000 training images is left out"));
     conf.batch_size = 100;
     assert_false(asks(sv_advice_left_out, &conf, &text));
 }
@@ -129,6 +159,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(updates_are_counted),
+        cmocka_unit_test(a_rise_of_less_than_two_steps_is_refused),
         cmocka_unit_test(averages_that_forget_nothing_are_warned_of),
         cmocka_unit_test(images_that_fill_no_batch_are_told),
         cmocka_unit_test(others_are_not),

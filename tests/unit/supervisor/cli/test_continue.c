@@ -91,6 +91,19 @@ static void every_option_that_differs_is_said_or_refused(void **state)
     assert_true(seen > 100);
 }
 
+static void another_name_of_the_folder_is_no_change(void **state)
+{
+    struct im_conf then = written_default(), now;
+
+    (void)state;
+    im_conf_defaults(&now);
+    snprintf(then.data_dir, sizeof then.data_dir, ".");
+    snprintf(now.data_dir, sizeof now.data_dir, "/proc/self/cwd/");
+    assert_int_equal(sv_continue_change(&then, &now, IM_KEY_data_dir), SV_CHANGE_NONE);
+    snprintf(now.data_dir, sizeof now.data_dir, "/proc");
+    assert_int_equal(sv_continue_change(&then, &now, IM_KEY_data_dir), SV_CHANGE_SAID);
+}
+
 /* A name of other trainers sets an option, which messages then call by its own name. */
 static void so_is_every_alias(void **state)
 {
@@ -121,6 +134,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_option_that_differs_is_said_or_refused),
+        cmocka_unit_test(another_name_of_the_folder_is_no_change),
         cmocka_unit_test(so_is_every_alias),
     };
 

@@ -98,10 +98,10 @@ static void each_class_has_a_line(void **state)
     page = make(*state);
     must_have(page, "Each class, epoch 1");
     assert_null(strstr(page, "averaged weights"));
-    must_have(page, "<th>F1</th></tr>\n<tr><th>worst</th><td>2</td><td>0</td><td>0.000000</td>");
+    must_have(page, "<th>F1</th></tr>\n<tr><th>worst</th><td>2</td><td>0</td><td>0.0000</td>");
     must_have(page,
-              "<tr><th>a, &quot;b&quot; &lt;i&gt;</th><td>8</td><td>4</td><td>0.500000</td><td>0.250000</td>"
-              "<td>0.333333</td></tr>");
+              "<tr><th>a, &quot;b&quot; &lt;i&gt;</th><td>8</td><td>4</td><td>0.5000</td><td>0.2500</td>"
+              "<td>0.3333</td></tr>");
     assert_null(strstr(page, "later"));
     free(page);
     put(*state, "per_class/epoch_001.ema.csv",
