@@ -213,7 +213,8 @@ static int measure(struct start *s)
     snprintf(s->conf.read_root, sizeof s->conf.read_root, "%s", s->data.read_root);
     s->conf.has_avif = s->data.has_avif;
     snprintf(s->conf.index_hash, sizeof s->conf.index_hash, "%s", s->data.hash);
-    s->meeting.copies = s->data.copies;
+    s->meeting.copies = s->data.copies; /* whose it is now */
+    s->data.copies = NULL;
     err = sv_sizes_choose(&s->conf, &s->machine, s->data.samples, s->data.classes, &s->geometry, &text);
     if (err == 0)
         err = im_plan_from_conf(&s->conf, s->data.samples, &plan, &text);
@@ -709,6 +710,7 @@ int sv_start_run(struct im_conf *conf)
     sv_messages_begin(&messages);
     status = start(&s, conf, &messages);
     sv_messages_end(&messages);
+    sv_meeting_fini(&s.meeting);
     free(s.data.copies);
     return status;
 }
