@@ -45,10 +45,10 @@ struct au_times au_renderer_times(const struct au_renderer *renderer);
 /* The transforms of the last au_render(). */
 const struct au_draw *au_renderer_draw(const struct au_renderer *renderer);
 
-/* The canvas, for those who measure its steps. */
+/* The canvas, for measurements of its steps. */
 struct au_canvas *au_renderer_canvas(struct au_renderer *renderer);
 
-/* The decoder, for those who measure it alone; between two samples only. */
+/* The decoder, for measurements of it alone; between two samples only. */
 struct au_decoder *au_renderer_decoder(struct au_renderer *renderer);
 
 /* For tests, which show that memory stays what it is: bytes that the renderer keeps between samples. */

@@ -61,7 +61,7 @@ static void unlock(const struct fe_cache *c)
     flock(c->lock_fd, LOCK_UN);
 }
 
-static void add(struct fe_cache *c, uint64_t bytes)
+static void cache_add(struct fe_cache *c, uint64_t bytes)
 {
     atomic_fetch_add_explicit(&c->book->used, bytes, memory_order_relaxed);
 }
@@ -100,7 +100,7 @@ struct visit {
     void (*file)(struct visit *v, int dir_fd, const char *name, const struct stat *st);
     struct fe_cache *cache;
     uint64_t bytes;    /* of all */
-    struct used *used; /* images, for those who go first */
+    struct used *used; /* images, the first to remove first */
     size_t count, capacity;
     int64_t until;            /* those used up to then go */
     uint64_t wanted, evicted; /* bytes */
@@ -397,7 +397,7 @@ static int take_from_disk(struct fe_cache *cache, struct fe_claim *claim, uint64
     const off_t bytes = (off_t)(claim->promised + more);
     int err = 0;
 
-    add(cache, more); /* first: who dies in between has promised too much, not too little */
+    cache_add(cache, more); /* first: who dies in between has promised too much, not too little */
     IM_FAULT("fetcher.promised");
     if (fallocate(claim->fd, 0, 0, bytes) < 0)
         err = -errno;

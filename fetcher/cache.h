@@ -43,7 +43,7 @@ void fe_cache_close(struct fe_cache *cache);
 uint64_t fe_cache_used(const struct fe_cache *cache);
 uint64_t fe_cache_limit(const struct fe_cache *cache); /* now */
 
-/* Takes the download of an object (its hash). -EBUSY: somebody else has it; -EAGAIN: the lock is held for long. */
+/* Takes the download of an object (its hash). -EBUSY: another fetcher has it; -EAGAIN: the lock is held for long. */
 int fe_cache_claim(struct fe_cache *cache, uint64_t object, struct fe_claim *ret);
 
 /* Promises `bytes` in all to the download, and takes them from the disk. Makes room where there is none. -ENOSPC: there

@@ -1,4 +1,4 @@
-/* HTTP and S3 requests, many at a time, in one thread. Knows nothing of images, files or tries. */
+/* HTTP and S3 requests, many at a time, in one thread. It has no notion of images, files or tries. */
 #ifndef FETCHER_CLIENT_H
 #define FETCHER_CLIENT_H
 

@@ -59,7 +59,7 @@ struct fetcher {
     im_ns unproven_since, probed, keys_read;
     uint64_t probes, fetched, fetched_bytes;
     bool probing, told;
-    bool full, told_full; /* the cache takes nothing; that was said in this life */
+    bool full, told_full; /* the cache takes nothing; this process has reported it */
     bool told_refused;    /* an object could not be asked for; said until one comes */
     bool removed;         /* the cache, by somebody: it is made again */
     struct im_sandbox_state sandbox;
@@ -113,7 +113,7 @@ static uint64_t key_of(enum im_split split, uint64_t sample)
     return (uint64_t)(split == IM_VAL) << 63 | sample;
 }
 
-static struct wanted *find(struct fetcher *f, uint64_t key)
+static struct wanted *fetcher_find(struct fetcher *f, uint64_t key)
 {
     for (uint32_t i = 0; i < f->count; i++)
         if (f->wanted[i].used && f->wanted[i].key == key)
@@ -128,7 +128,7 @@ static void let_go(struct fetcher *f, struct wanted *w)
 }
 
 /* Begins a try, or says when. */
-static void begin(struct fetcher *f, struct wanted *w)
+static void fetcher_begin(struct fetcher *f, struct wanted *w)
 {
     im_ns now = im_now();
     int err;
@@ -156,11 +156,11 @@ static void begin(struct fetcher *f, struct wanted *w)
 }
 
 /* Is there room for another? Then the object is wanted from now on. */
-static bool want(struct fetcher *f, enum im_split split, uint64_t sample, const char *path)
+static bool needs_object(struct fetcher *f, enum im_split split, uint64_t sample, const char *path)
 {
     struct fe_part part;
 
-    if (part_of(f, split, sample, &part) < 0) { /* an index that says what cannot be: readers are told */
+    if (part_of(f, split, sample, &part) < 0) { /* the index contradicts itself: readers get an error */
         fe_cache_mark(&f->store.cache, f->store.root_fd, path);
         return true;
     }
@@ -174,7 +174,7 @@ static bool want(struct fetcher *f, enum im_split split, uint64_t sample, const 
                              .transfer = {.store = &f->store, .part = part, .tag = w, .claim = {.fd = -1}}};
         memcpy(w->transfer.path, path, strlen(path) + 1);
         f->held++;
-        begin(f, w);
+        fetcher_begin(f, w);
         return true;
     }
     return false;
@@ -216,11 +216,11 @@ static bool look(struct fetcher *f, uint64_t ticket, bool is_first)
     if (sample_at(f, ticket, &split, &sample) < 0 || path_of(f, split, sample, path, sizeof path) < 0)
         return true;
     is_here = fe_cache_look(&f->store.cache, f->store.root_fd, path);
-    if (!is_here && !find(f, key_of(split, sample))) {
+    if (!is_here && !fetcher_find(f, key_of(split, sample))) {
         if (!is_first && rd_mirror_look(f->store.root_fd, path,
                                         rd_realtime(f->child->run->control->created_ns)) == RD_OBJECT_FAILED)
             return true;
-        if (!want(f, split, sample, path))
+        if (!needs_object(f, split, sample, path))
             return false;
     }
     if (is_first)
@@ -285,7 +285,7 @@ static void give_up(struct fetcher *f, struct wanted *w, const struct fe_result 
            im_log_quote(&(struct im_quoted){0}, w->transfer.path),
            im_log_quote(&(struct im_quoted){0}, result->why), w->tries.failures);
     err = fe_cache_mark(&f->store.cache, f->store.root_fd, w->transfer.path);
-    if (err < 0) { /* readers must be told */
+    if (err < 0) { /* readers must get the error */
         w->due = im_now() + FULL_WAIT_NS;
         return;
     }
@@ -379,7 +379,7 @@ static void probe(struct fetcher *f, im_ns now)
     for (int i = 0; i < 16; i++) {
         f->probes++;
         sample = im_hash64(&f->probes, sizeof f->probes, f->child->incarnation) % n;
-        if (!find(f, key_of(IM_TRAIN, sample)))
+        if (!fetcher_find(f, key_of(IM_TRAIN, sample)))
             break;
     }
     if (path_of(f, IM_TRAIN, sample, path, sizeof path) < 0 || part_of(f, IM_TRAIN, sample, &part) < 0 ||
@@ -402,7 +402,7 @@ static void go_on(struct fetcher *f)
         struct wanted *w = &f->wanted[i];
 
         if (w->used && w->began == 0 && now >= w->due)
-            begin(f, w);
+            fetcher_begin(f, w);
         if (!w->used)
             continue;
         failing += w->tries.failures > 0;

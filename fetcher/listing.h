@@ -17,7 +17,7 @@ struct fe_objects {
     char first_refused[256];
 };
 
-/* Whether a path may be made below a folder of ours: relative, without . and .. and control characters. */
+/* Whether a path may be made below the cache: relative, without . and .. and control characters. */
 bool fe_path_is_good(const char *path);
 
 /* -ENOMEM, -EFBIG. A path that is not good is only counted. size < 0: not known. */
@@ -46,7 +46,7 @@ bool fe_listing_find(const struct fe_listing *listing, const char *path, int64_t
 
 enum fe_list_how {
     FE_LIST_WHOLLY, /* says on stderr what it does */
-    FE_LIST_QUIETLY, /* for a run that has an index: members of shards, which it knows, are not listed. The list has no age
+    FE_LIST_QUIETLY, /* for a run that has an index: members of shards, which it has, are not listed. The list has no age
                         (rd_mirror_listed_ns()), so that the index stays */
 };
 

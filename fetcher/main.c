@@ -37,7 +37,7 @@ static int list(const char *data_dir, const char *cache_dir)
 
     prctl(PR_SET_PDEATHSIG, SIGTERM); /* nobody waits for the list any more */
     err = im_mkdirs(cache_dir, 0700, &text);
-    if (err == 0) /* what a kernel lacks is said by the run's fetcher */
+    if (err == 0) /* the run's fetcher reports what a kernel lacks */
         err = fe_sandbox_enter(cache_dir, false, &sandbox, &text);
     if (err == 0)
         err = fe_list(data_dir, cache_dir, FE_LIST_WHOLLY, &text);

@@ -24,7 +24,7 @@ static int64_t before(const struct fe_transfer *t)
     return *t->part.shard ? RD_TAR_BLOCK : 0;
 }
 
-static int begin(void *context, int64_t bytes)
+static int transfer_begin(void *context, int64_t bytes)
 {
     struct fe_transfer *t = context;
     int64_t known = (bytes >= 0 ? bytes : t->size) - before(t);
@@ -108,7 +108,7 @@ int fe_transfer_start(struct fe_transfer *t)
                                                           .etag = t->etag,
                                                           .from = is_part ? t->part.offset - RD_TAR_BLOCK : 0,
                                                           .n = is_part ? t->part.bytes + RD_TAR_BLOCK : 0,
-                                                          .sink = {begin, write_bytes, t},
+                                                          .sink = {transfer_begin, write_bytes, t},
                                                           .tag = t->tag});
     if (err < 0)
         fe_cache_drop(&s->cache, &t->claim);

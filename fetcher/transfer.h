@@ -41,7 +41,7 @@ struct fe_transfer {
     void *tag;
 };
 
-/* Asks for the object. -EBUSY: somebody else fetches it; others: it could not be begun. */
+/* Asks for the object. -EBUSY: another fetcher has it; others: it could not be begun. */
 int fe_transfer_start(struct fe_transfer *t);
 
 /* The request has ended. 0: the object is here; else what was wrong, with the reason in result->why. */

@@ -27,7 +27,7 @@
 #define RECORD_BYTES_MAX 4096
 #define NAMES_MAX 4 /* of the socket in one directory, where something else has the first ones */
 
-/* Below these a directory of ours is made; a new one, where somebody else has that name. */
+/* Below these imsuper makes its directory; a new one, where another user has that name. */
 static int list_roots(const char *ret[2])
 {
     const char *root = getenv("TMPDIR");

@@ -14,7 +14,7 @@ struct im_label_sets {
     uint32_t classes, count;
     uint32_t words;       /* of a set: a bit for each class, class 0 the lowest */
     const uint32_t *bits; /* [count][words] */
-    void *bytes;          /* malloc'ed; NULL: bits are somebody else's */
+    void *bytes;          /* malloc'ed; NULL: the bits are borrowed */
 };
 
 int im_label_sets_write(const struct im_label_sets *sets, const char *folder, struct im_text *text);

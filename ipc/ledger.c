@@ -7,7 +7,7 @@ static void zero(_Atomic uint64_t *word)
     atomic_store_explicit(word, 0, memory_order_relaxed);
 }
 
-static void add(_Atomic uint64_t *word, uint64_t n)
+static void ledger_add(_Atomic uint64_t *word, uint64_t n)
 {
     atomic_fetch_add_explicit(word, n, memory_order_relaxed);
 }
@@ -34,9 +34,9 @@ int im_ledger_enter(struct im_run *run, enum im_split split, uint32_t phase, con
                                                memory_order_relaxed) == phase + 1;
         bad += verdicts[i] != 0;
     }
-    add(&l->delivered, count);
-    add(&l->duplicates, duplicates);
-    add(&l->bad, bad);
+    ledger_add(&l->delivered, count);
+    ledger_add(&l->duplicates, duplicates);
+    ledger_add(&l->bad, bad);
     return 0;
 }
 
@@ -51,11 +51,11 @@ bool im_ledger_end(struct im_run *run, enum im_split split, const struct im_ledg
 
     if (again && exact)
         return true;
-    add(&l->phases, 1);
+    ledger_add(&l->phases, 1);
     if (again) /* right the first time, wrong now: it stays one that is not exact */
         return false;
-    add(&l->phases_exact, exact);
-    add(&l->total_delivered, before + delivered);
+    ledger_add(&l->phases_exact, exact);
+    ledger_add(&l->total_delivered, before + delivered);
     atomic_store_explicit(&l->ended, pass->phase + UINT64_C(1), memory_order_relaxed);
     return exact;
 }

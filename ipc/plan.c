@@ -256,7 +256,7 @@ void im_plan_fini(struct im_plan *plan)
 
 /* The last phase whose first number (a field at `offset`) is not above n; empty phases are skipped by being
  * before it. */
-static const struct im_phase *find(const struct im_plan *plan, uint64_t n, int by_batch)
+static const struct im_phase *plan_find(const struct im_plan *plan, uint64_t n, int by_batch)
 {
     uint32_t low = 0, high = plan->phases;
 
@@ -274,7 +274,7 @@ static const struct im_phase *find(const struct im_plan *plan, uint64_t n, int b
 
 const struct im_phase *im_plan_phase_of_batch(const struct im_plan *plan, uint64_t batch)
 {
-    return batch < plan->batches ? find(plan, batch, 1) : NULL;
+    return batch < plan->batches ? plan_find(plan, batch, 1) : NULL;
 }
 
 static struct im_place place_at(const struct im_plan *plan, const struct im_phase *phase, uint64_t step,
@@ -325,7 +325,7 @@ int im_plan_place(const struct im_plan *plan, uint64_t ticket, struct im_place *
     if (ticket >= plan->tickets)
         return -ERANGE;
 
-    const struct im_phase *phase = find(plan, ticket, 0);
+    const struct im_phase *phase = plan_find(plan, ticket, 0);
     const uint64_t in_pass = ticket - phase->first_ticket;
 
     if (!is_recut(plan, phase) && !is_uneven(plan, phase)) {

@@ -8,7 +8,7 @@
  * reused), or 0 when 2^24 - 1 of them are used up. (P1) */
 uint32_t im_process_announce(struct im_run *run, enum im_role role, uint32_t index);
 
-/* Child: SPAWN(incarnation) -> RUN, with its pid. 0 or -ESTALE: somebody else has been started in
+/* Child: SPAWN(incarnation) -> RUN, with its pid. 0 or -ESTALE: another process has been started in
  * our place. (P2) */
 int im_process_enter(struct im_run *run, uint32_t slot, uint32_t incarnation);
 

@@ -33,7 +33,7 @@ static bool geometry_is_sane(const struct im_geometry *g)
            g->slots <= IM_SLOTS_MAX && g->classes >= 1;
 }
 
-static uint64_t take(uint64_t *at, uint64_t bytes, uint64_t align)
+static uint64_t run_take(uint64_t *at, uint64_t bytes, uint64_t align)
 {
     uint64_t offset = (*at + align - 1) / align * align;
 
@@ -48,27 +48,27 @@ int im_offsets_compute(const struct im_geometry *g, struct im_offsets *ret)
 
     if (!geometry_is_sane(g))
         return -EINVAL;
-    l.conf = take(&at, IM_CONF_BYTES, IM_PAGE);
-    l.processes = take(&at, g->slots * sizeof(struct im_process), IM_PAGE);
-    l.stats = take(&at, g->slots * sizeof(struct im_stats), IM_PAGE);
-    l.encoded_words = take(&at, g->encoded_cells * sizeof(uint64_t), IM_PAGE);
-    l.encoded_meta = take(&at, g->encoded_cells * sizeof(struct im_encoded_meta), IM_PAGE);
+    l.conf = run_take(&at, IM_CONF_BYTES, IM_PAGE);
+    l.processes = run_take(&at, g->slots * sizeof(struct im_process), IM_PAGE);
+    l.stats = run_take(&at, g->slots * sizeof(struct im_stats), IM_PAGE);
+    l.encoded_words = run_take(&at, g->encoded_cells * sizeof(uint64_t), IM_PAGE);
+    l.encoded_meta = run_take(&at, g->encoded_cells * sizeof(struct im_encoded_meta), IM_PAGE);
     l.batch_words =
-        take(&at, (uint64_t)g->ranks * g->batches * g->batch_size_max * sizeof(uint64_t), IM_PAGE);
-    l.bad_samples = take(&at, IM_BAD_MAX * sizeof(struct im_bad_entry), IM_PAGE);
-    l.peers = take(&at, (g->ranks + g->remote_ranks) * sizeof(struct im_peer), IM_PAGE);
-    l.seek_rings = take(&at, g->augmenters_max * sizeof(struct im_seek_ring), IM_PAGE);
+        run_take(&at, (uint64_t)g->ranks * g->batches * g->batch_size_max * sizeof(uint64_t), IM_PAGE);
+    l.bad_samples = run_take(&at, IM_BAD_MAX * sizeof(struct im_bad_entry), IM_PAGE);
+    l.peers = run_take(&at, (g->ranks + g->remote_ranks) * sizeof(struct im_peer), IM_PAGE);
+    l.seek_rings = run_take(&at, g->augmenters_max * sizeof(struct im_seek_ring), IM_PAGE);
     for (int s = 0; s < IM_SPLITS; s++)
-        l.stamps[s] = take(&at, g->samples[s] * sizeof(uint32_t), IM_PAGE);
-    l.control_bytes = take(&at, 0, IM_PAGE);
+        l.stamps[s] = run_take(&at, g->samples[s] * sizeof(uint32_t), IM_PAGE);
+    l.control_bytes = run_take(&at, 0, IM_PAGE);
     l.encoded_bytes = g->cell_bytes * g->encoded_cells;
 
     at = g->batch_pixels_max;
-    l.batch_labels = take(&at, g->batch_size_max * sizeof(int32_t), IM_LINE);
-    l.batch_verdicts = take(&at, g->batch_size_max * sizeof(uint32_t), IM_LINE);
-    l.batch_samples = take(&at, g->batch_size_max * sizeof(uint64_t), IM_LINE);
-    l.batch_checks = take(&at, g->batch_size_max * sizeof(uint64_t), IM_LINE);
-    l.batch_stride = take(&at, 0, IM_PAGE);
+    l.batch_labels = run_take(&at, g->batch_size_max * sizeof(int32_t), IM_LINE);
+    l.batch_verdicts = run_take(&at, g->batch_size_max * sizeof(uint32_t), IM_LINE);
+    l.batch_samples = run_take(&at, g->batch_size_max * sizeof(uint64_t), IM_LINE);
+    l.batch_checks = run_take(&at, g->batch_size_max * sizeof(uint64_t), IM_LINE);
+    l.batch_stride = run_take(&at, 0, IM_PAGE);
     l.batch_bytes = l.batch_stride * g->batches;
     *ret = l;
     return 0;

@@ -155,8 +155,8 @@ static int read_record(struct im_seek_file *f, uint64_t key, uint64_t at, void *
 }
 
 /* As im_seek_find(), and in which slot of the window. */
-static int find(struct im_seek_file *f, uint64_t key, void *buffer, size_t size, const uint64_t *window,
-                int *ret_slot)
+static int seek_file_find(struct im_seek_file *f, uint64_t key, void *buffer, size_t size,
+                          const uint64_t *window, int *ret_slot)
 {
     for (int i = 0; i < WINDOW; i++) {
         int n;
@@ -181,12 +181,12 @@ int im_seek_find(struct im_seek_file *f, uint64_t key, void *buffer, size_t size
     err = read_all_at(f, window, sizeof window, window_at(f, key));
     if (err < 0)
         return err == -EAGAIN ? -EAGAIN : 0;
-    return find(f, key, buffer, size, window, &slot);
+    return seek_file_find(f, key, buffer, size, window, &slot);
 }
 
 /* ---- opening ---- */
 
-/* A plain file of ours or of root: who can write it decides which pixels are seen. */
+/* A plain file of this user or of root: who can write it decides which pixels are seen. */
 static int open_file(const char *path, int flags, struct im_text *text)
 {
     struct stat st;
@@ -197,7 +197,7 @@ static int open_file(const char *path, int flags, struct im_text *text)
     if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_uid == geteuid() || st.st_uid == 0))
         return fd;
     close(fd);
-    return im_fail(text, -EPERM, "the seek index '%.700s' is no file, or belongs to somebody else; remove it",
+    return im_fail(text, -EPERM, "the seek index '%.700s' is no file, or belongs to another user; remove it",
                    path);
 }
 
@@ -322,7 +322,7 @@ static int count_used(struct im_seek_owner *o)
 }
 
 /* Takes what is there, or makes it new. */
-static int take(struct im_seek_owner *o, uint64_t images)
+static int seek_file_take(struct im_seek_owner *o, uint64_t images)
 {
     uint32_t slots = read_header(o->file.fd);
     struct stat st;
@@ -350,7 +350,7 @@ int im_seek_own(const char *path, uint64_t images, struct im_seek_owner *ret, st
         err = im_fail(text, -errno, "the seek index '%.700s' %s", path,
                       errno == EWOULDBLOCK ? "is written by another process" : strerror(errno));
     else
-        err = take(&o, images);
+        err = seek_file_take(&o, images);
     if (err < 0) {
         if (err != -EWOULDBLOCK)
             im_fail(text, err, "cannot write the seek index '%.700s': %s", path, strerror(-err));
@@ -422,7 +422,7 @@ int im_seek_add(struct im_seek_owner *o, uint64_t key, const void *bytes, size_t
     if (n == 0 || n > IM_SEEK_BYTES_MAX)
         return -EINVAL;
     err = read_all_at(&o->file, window, sizeof window, window_at(&o->file, key));
-    if (err == 0 && find(&o->file, key, there, sizeof there, window, &same) > 0)
+    if (err == 0 && seek_file_find(&o->file, key, there, sizeof there, window, &same) > 0)
         return -EEXIST;
     if (err == 0)
         err = check_room(o);
@@ -451,7 +451,7 @@ void im_seek_drop(struct im_seek_owner *o, uint64_t key)
     int slot = -1;
 
     if (read_all_at(&o->file, window, sizeof window, window_at(&o->file, key)) == 0 &&
-        find(&o->file, key, there, sizeof there, window, &slot) > 0 &&
+        seek_file_find(&o->file, key, there, sizeof there, window, &slot) > 0 &&
         write_at(o->file.fd, &none, sizeof none, window_at(&o->file, key) + (uint64_t)slot * sizeof none) ==
             0)
         o->used--;

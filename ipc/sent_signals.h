@@ -6,8 +6,8 @@
 /* Before exec: they wait until the program can tell who sent them. What the process does itself ends it all the same. Async-signal-safe. */
 void im_sent_signals_hold(void);
 
-/* From now on such a signal is told before it takes its course; those that wait are, at once. `tell` runs in a signal
- * handler. What this process does itself (a bad address, abort()) is not told. */
+/* From now on such a signal is reported before it acts; those that wait are, at once. `tell` runs in a signal
+ * handler. What this process does itself (a bad address, abort()) is not reported. */
 void im_sent_signals_note(void (*tell)(int signo));
 
 #endif

@@ -6,7 +6,7 @@
 #include "ipc/spans.h"
 
 #define READS_MAX 4
-#define UNIT_BITS 7 /* 128 ns: nothing shorter is told apart */
+#define UNIT_BITS 7 /* 128 ns: nothing shorter is distinguished */
 #define SUB_BITS 4  /* 16 buckets a power of two */
 #define SUBS (1u << SUB_BITS)
 

@@ -13,7 +13,7 @@ void im_stats_enter(struct im_stats *s, enum im_activity activity);
 void im_stats_add(struct im_stats *s, enum im_counter counter, uint64_t n);
 /* What has lasted since `began` (im_now()) ends now. */
 void im_stats_since(struct im_stats *s, enum im_histogram histogram, im_ns began);
-/* A part of something, or what nobody knows the place of: as if it ended now. */
+/* A part of something, or one of unknown place: as if it ended now. */
 void im_stats_time(struct im_stats *s, enum im_histogram histogram, im_ns duration);
 void im_stats_gauge(struct im_stats *s, enum im_gauge gauge, double value);
 

@@ -10,7 +10,7 @@ const char *im_throttle_word(unsigned i)
 }
 
 /* A sum, a largest and a lowest of what is a number; NAN as long as nothing is. */
-static void add(double *sum, double x)
+static void telemetry_add(double *sum, double x)
 {
     if (!isnan(x))
         *sum = isnan(*sum) ? x : *sum + x;
@@ -48,11 +48,11 @@ void im_telemetry_read(const struct im_run *run, struct im_telemetry *ret)
             continue;
         t.gpus++;
         with_busy += isnan(v.gauge[IM_G_GPU_BUSY]) ? 0u : 1u;
-        add(&t.busy, v.gauge[IM_G_GPU_BUSY]);
+        telemetry_add(&t.busy, v.gauge[IM_G_GPU_BUSY]);
         raise(&t.memory_bytes, v.gauge[IM_G_GPU_MEMORY]);
         raise(&t.temperature_c, v.gauge[IM_G_GPU_TEMPERATURE]);
-        add(&t.power_w, v.gauge[IM_G_GPU_POWER]);
-        add(&t.energy_j, v.gauge[IM_G_GPU_ENERGY]);
+        telemetry_add(&t.power_w, v.gauge[IM_G_GPU_POWER]);
+        telemetry_add(&t.energy_j, v.gauge[IM_G_GPU_ENERGY]);
         lower(&t.sm_mhz, v.gauge[IM_G_GPU_CLOCK]);
         lower(&t.memory_mhz, v.gauge[IM_G_GPU_MEMORY_CLOCK]);
         if (v.gauge[IM_G_GPU_THROTTLED] > 0 && v.gauge[IM_G_GPU_THROTTLED] < 1 << IM_THROTTLES)

@@ -1,9 +1,9 @@
 /* The loop of a reader: keep up to --queue-depth files in flight, each into its own cell.
  *
  * What to read is a pure function of the ticket (plan, order, index), so that any reader can read any ticket
- * again. What a file is (missing, a directory, empty, larger than a cell) is told in the cell's meta, never
+ * again. What a file is (missing, a directory, empty, larger than a cell) is written in the cell's meta, never
  * by leaving. A read that fails keeps its cell and is tried again, until it succeeds or the file turns out to
- * be at fault (retry.h). Reads that hang are told to the supervisor, which ends this process where they can be
+ * be at fault (retry.h). Reads that hang are reported to the supervisor, which ends this process where they can be
  * done again (supervisor/reads.c); the loop goes on meanwhile and touches no file itself. */
 #include "reader/reader.h"
 

@@ -52,7 +52,7 @@ struct rd_storage {
 
 void rd_storage_read(struct rd_storage *s, im_ns began); /* a read that began then succeeded */
 void rd_storage_probed(struct rd_storage *s, im_ns began);
-/* One more file: err of its first try, or 0. A file that was read after it failed is told again, with 0. */
+/* One more file: err of its first try, or 0. A file that was read after it failed is reported again, with 0. */
 void rd_storage_file(struct rd_storage *s, int err);
 bool rd_storage_fails_many(const struct rd_storage *s);
 

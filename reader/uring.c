@@ -84,7 +84,8 @@ struct engine {
     unsigned rare_in_flight;
 };
 
-static void add(struct io_uring_sqe *sqe, struct engine *engine, unsigned place, enum op op, unsigned flags)
+static void uring_add(struct io_uring_sqe *sqe, struct engine *engine, unsigned place, enum op op,
+                      unsigned flags)
 {
     io_uring_sqe_set_data64(sqe, (uint64_t)place * OPS + (unsigned)op);
     io_uring_sqe_set_flags(sqe, flags);
@@ -110,11 +111,11 @@ static int add_chain(struct engine *engine, unsigned i)
     io_uring_prep_read(sqes[OP_READ], (int)i, place->buffer, place->capacity, (uint64_t)-1);
     io_uring_prep_read(sqes[OP_MORE], (int)i, &place->more, 1, (uint64_t)-1);
     io_uring_prep_close_direct(sqes[OP_CLOSE], i);
-    add(sqes[OP_OPEN], engine, i, OP_OPEN, IOSQE_IO_LINK | (engine->is_careful ? IOSQE_ASYNC : 0));
-    add(sqes[OP_ADVISE], engine, i, OP_ADVISE, IOSQE_FIXED_FILE | IOSQE_IO_LINK);
-    add(sqes[OP_READ], engine, i, OP_READ, IOSQE_FIXED_FILE | IOSQE_IO_HARDLINK | async);
-    add(sqes[OP_MORE], engine, i, OP_MORE, IOSQE_FIXED_FILE | IOSQE_IO_HARDLINK | async);
-    add(sqes[OP_CLOSE], engine, i, OP_CLOSE, 0);
+    uring_add(sqes[OP_OPEN], engine, i, OP_OPEN, IOSQE_IO_LINK | (engine->is_careful ? IOSQE_ASYNC : 0));
+    uring_add(sqes[OP_ADVISE], engine, i, OP_ADVISE, IOSQE_FIXED_FILE | IOSQE_IO_LINK);
+    uring_add(sqes[OP_READ], engine, i, OP_READ, IOSQE_FIXED_FILE | IOSQE_IO_HARDLINK | async);
+    uring_add(sqes[OP_MORE], engine, i, OP_MORE, IOSQE_FIXED_FILE | IOSQE_IO_HARDLINK | async);
+    uring_add(sqes[OP_CLOSE], engine, i, OP_CLOSE, 0);
     return 0;
 }
 
@@ -154,17 +155,17 @@ static int add_part(struct engine *engine, unsigned i)
     if (place->opens) {
         sqe = io_uring_get_sqe(&engine->ring);
         io_uring_prep_openat_direct(sqe, engine->root_fd, place->path, RD_IO_OPEN_FLAGS, 0, slot);
-        add(sqe, engine, i, OP_OPEN, IOSQE_IO_LINK | (engine->is_careful ? IOSQE_ASYNC : 0));
+        uring_add(sqe, engine, i, OP_OPEN, IOSQE_IO_LINK | (engine->is_careful ? IOSQE_ASYNC : 0));
         /* Parts are read in random order: exactly what is asked for, in one piece. */
         sqe = io_uring_get_sqe(&engine->ring);
         io_uring_prep_fadvise(sqe, (int)slot, 0, 0, POSIX_FADV_RANDOM);
-        add(sqe, engine, i, OP_ADVISE, IOSQE_FIXED_FILE | IOSQE_IO_LINK);
+        uring_add(sqe, engine, i, OP_ADVISE, IOSQE_FIXED_FILE | IOSQE_IO_LINK);
     }
     sqe = io_uring_get_sqe(&engine->ring);
     place->span[0] = (struct iovec){place->header, header_bytes(place)};
     place->span[1] = (struct iovec){place->buffer, bytes};
     io_uring_prep_readv(sqe, (int)slot, place->span, 2, place->part.offset - header_bytes(place));
-    add(sqe, engine, i, OP_READ, IOSQE_FIXED_FILE | async);
+    uring_add(sqe, engine, i, OP_READ, IOSQE_FIXED_FILE | async);
     return 0;
 }
 
@@ -306,7 +307,7 @@ static int enter(struct engine *engine, im_ns until)
 }
 
 /* Takes completions until `max` files are done or none is left. */
-static unsigned take(struct engine *engine, struct rd_io_result *results, unsigned max)
+static unsigned uring_take(struct engine *engine, struct rd_io_result *results, unsigned max)
 {
     struct io_uring_cqe *cqe;
     unsigned count = 0;
@@ -361,7 +362,7 @@ static int uring_reap(void *state, struct rd_io_result *results, unsigned max, i
 
     do {
         err = enter(engine, sooner(until, engine));
-        count = take(engine, results, max);
+        count = uring_take(engine, results, max);
         count += take_rare(engine, results + count, max - count, count ? 0 : until);
     } while (count == 0 && err == 0 && until > 0 && im_now() < until);
     return err < 0 && count == 0 ? err : (int)count;

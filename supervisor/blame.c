@@ -79,7 +79,7 @@ static void store(_Atomic uint32_t *word, uint32_t value)
     atomic_store_explicit(word, value, memory_order_relaxed);
 }
 
-static struct im_blame *find(struct im_control *c, uint64_t key)
+static struct im_blame *blame_find(struct im_control *c, uint64_t key)
 {
     for (uint32_t i = 0; i < IM_BLAMES; i++)
         if (atomic_load_explicit(&c->blame[i].key, memory_order_relaxed) == key)
@@ -88,7 +88,7 @@ static struct im_blame *find(struct im_control *c, uint64_t key)
 }
 
 /* In place of the oldest. A supervisor that dies in between leaves an entry without points. */
-static struct im_blame *begin(struct im_control *c, uint64_t key)
+static struct im_blame *blame_begin(struct im_control *c, uint64_t key)
 {
     uint32_t n = load(&c->blames);
     struct im_blame *b = &c->blame[n % IM_BLAMES];
@@ -116,14 +116,14 @@ void sv_blame_stray(struct im_control *c)
 
 bool sv_blame_note(struct im_control *c, uint64_t key, uint64_t ticket, enum sv_end end)
 {
-    struct im_blame *b = find(c, key);
+    struct im_blame *b = blame_find(c, key);
     uint32_t points;
 
     if (ends[end].points == 0 || key == 0)
         return false;
     if (!b || atomic_load_explicit(&b->ticket, memory_order_relaxed) != ticket) {
         sv_blame_stray(c); /* someone else than before */
-        b = b ? b : begin(c, key);
+        b = b ? b : blame_begin(c, key);
         store(&b->points, 0);
         store(&b->stray, 0);
         atomic_store_explicit(&b->ticket, ticket, memory_order_relaxed);
@@ -137,7 +137,7 @@ bool sv_blame_note(struct im_control *c, uint64_t key, uint64_t ticket, enum sv_
 
 uint32_t sv_blame_points(struct im_control *c, uint64_t key)
 {
-    const struct im_blame *b = find(c, key);
+    const struct im_blame *b = blame_find(c, key);
 
     return b ? load(&b->points) : 0;
 }

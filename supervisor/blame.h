@@ -33,7 +33,7 @@ enum sv_end {
 struct sv_evidence {
     int wait_status;
     enum sv_kill_reason killed_for;
-    uint32_t sent_signal; /* what the process itself said of it; 0: nothing */
+    uint32_t sent_signal; /* what the process itself reported; 0: nothing */
     bool memory_ran_out;  /* since the death before, the kernel killed for lack of memory */
     uint64_t need;        /* bytes that its sample takes; 0: not known */
 };

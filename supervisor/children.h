@@ -11,7 +11,7 @@
 
 /* Why the supervisor itself killed a process: such an end says nothing about the program. */
 enum sv_kill_reason {
-    SV_KILL_NONE,     /* it did not: the process ended by itself, or somebody else ended it */
+    SV_KILL_NONE,     /* it did not: the process ended by itself, or another process ended it */
     SV_KILL_DEADLINE, /* too much processor time on one image */
     SV_KILL_HANG,     /* none at all on one image */
     SV_KILL_STALL,    /* no sign of life */

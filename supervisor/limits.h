@@ -20,7 +20,7 @@ struct sv_limits_need {
 struct sv_limits_need sv_limits_need(const struct im_conf *conf, const struct im_geometry *g);
 
 /* First of all in main(): the stack on which all else runs, of the programs that are started from here too. A limit
- * that may be raised is. False: it is too small, which was said. */
+ * that may be raised is. False: it is too small, and a message has said so. */
 bool sv_limits_stack(void);
 
 /* Raises what may be raised and compares the rest. 0, or -EAGAIN with a sentence that names the limit, its value,

@@ -32,7 +32,7 @@ struct sv_nodes {
     uint32_t over;    /* to begin next, once no process is left; 0: it has been said, or none is */
     bool stop_asked;  /* the head has been asked to stop all */
     bool stopping;    /* it has told all */
-    bool finish_told; /* the link knows that this node leaves */
+    bool finish_told; /* the link has been told that this node leaves */
     bool joined;      /* the head has answered */
     bool never_met;   /* this node gave up before it did */
     int own_status;   /* with which this node wanted to end; 0: as the run does */

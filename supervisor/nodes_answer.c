@@ -33,7 +33,7 @@ static size_t length_of(const struct im_json *j)
 
 /* ---- status ---- */
 
-static void take(struct im_json *to, const struct im_json *from, const char *key)
+static void nodes_answer_take(struct im_json *to, const struct im_json *from, const char *key)
 {
     struct im_json *copy = copy_of(im_json_get(from, key));
 
@@ -50,7 +50,7 @@ struct im_json *sv_nodes_status_here(struct sv_super *s)
     im_json_set_str(j, "limited_by", im_json_str_or(all, "limited_by", "unknown"));
     im_json_set_int(j, "bad_samples", im_json_int_or(all, "bad_samples", 0));
     for (size_t i = 0; i < IM_COUNT(keys); i++)
-        take(j, all, keys[i]);
+        nodes_answer_take(j, all, keys[i]);
     im_json_free(&all);
     return j;
 }
@@ -63,11 +63,11 @@ static struct im_json *join_row(const struct im_json *row, const struct im_json 
     if (!answer)
         return j;
     im_json_set_str(j, "limited_by", im_json_str_or(answer, "limited_by", "unknown"));
-    take(j, answer, "stages");
-    take(j, answer, "cache");
+    nodes_answer_take(j, answer, "stages");
+    nodes_answer_take(j, answer, "cache");
     if (has_room) {
-        take(j, answer, "gpus");
-        take(j, answer, "processes");
+        nodes_answer_take(j, answer, "gpus");
+        nodes_answer_take(j, answer, "processes");
     }
     return j;
 }
@@ -75,7 +75,7 @@ static struct im_json *join_row(const struct im_json *row, const struct im_json 
 struct im_json *sv_nodes_join_status(struct sv_super *s, struct im_json *const *answers)
 {
     const uint32_t here = (uint32_t)s->conf.node_index;
-    /* Node 0 has the run; without its answer what this machine knows. */
+    /* Node 0 has the run; without its answer this machine's own numbers. */
     struct im_json *all = answers[0] ? copy_of(answers[0]) : sv_status_json(s), *list = im_json_array();
     const struct im_json *rows = im_json_get(all, "nodes");
     size_t used = 0;

@@ -88,7 +88,7 @@ static uint64_t all_nodes(const struct sv_super *s)
     return count >= 64 ? UINT64_MAX : bit_of((uint32_t)count) - 1;
 }
 
-/* The machines that shall do it; 0: there is no such machine. */
+/* The machines that must do it; 0: there is no such machine. */
 static uint64_t targets_of(const struct sv_super *s, const char *cmd, const struct im_json *message)
 {
     const uint64_t here = bit_of((uint32_t)s->conf.node_index);

@@ -2,7 +2,7 @@
  * is let in. Each optimiser step keeps its batches, and their order (ipc/plan.h): a trainer takes more of them, or less.
  *
  * What counts batches of this start of the run in shared memory is translated into the new numbers before the part
- * is told; a supervisor that dies in between leaves numbers of how far the run has come that are wrong, and samples that
+ * is applied; a supervisor that dies in between leaves numbers of how far the run has come that are wrong, and samples that
  * are right. */
 #include <errno.h>
 #include <inttypes.h>

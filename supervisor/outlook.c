@@ -39,7 +39,7 @@ bool sv_outlook(const struct sv_super *s, struct sv_progress *ret)
     if (state == IM_RUN_RUNNING || state == IM_RUN_STOPPING)
         ret->phase = phase;
     if (!ret->phase)
-        return state != IM_RUN_RUNNING; /* past the last batch: the end is told by say_done() */
+        return state != IM_RUN_RUNNING; /* past the last batch: say_done() reports the end */
     if (s->conf.lr_range_test) {
         count_range_steps(s, ret);
         return true;

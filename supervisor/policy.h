@@ -33,7 +33,7 @@ struct sv_death {
     bool was_ready;     /* for work */
     bool own_error;     /* left by itself with an error, and was not told to leave */
     bool
-        permanent; /* that error is of what the run was given, and nobody has got past it: no retry mends it */
+        permanent; /* that error is of what the run was given, and no process has got past it: no retry repairs it */
     bool held_ticket; /* a reader or augmenter with work in its hands, which may be to blame */
     bool trainer;
     bool run_goes_on; /* the trainers have what they need for now, without this process */
@@ -44,7 +44,7 @@ struct sv_death {
 
 enum sv_verdict { SV_RESTART, SV_GIVE_UP };
 
-/* Does the death say something about the program? Not when the supervisor or somebody else killed it. Charged are
+/* Does the death say something about the program? Not when the supervisor or a user killed it. Charged are
  * deaths of trainers, and of workers that were not ready or held no ticket (one that did may have died of
  * the sample, which has a judgement of its own), unless the run goes on without them. */
 bool sv_is_charged(const struct sv_death *d);

@@ -194,7 +194,7 @@ static void check_slow(struct sv_super *s, im_ns now, struct reads *reads)
 }
 
 /* A folder that came instead of another may be refused to processes that were restricted to the one before, and
- * to those who were started while there was none. Others are started now and then. */
+ * to readers that were started while there was none. Others are started now and then. */
 static void renew_refused(struct sv_super *s, im_ns now)
 {
     if (now < s->reads.renew_at)

@@ -18,8 +18,8 @@ static bool has_held(im_ns *since, bool holds, im_ns now, im_ns hold)
     return now - *since >= hold;
 }
 
-static bool begin(struct sv_scaler *s, const struct sv_scale_seen *seen, const struct sv_scale_change *change,
-                  struct sv_scale_change *ret)
+static bool scaler_begin(struct sv_scaler *s, const struct sv_scale_seen *seen,
+                         const struct sv_scale_change *change, struct sv_scale_change *ret)
 {
     forget_conditions(s);
     s->judging = change->why != SV_SCALE_UNDO;
@@ -51,13 +51,13 @@ static bool undo(struct sv_scaler *s, const struct sv_scale_seen *seen, struct s
     }
     *rest = *rest == 0 ? SV_SCALE_REST : 2 * *rest < SV_SCALE_REST_MAX ? 2 * *rest : SV_SCALE_REST_MAX;
     s->rest_until[last.what][direction] = seen->now + *rest;
-    return begin(s, seen,
-                 &(struct sv_scale_change){.what = last.what,
-                                           .why = SV_SCALE_UNDO,
-                                           .from = last.to,
-                                           .to = last.from,
-                                           .rate_before = last.rate_before},
-                 ret);
+    return scaler_begin(s, seen,
+                        &(struct sv_scale_change){.what = last.what,
+                                                  .why = SV_SCALE_UNDO,
+                                                  .from = last.to,
+                                                  .to = last.from,
+                                                  .rate_before = last.rate_before},
+                        ret);
 }
 
 static uint32_t cap_of(const struct sv_scale_seen *seen, enum sv_scaled what)
@@ -79,13 +79,13 @@ static bool grow(struct sv_scaler *s, const struct sv_scale_seen *seen, struct s
             !seen->stage[i].automatic || count >= cap || seen->now < s->rest_until[i][0])
             continue;
         to = count + (count / 2 > 0 ? count / 2 : 1);
-        return begin(s, seen,
-                     &(struct sv_scale_change){.what = what,
-                                               .why = SV_SCALE_GROW,
-                                               .from = count,
-                                               .to = to < cap ? to : cap,
-                                               .rate_before = seen->rate},
-                     ret);
+        return scaler_begin(s, seen,
+                            &(struct sv_scale_change){.what = what,
+                                                      .why = SV_SCALE_GROW,
+                                                      .from = count,
+                                                      .to = to < cap ? to : cap,
+                                                      .rate_before = seen->rate},
+                            ret);
     }
     return false;
 }
@@ -100,13 +100,13 @@ static bool shrink(struct sv_scaler *s, const struct sv_scale_seen *seen, struct
         if (!has_held(&s->shrink_since[i], light, seen->now, SV_SCALE_SHRINK_HOLD) ||
             !seen->stage[i].automatic || seen->now < s->rest_until[i][1])
             continue;
-        return begin(s, seen,
-                     &(struct sv_scale_change){.what = (enum sv_scaled)i,
-                                               .why = SV_SCALE_SHRINK,
-                                               .from = count,
-                                               .to = to,
-                                               .rate_before = seen->rate},
-                     ret);
+        return scaler_begin(s, seen,
+                            &(struct sv_scale_change){.what = (enum sv_scaled)i,
+                                                      .why = SV_SCALE_SHRINK,
+                                                      .from = count,
+                                                      .to = to,
+                                                      .rate_before = seen->rate},
+                            ret);
     }
     return false;
 }

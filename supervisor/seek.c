@@ -53,7 +53,7 @@ static int take_all(struct sv_seek *s, struct im_seek_ring *ring)
     return 0;
 }
 
-static int take(struct sv_seek *s, struct im_text *text)
+static int seek_take(struct sv_seek *s, struct im_text *text)
 {
     int err = s->owner.file.fd < 0 ? become_owner(s, text) : 0;
 
@@ -76,7 +76,7 @@ static int work(void *context, struct im_text *text)
 
     if (s->owner.file.fd >= 0 || im_now() >= atomic_load_explicit(&s->next_try, memory_order_relaxed)) {
         s->why = (struct im_text){""};
-        s->err = take(s, &s->why);
+        s->err = seek_take(s, &s->why);
     }
     *text = s->why;
     return s->err;

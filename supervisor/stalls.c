@@ -12,8 +12,8 @@
 #include "ipc/process.h"
 #include "supervisor/super.h"
 
-#define PAUSE_NS IM_SECOND         /* between two turns of ours: we were stopped */
-#define STOPPED_NS (5 * IM_SECOND) /* for one that somebody has stopped: no work takes time in that state */
+#define PAUSE_NS IM_SECOND         /* between two turns of this loop: it was stopped */
+#define STOPPED_NS (5 * IM_SECOND) /* for one that a user has stopped: no work takes time in that state */
 #define UNKILLABLE_AFTER_NS (10 * IM_SECOND) /* since SIGKILL */
 #define UNKILLABLE_AT_END_NS (2 * IM_SECOND) /* nobody takes over what it holds */
 #define LEAVE_NS                                                                                             \

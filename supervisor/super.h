@@ -58,10 +58,10 @@ struct sv_super {
     struct sv_contradicted contradicted;
     struct im_header_copy header;
     im_ns repaired;   /* when it was last put back; 0: never */
-    im_ns reset_at;   /* by the clock of the watch; 0: whoever is still there was told */
+    im_ns reset_at;   /* by the clock of the watch; 0: all that are left have the message */
     uint64_t reached; /* before the last reset: the batch that would have come next; 0: no reset was made */
     bool finished;
-    bool hurry; /* somebody does not want to wait for the last reports */
+    bool hurry; /* a user does not wait for the last reports */
     int exit_status;
     bool left_resumable;    /* one of them has saved, but is not done */
     uint32_t trainers_done; /* that left with success or saved, in this generation */
@@ -69,7 +69,7 @@ struct sv_super {
     im_ns stalls_checked, finished_at;
     struct {
         bool waiting;               /* the storage is away; control.outage_ns says since when */
-        im_ns told_at;              /* when that was said */
+        im_ns told_at;              /* when that was reported */
         im_ns back_at;              /* when it was back last */
         im_ns probed_before;        /* when it went away: the latest probe that had succeeded */
         im_ns works_at;             /* since then: when another was seen first; 0: none */

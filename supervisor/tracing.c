@@ -6,7 +6,7 @@
 
 #define ASKED_NS (2 * IM_SECOND)
 
-static void want(struct sv_super *s, uint32_t wanted)
+static void request_trace(struct sv_super *s, uint32_t wanted)
 {
     for (uint32_t i = 0; i < s->children.count; i++)
         atomic_store_explicit(&s->run.stats[s->children.child[i].slot].spans_wanted, wanted,
@@ -19,7 +19,7 @@ struct im_json *sv_trace_answer(struct sv_super *s)
 
     s->trace_asked = im_now();
     s->trace_off = false;
-    want(s, 1);
+    request_trace(s, 1);
     im_json_set_str(j, "schema", "imsuper.spans/2");
     im_json_set_int(j, "pid", getpid());
     im_json_set_int(j, "descriptor", s->run.control_segment.fd);
@@ -49,6 +49,6 @@ void sv_trace_turn(struct sv_super *s)
         return;
     take_over(s);
     asked = s->trace_asked && im_now() - s->trace_asked < ASKED_NS;
-    want(s, asked);
+    request_trace(s, asked);
     s->trace_off = !asked;
 }

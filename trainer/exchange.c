@@ -89,7 +89,7 @@ int tr_exchange_numbers(struct tr_exchange *x, const double *mine, uint32_t coun
 
     if (!x->is_remote)
         return im_peers_exchange(&x->peers, mine, count, ret_all);
-    /* Others may wait for their data: no time of ours (supervisor/progress.c). */
+    /* Others may wait for their data: not this rank's time (supervisor/progress.c). */
     im_stats_enter(x->child->stats, IM_IDLE);
     err = tr_hub_exchange(x->hub, mine, count, ret_all, text);
     im_stats_enter(x->child->stats, before);

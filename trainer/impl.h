@@ -156,7 +156,7 @@ int tr_batch_validate(struct tr_trainer *t, struct tr_ring_batch *b, struct im_t
 /* Begins to train on the batch, and keeps it as t->flying; where one is in flight, ends that step. weight: over all
  * ranks. */
 int tr_batch_train(struct tr_trainer *t, struct tr_ring_batch *b, double weight, struct im_text *text);
-/* Waits for the step in flight, if there is one, and returns its slots. What is saved, and what is said to be done, is
+/* Waits for the step in flight, if there is one, and returns its slots. What is saved, and what is reported as done, is
  * as of the steps that have landed. */
 int tr_batch_land(struct tr_trainer *t, struct im_text *text);
 /* The next batch to train or validate on, behind the one in flight. */

@@ -185,7 +185,7 @@ static int open_table(const char *path, struct opening *o, struct im_text *text)
     return im_fail(text, err, "cannot write %s: %s", path, strerror(-err));
 }
 
-/* What no waiting mends: no file, a file of another program, one that is too large or that we may not use. Where
+/* What waiting does not repair: no file, a file of another program, one that is too large or that we may not use. Where
  * its folder cannot be entered nothing is known of it. */
 static bool is_in_the_way(const char *path, int err)
 {

@@ -175,7 +175,7 @@ static int find_position(struct tr_trainer *t, struct tr_resume *ret_from, struc
     err = tr_ranks_await_leader(t->child);
     if (err)
         return err;
-    /* Before the position is told, for then the data plane is set for this generation. */
+    /* Before the position is published, for then the data plane is set for this generation. */
     t->begins_again = atomic_load_explicit(&t->child->run->control->generation, memory_order_acquire) > 0;
     err = await_state(t, directory, ret_from, text);
     if (err)

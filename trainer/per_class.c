@@ -96,7 +96,8 @@ static int by_pair(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void take(const struct tr_per_class *p, uint32_t pass, const struct record *r, struct found *f)
+static void per_class_take(const struct tr_per_class *p, uint32_t pass, const struct record *r,
+                           struct found *f)
 {
     if (r->pass_plus_1 != pass + 1 || r->label < 0 || (uint32_t)r->label >= p->classes ||
         r->taken >= p->classes)
@@ -124,7 +125,7 @@ static int read_records(const struct tr_per_class *p, enum tr_weights weights, u
         if (n < (ssize_t)sizeof *r) /* a file that ends early lacks records: the count says it */
             break;
         for (size_t i = 0; i < (size_t)n / sizeof *r; i++)
-            take(p, pass, &r[i], f);
+            per_class_take(p, pass, &r[i], f);
         done += (uint64_t)n / sizeof *r;
     }
     free(r);
@@ -135,7 +136,8 @@ static int read_records(const struct tr_per_class *p, enum tr_weights weights, u
 }
 
 /* Writes a file of run_dir/per_class/. */
-static int put(const char *run_dir, const char *name, const char *bytes, size_t n, struct im_text *text)
+static int per_class_put(const char *run_dir, const char *name, const char *bytes, size_t n,
+                         struct im_text *text)
 {
     char path[PATH_MAX];
     const int used = snprintf(path, sizeof path, "%s/" IM_PER_CLASS_FOLDER, run_dir);
@@ -185,7 +187,7 @@ int tr_per_class_table(const char *run_dir, uint32_t epoch, enum tr_weights weig
         err = ferror(out) | fclose(out) ? -ENOMEM : 0;
     }
     if (err == 0)
-        err = put(run_dir, name, bytes, n, text);
+        err = per_class_put(run_dir, name, bytes, n, text);
     free(bytes);
     free(names);
     free(name_bytes);
@@ -213,7 +215,7 @@ static int write_confusion(const struct tr_per_class *p, uint32_t epoch, enum tr
     }
     err = ferror(out) | fclose(out) ? -ENOMEM : 0;
     if (err == 0)
-        err = put(p->run_dir, name, bytes, n, text);
+        err = per_class_put(p->run_dir, name, bytes, n, text);
     free(bytes);
     return err;
 }
@@ -224,7 +226,7 @@ void tr_per_class_tables(struct tr_per_class *p, enum tr_weights weights, uint32
     struct im_text text = {""};
     int err;
 
-    if (p->failed) /* it was said */
+    if (p->failed) /* reported already */
         return;
     err = read_records(p, weights, pass, &f);
     if (err == 0 && f.count != valid)

@@ -13,7 +13,7 @@
 
 /* Zeroed: of a run without tables, or whose images have several labels (multi_label.h makes those). */
 struct tr_per_class {
-    bool is_on, failed; /* failed: it was said for this pass */
+    bool is_on, failed; /* failed: reported for this pass */
     int file;
     uint64_t images; /* of a validation pass */
     uint32_t classes;

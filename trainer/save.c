@@ -185,7 +185,7 @@ static bool look_at_saving(struct tr_trainer *t, struct tr_saving_order *ret)
 
     if (!t->saving.job || !tr_saving_wait(&t->saving, 0, &late))
         return false;
-    if (late.err == 0) /* a time limit has to know */
+    if (late.err == 0) /* a time limit needs the number */
         im_stats_gauge(t->child->stats, IM_G_SAVE_SECONDS, (double)(im_now() - began) / 1e9);
     note_late(t, &late);
     *ret = late.order;

@@ -6,7 +6,8 @@
 #include "ipc/base/log.h"
 #include "trainer/impl.h"
 
-static int take(struct tr_trainer *t, char *bytes, size_t n, struct tr_resume *from, struct im_text *text)
+static int shared_state_take(struct tr_trainer *t, char *bytes, size_t n, struct tr_resume *from,
+                             struct im_text *text)
 {
     const struct im_child *child = t->child;
     int err;
@@ -66,7 +67,7 @@ int tr_trainer_share_state(struct tr_trainer *t, struct tr_resume *from, struct 
         err = share_past(t);
     if (err || tr_trainer_leads(t)) /* who leads has its own bytes */
         return err;
-    err = take(t, bytes, n, from, text);
+    err = shared_state_take(t, bytes, n, from, text);
     if (err)
         return err;
     im_log(IM_LOG_INFO, "continuing", "from=%s next_batch=%" PRIu64, n > 0 ? "rank 0" : "the beginning",

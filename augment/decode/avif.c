@@ -176,7 +176,7 @@ static bool is_brand(const unsigned char *four)
 }
 
 /* The brands of still images and sequences, as the first or among the others that the file says it is of. */
-static bool begins(const unsigned char *bytes, size_t n)
+static bool avif_begins(const unsigned char *bytes, size_t n)
 {
     size_t end = n >= 16 ? au_be32(bytes) : 0;
     bool found = n >= 12 && memcmp(bytes + 4, "ftyp", 4) == 0 && is_brand(bytes + 8);
@@ -236,4 +236,4 @@ static int decode_region(struct au_input *input, const struct au_image *image, c
     return result;
 }
 
-const struct au_format au_avif = {begins, open_header, decode_region};
+const struct au_format au_avif = {avif_begins, open_header, decode_region};

@@ -181,7 +181,7 @@ struct runs {
     bool nibbles;
 };
 
-static void put(struct runs *r, unsigned value)
+static void bmp_put(struct runs *r, unsigned value)
 {
     if (r->have < r->wanted)
         r->out[r->have++] = (unsigned char)value;
@@ -192,7 +192,7 @@ static void put_run(struct runs *r, uint32_t count, unsigned value)
     if (count > r->width - r->x)
         count = r->width - r->x;
     for (uint32_t i = 0; i < count; i++)
-        put(r, !r->nibbles ? value : i % 2 ? value & 15 : value >> 4);
+        bmp_put(r, !r->nibbles ? value : i % 2 ? value & 15 : value >> 4);
     r->x += count;
 }
 
@@ -209,7 +209,7 @@ static bool put_absolute(struct runs *r, uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         unsigned byte = r->bytes[r->at + (r->nibbles ? i / 2 : i)];
 
-        put(r, !r->nibbles ? byte : i % 2 ? byte & 15 : byte >> 4);
+        bmp_put(r, !r->nibbles ? byte : i % 2 ? byte & 15 : byte >> 4);
     }
     r->at += bytes;
     r->at += r->at % 2;
@@ -227,7 +227,7 @@ static bool pass_over(struct runs *r)
     count = r->bytes[r->at] + (size_t)r->bytes[r->at + 1] * r->width;
     r->at += 2;
     while (count-- > 0 && r->have < r->wanted)
-        put(r, 0);
+        bmp_put(r, 0);
     r->x = (uint32_t)(r->have % r->width);
     return true;
 }
@@ -244,7 +244,7 @@ static void unpack_runs(struct runs *r)
             put_run(r, count, value);
         } else if (value == 0) {
             while (r->have % r->width != 0)
-                put(r, 0);
+                bmp_put(r, 0);
             r->x = 0;
         } else if (value == 1) {
             goes_on = false;
@@ -340,7 +340,7 @@ static int give_rows(struct au_input *input, struct bmp *b, const struct imk_box
     return result;
 }
 
-static bool begins(const unsigned char *bytes, size_t n)
+static bool bmp_begins(const unsigned char *bytes, size_t n)
 {
     return n >= 2 && memcmp(bytes, "BM", 2) == 0;
 }
@@ -373,4 +373,4 @@ static int decode_region(struct au_input *input, const struct au_image *image, c
     return result ? result : give_rows(input, &bmp, box, text);
 }
 
-const struct au_format au_bmp = {begins, open_header, decode_region};
+const struct au_format au_bmp = {bmp_begins, open_header, decode_region};

@@ -2,7 +2,7 @@
  * file.
  *
  * ImageNet has a PNG and two dozen CMYK files under .JPEG names, and scraped data sets have worse, so names
- * count for nothing. Formats that people may well have but that are not decoded are told from garbage,
+ * count for nothing. Formats that are common but not decoded are distinguished from garbage,
  * because the advice differs. A table of formats, and not a table of first bytes: what begins a PNM file or
  * one of the ISO formats is no fixed string. */
 #include "augment/decode/decode.h"
@@ -146,7 +146,7 @@ void au_avif_seal(void)
 }
 #endif
 
-static bool begins(const struct au_input *input, const char *magic, size_t n)
+static bool decode_begins(const struct au_input *input, const char *magic, size_t n)
 {
     return input->n >= n && memcmp(input->bytes, magic, n) == 0;
 }
@@ -166,7 +166,7 @@ static enum im_image_type foreign_type(const struct au_input *input)
     };
 
     for (size_t i = 0; i < IM_COUNT(foreign); i++)
-        if (begins(input, foreign[i].magic, foreign[i].n))
+        if (decode_begins(input, foreign[i].magic, foreign[i].n))
             return foreign[i].type;
     if (input->n >= 12 && memcmp(input->bytes + 4, "ftyp", 4) == 0)
         return memcmp(input->bytes + 8, "avi", 3) == 0 ? IM_IMAGE_AVIF : IM_IMAGE_HEIF;
@@ -181,7 +181,7 @@ static int open_by_magic(struct au_decoder *d, struct au_image *ret, struct im_t
     if (input->n == 0)
         return im_fail(text, IM_VERDICT_EMPTY, "%s", im_verdict_sentence(IM_VERDICT_EMPTY));
     ret->type = IM_IMAGE_JPEG;
-    if (begins(input, "\xff\xd8", 2))
+    if (decode_begins(input, "\xff\xd8", 2))
         return au_jpeg_open(d->jpeg, input, ret, text);
     for (int type = 0; type < IM_IMAGE_TYPE_COUNT; type++) {
         ret->type = (enum im_image_type)type;

@@ -1,7 +1,7 @@
 /* Encoded image bytes to RGB pixels, or to a verdict on why not.
  *
  * A decoder handles one image at a time: open it, look at its size, decode the part that is wanted. The
- * format is told by the first bytes, whatever the file is called; ipc/base/image_type.h lists them. Of several
+ * format is recognised by the first bytes, whatever the file is called; ipc/base/image_type.h lists them. Of several
  * images in a file (animation, pages) the first counts. Pixels are what Pillow's open().convert("RGB") gives,
  * so that EXIF orientation is not looked at but in TIFF, whose tag it is. Bytes come from strangers: every
  * limit is checked before memory is spent, and nothing but a verdict comes of a bad file.

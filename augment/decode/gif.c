@@ -174,7 +174,7 @@ static int decode_frame(struct reader *r, const struct au_image *image, const st
     return result ? result : give_rows(r, image, box);
 }
 
-static bool begins(const unsigned char *bytes, size_t n)
+static bool gif_begins(const unsigned char *bytes, size_t n)
 {
     return n >= 6 && (memcmp(bytes, "GIF87a", 6) == 0 || memcmp(bytes, "GIF89a", 6) == 0);
 }
@@ -208,4 +208,4 @@ static int decode_region(struct au_input *input, const struct au_image *image, c
     return result;
 }
 
-const struct au_format au_gif = {begins, open_header, decode_region};
+const struct au_format au_gif = {gif_begins, open_header, decode_region};

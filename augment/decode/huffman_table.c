@@ -45,12 +45,11 @@ static struct coefficient coefficient_at(const struct au_huffman_table *t, uint3
 
 static uint64_t pair_of(const struct au_huffman_table *t, uint32_t bits)
 {
-    struct coefficient first = coefficient_at(t, bits, 0), next = {0};
+    struct coefficient first = coefficient_at(t, bits, 0), next;
 
     if (first.bits == 0)
         return 0;
-    if (first.advance < 64)
-        next = coefficient_at(t, bits, first.bits);
+    next = coefficient_at(t, bits, first.bits); /* of the next block, if the first ends this one */
     if (next.bits == 0)
         next.value = first.value;
     return AU_PAIR(first.bits + next.bits, first.advance + next.advance, first.bits, first.advance,

@@ -298,7 +298,7 @@ static int decode_box(struct reader *r, struct au_input *input, const struct au_
 
 /* ---- what decode.c calls ---- */
 
-static bool begins(const unsigned char *bytes, size_t n)
+static bool jpeg2000_begins(const unsigned char *bytes, size_t n)
 {
     return is_jp2(bytes, n) || (n >= 4 && memcmp(bytes, CODESTREAM, 4) == 0);
 }
@@ -327,4 +327,4 @@ static int decode_region(struct au_input *input, const struct au_image *image, c
     return result;
 }
 
-const struct au_format au_jpeg2000 = {begins, open_header, decode_region};
+const struct au_format au_jpeg2000 = {jpeg2000_begins, open_header, decode_region};

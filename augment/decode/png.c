@@ -175,7 +175,7 @@ static int read_png(struct reader *r)
     return read_rows(r);
 }
 
-static bool begins(const unsigned char *bytes, size_t n)
+static bool png_begins(const unsigned char *bytes, size_t n)
 {
     return n >= 8 && memcmp(bytes, "\x89PNG\r\n\x1a\n", 8) == 0;
 }
@@ -210,4 +210,4 @@ static int decode_region(struct au_input *input, const struct au_image *image, c
     return result;
 }
 
-const struct au_format au_png = {begins, open_header, decode_region};
+const struct au_format au_png = {png_begins, open_header, decode_region};

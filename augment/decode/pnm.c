@@ -101,7 +101,7 @@ static unsigned char scaled(const struct pnm *p, uint32_t value)
     return (unsigned char)(scaled > 255 ? 255 : scaled);
 }
 
-static void put(unsigned char *rgb, unsigned char value)
+static void pnm_put(unsigned char *rgb, unsigned char value)
 {
     rgb[0] = rgb[1] = rgb[2] = value;
 }
@@ -111,7 +111,7 @@ static void convert_raw(const struct pnm *p, const unsigned char *row, uint32_t 
     const uint32_t bytes = p->most > 255 ? 2 : 1, samples = p->kind == RGB ? 3 : 1;
 
     if (p->kind == BITS) {
-        put(rgb, row[x / 8] >> (7 - x % 8) & 1 ? 0 : 255);
+        pnm_put(rgb, row[x / 8] >> (7 - x % 8) & 1 ? 0 : 255);
         return;
     }
     row += (size_t)x * samples * bytes;
@@ -121,7 +121,7 @@ static void convert_raw(const struct pnm *p, const unsigned char *row, uint32_t 
         rgb[i] = p->most == 255 ? (unsigned char)value : scaled(p, value);
     }
     if (samples == 1)
-        put(rgb, rgb[0]);
+        pnm_put(rgb, rgb[0]);
 }
 
 static int read_bit(struct pnm *p, unsigned char *ret, struct im_text *text)
@@ -148,7 +148,7 @@ static int convert_plain(struct pnm *p, unsigned char *rgb, struct im_text *text
     if (p->kind == PLAIN_BITS) {
         int result = read_bit(p, rgb, text);
 
-        put(rgb, rgb[0]);
+        pnm_put(rgb, rgb[0]);
         return result;
     }
     for (int i = 0; i < samples; i++) {
@@ -162,7 +162,7 @@ static int convert_plain(struct pnm *p, unsigned char *rgb, struct im_text *text
         rgb[i] = scaled(p, value);
     }
     if (samples == 1)
-        put(rgb, rgb[0]);
+        pnm_put(rgb, rgb[0]);
     return 0;
 }
 
@@ -203,7 +203,7 @@ static int give_plain(struct au_input *input, struct pnm *p, const struct imk_bo
     return result;
 }
 
-static bool begins(const unsigned char *bytes, size_t n)
+static bool pnm_begins(const unsigned char *bytes, size_t n)
 {
     return n >= 3 && bytes[0] == 'P' && bytes[1] >= PLAIN_BITS && bytes[1] <= RGB && is_space(bytes[2]);
 }
@@ -234,4 +234,4 @@ static int decode_region(struct au_input *input, const struct au_image *image, c
     return is_plain(pnm.kind) ? give_plain(input, &pnm, box, text) : give_raw(input, &pnm, box, text);
 }
 
-const struct au_format au_pnm = {begins, open_header, decode_region};
+const struct au_format au_pnm = {pnm_begins, open_header, decode_region};

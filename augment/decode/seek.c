@@ -135,7 +135,7 @@ struct sink {
 };
 
 /* n <= 32 */
-static void put(struct sink *s, uint64_t v, uint32_t n)
+static void seek_put(struct sink *s, uint64_t v, uint32_t n)
 {
     s->window = s->window << n | v;
     s->count += n;
@@ -154,13 +154,13 @@ static void put_number(struct sink *s, uint64_t v, uint32_t k)
     if (k == K_NONE)
         return;
     s->failed |= v > UINT32_MAX;
-    put(s, (UINT64_C(1) << ones) - 1, ones);
+    seek_put(s, (UINT64_C(1) << ones) - 1, ones);
     if (ones == ONES_MAX) {
-        put(s, v & UINT32_MAX, 32);
+        seek_put(s, v & UINT32_MAX, 32);
         return;
     }
-    put(s, 0, 1);
-    put(s, v & ((UINT64_C(1) << k) - 1), k);
+    seek_put(s, 0, 1);
+    seek_put(s, v & ((UINT64_C(1) << k) - 1), k);
 }
 
 struct source {
@@ -178,7 +178,7 @@ static void fill(struct source *s)
 }
 
 /* 1 <= n <= 56, which the window holds */
-static uint64_t take(struct source *s, uint32_t n)
+static uint64_t seek_take(struct source *s, uint32_t n)
 {
     uint64_t v = s->window >> (64 - n);
 
@@ -196,11 +196,11 @@ static uint64_t take_number(struct source *s, uint32_t k)
     fill(s);
     ones = (uint32_t)__builtin_clzll(~s->window | 1);
     if (ones >= ONES_MAX) {
-        take(s, ONES_MAX);
-        return take(s, 32);
+        seek_take(s, ONES_MAX);
+        return seek_take(s, 32);
     }
-    take(s, ones + 1);
-    return (uint64_t)ones << k | (k > 0 ? take(s, k) : 0);
+    seek_take(s, ones + 1);
+    return (uint64_t)ones << k | (k > 0 ? seek_take(s, k) : 0);
 }
 
 /* Were all bits that were taken there? */
@@ -241,13 +241,13 @@ size_t au_seek_pack(const struct au_seek *seek, void *bytes, size_t size)
     put_le(b.to + 8, seek->points[seek->count - 1].bit, 6);
     for (int c = 0; c < COLUMNS; c++) {
         columns[c] = choose(seek, c);
-        put(&b, columns[c].k, K_BITS);
-        put(&b, columns[c].is_up, 1);
+        seek_put(&b, columns[c].k, K_BITS);
+        seek_put(&b, columns[c].is_up, 1);
     }
     for (uint32_t i = 1; i < seek->count; i++)
         for (int c = 0; c < COLUMNS; c++)
             put_number(&b, number(seek, i, c, columns[c].is_up), columns[c].k);
-    put(&b, 0, 7); /* the last byte's rest */
+    seek_put(&b, 0, 7); /* the last byte's rest */
     return b.failed ? 0 : b.at;
 }
 
@@ -298,8 +298,8 @@ bool au_seek_unpack(struct au_seek *seek, const void *bytes, size_t n)
     mean = mean_step(end, total);
     for (int c = 0; c < COLUMNS; c++) {
         fill(&b);
-        columns[c].k = (uint32_t)take(&b, K_BITS);
-        columns[c].is_up = take(&b, 1);
+        columns[c].k = (uint32_t)seek_take(&b, K_BITS);
+        columns[c].is_up = seek_take(&b, 1);
     }
     memset(&seek->points[0], 0, sizeof seek->points[0]);
     for (uint32_t i = 1; i < total; i++)

@@ -546,7 +546,7 @@ static int decode_ycbcr(struct page *p, unsigned char *chunk, unsigned char *pix
 
 /* ---- what decode.c calls ---- */
 
-static bool begins(const unsigned char *bytes, size_t n)
+static bool tiff_begins(const unsigned char *bytes, size_t n)
 {
     return n >= 4 && (memcmp(bytes, "II*\0", 4) == 0 || memcmp(bytes, "MM\0*", 4) == 0 ||
                       memcmp(bytes, "II+\0", 4) == 0 || memcmp(bytes, "MM\0+", 4) == 0);
@@ -605,4 +605,4 @@ static int decode_region(struct au_input *input, const struct au_image *image, c
     return result;
 }
 
-const struct au_format au_tiff = {begins, open_header, decode_region};
+const struct au_format au_tiff = {tiff_begins, open_header, decode_region};

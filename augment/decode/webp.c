@@ -28,7 +28,7 @@ static int verdict_of(VP8StatusCode status, struct im_text *text)
     }
 }
 
-static bool begins(const unsigned char *bytes, size_t n)
+static bool webp_begins(const unsigned char *bytes, size_t n)
 {
     return n >= 12 && memcmp(bytes, "RIFF", 4) == 0 && memcmp(bytes + 8, "WEBP", 4) == 0;
 }
@@ -138,4 +138,4 @@ static int decode_region(struct au_input *input, const struct au_image *image, c
     return result;
 }
 
-const struct au_format au_webp = {begins, open_header, decode_region};
+const struct au_format au_webp = {webp_begins, open_header, decode_region};

@@ -70,7 +70,7 @@ static const char *stage_name(int stage)
     return stage < STAGE_STEPS ? names[stage] : au_step_name((enum au_step_kind)(stage - STAGE_STEPS));
 }
 
-static void add(struct series *series, im_ns ns)
+static void bench_add(struct series *series, im_ns ns)
 {
     series->ms[series->count++] = (double)ns / 1e6;
 }
@@ -167,13 +167,13 @@ static void take_times(struct bench *b, im_ns total)
     struct au_canvas *canvas = au_renderer_canvas(b->session.renderer);
     struct au_times times = au_renderer_times(b->session.renderer);
 
-    add(&b->series[STAGE_TOTAL], total);
-    add(&b->series[STAGE_DECODE], times.decode);
-    add(&b->series[STAGE_RESIZE], times.resize);
-    add(&b->series[STAGE_TRANSFORM], times.transform);
+    bench_add(&b->series[STAGE_TOTAL], total);
+    bench_add(&b->series[STAGE_DECODE], times.decode);
+    bench_add(&b->series[STAGE_RESIZE], times.resize);
+    bench_add(&b->series[STAGE_TRANSFORM], times.transform);
     for (int kind = 0; kind < AU_STEP_KINDS; kind++) {
         if (canvas->calls[kind] > 0)
-            add(&b->series[STAGE_STEPS + kind], canvas->ns[kind]);
+            bench_add(&b->series[STAGE_STEPS + kind], canvas->ns[kind]);
         canvas->ns[kind] = canvas->calls[kind] = 0;
     }
 }
@@ -314,7 +314,7 @@ static struct im_json *stage_json(const struct bench *b, int stage)
     return j;
 }
 
-static int print_json(struct bench *b, bool is_profile)
+static int bench_print_json(struct bench *b, bool is_profile)
 {
     const struct im_conf *conf = &b->session.conf;
     struct im_json *j = im_json_object(), *ops = im_json_array();
@@ -467,7 +467,7 @@ static int run(const struct im_conf *conf, bool is_profile)
     if (err == 0 && is_profile)
         measure_entropy(&b);
     if (err == 0 && conf->json)
-        err = print_json(&b, is_profile);
+        err = bench_print_json(&b, is_profile);
     else if (err == 0 && is_profile)
         print_profile(&b);
     else if (err == 0)

@@ -201,7 +201,7 @@ static uint64_t bury_job(struct collector *c, int job, unsigned verdict)
     return 0;
 }
 
-/* One that is over is buried; another takes its place while images are left. */
+/* A finished one is closed; another takes its place while images are left. */
 static int watch_job(struct collector *c, int job)
 {
     struct job *j = &c->job[job];

@@ -46,7 +46,7 @@ static int render(struct grid *g, const struct au_file *file, uint32_t epoch, bo
 }
 
 /* Shows grid->sample with its top left corner at (x, y). */
-static void put(struct grid *g, uint32_t x, uint32_t y)
+static void preview_put(struct grid *g, uint32_t x, uint32_t y)
 {
     for (uint32_t row = 0; row < g->size * g->zoom; row++) {
         unsigned char *to = g->picture.rgb + 3 * ((size_t)(y + row) * g->picture.width + x);
@@ -68,14 +68,14 @@ static int show_tile(struct grid *g, const struct au_file *file, uint32_t epoch,
     if (g->session->conf.diff) {
         err = render(g, file, epoch, true, text);
         if (err == 0)
-            put(g, x, y);
+            preview_put(g, x, y);
         x += side;
     }
     if (err == 0)
         err = render(g, file, epoch, false, text);
     if (err < 0)
         return err;
-    put(g, x, y);
+    preview_put(g, x, y);
     x -= g->session->conf.diff ? side : 0;
     au_draw_describe(au_renderer_draw(g->session->renderer), note, sizeof note);
     au_text_draw(&g->picture, x, y + side + 3, title, g->tile_w);

@@ -2,7 +2,7 @@
  *
  * In this folder: preview (a picture of what the network will see), bench and profile (what it costs, and where the time
  * goes), verify and stats (facts about each image), seek (the seek index), and pixels and images, which send samples to
- * another program of ours. Images are named by `imsuper-reader data list`, so that numbers and therefore draws are those
+ * another program of imsuper. Images are named by `imsuper-reader data list`, so that numbers and therefore draws are those
  * of a run, and read into memory first. */
 #ifndef AUGMENT_TOOLS_SESSION_H
 #define AUGMENT_TOOLS_SESSION_H

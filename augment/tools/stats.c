@@ -70,7 +70,7 @@ static double share_below(const struct stats *s, uint32_t side)
     return s->count ? (double)below / (double)s->count : 0;
 }
 
-static int print_json(const struct im_conf *conf, const struct stats *s)
+static int stats_print_json(const struct im_conf *conf, const struct stats *s)
 {
     static const char *const keys[] = {"min", "p5", "p50", "p95", "max"};
     struct im_json *j = im_json_object(), *mean = im_json_array(), *deviation = im_json_array(),
@@ -106,7 +106,7 @@ static int print_json(const struct im_conf *conf, const struct stats *s)
     return err;
 }
 
-static void print_text(const struct stats *s)
+static void stats_print_text(const struct stats *s)
 {
     printf("%zu training images%s\n", s->count, s->bad ? "" : ", all of them usable");
     if (s->bad)
@@ -146,9 +146,9 @@ int au_cmd_stats(struct im_conf *conf)
                 im_fail(&text, -EBADMSG, "no training image of %.700s%s can be used; see imsuper data verify",
                         conf->data_dir, conf->sample ? " that was looked at (--sample)" : "");
         if (err == 0 && conf->json)
-            err = print_json(conf, &s);
+            err = stats_print_json(conf, &s);
         else if (err == 0)
-            print_text(&s);
+            stats_print_text(&s);
         status = err == -EBADMSG ? (im_command_fail(err, &text), IM_EXIT_BAD_DATA)
                  : err < 0       ? im_command_fail(err, &text)
                                  : IM_EXIT_OK;

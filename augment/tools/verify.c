@@ -98,7 +98,7 @@ static void add_classes(const struct report *r, struct im_json *j)
     im_json_set(j, "classes", classes);
 }
 
-static int print_json(const struct report *r)
+static int verify_print_json(const struct report *r)
 {
     struct im_json *j = im_json_object(), *types = im_json_object();
     int err;
@@ -172,7 +172,7 @@ static void say_balance(const struct report *r)
     free(c);
 }
 
-static void print_text(const struct report *r)
+static void verify_print_text(const struct report *r)
 {
     const char *separator = "formats   ";
 
@@ -216,9 +216,9 @@ int au_cmd_verify(struct im_conf *conf)
     if (status == 0) {
         err = au_findings_make(&names, &facts, (int)conf->near_duplicates, &found);
         if (err == 0 && conf->json)
-            err = print_json(&r);
+            err = verify_print_json(&r);
         else if (err == 0)
-            print_text(&r);
+            verify_print_text(&r);
         if (err == 0 && *conf->output)
             err = au_findings_write_html(conf, &names, &facts, &found, conf->output, &text);
         if (err == 0 && *conf->output)

@@ -18,7 +18,7 @@ enum au_finding {
     AU_FINDINGS
 };
 const char *au_finding_name(enum au_finding finding);     /* "cmyk" */
-const char *au_finding_sentence(enum au_finding finding); /* for people */
+const char *au_finding_sentence(enum au_finding finding); /* for the terminal */
 
 const char *au_bad_sentence(const struct au_fact *fact); /* why training leaves it out */
 

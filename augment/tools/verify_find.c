@@ -36,7 +36,7 @@ const char *au_bad_sentence(const struct au_fact *fact)
                                               : im_verdict_sentence(fact->verdict);
 }
 
-static int add(struct au_list *list, size_t item, size_t like)
+static int verify_find_add(struct au_list *list, size_t item, size_t like)
 {
     if (list->count % 256 == 0) {
         size_t *items = realloc(list->items, (list->count + 256) * sizeof *items), *others;
@@ -89,13 +89,13 @@ static int take_image(const struct au_names *names, const struct au_facts *facts
     r->progressive += f->is_progressive;
     count_classes(name, f, r);
     if (f->verdict != 0)
-        return add(&r->list[AU_BAD], i, i);
+        return verify_find_add(&r->list[AU_BAD], i, i);
     if (f->components == 4)
-        err = add(&r->list[AU_CMYK], i, i);
+        err = verify_find_add(&r->list[AU_CMYK], i, i);
     if (err == 0 && f->orientation > 1)
-        err = add(&r->list[AU_ROTATED], i, i);
+        err = verify_find_add(&r->list[AU_ROTATED], i, i);
     if (err == 0 && is_misnamed(name->path, f))
-        err = add(&r->list[AU_MISNAMED], i, i);
+        err = verify_find_add(&r->list[AU_MISNAMED], i, i);
     return err;
 }
 
@@ -122,10 +122,10 @@ static int take_copy(const struct au_names *names, size_t first, size_t i, struc
     int err = 0;
 
     if (a->label != b->label)
-        err = add(&r->list[AU_CONTRADICTS], i, first);
+        err = verify_find_add(&r->list[AU_CONTRADICTS], i, first);
     if (err == 0 && !a->is_val && b->is_val)
-        return add(&r->list[AU_LEAK], i, first);
-    return err < 0 || a->label != b->label ? err : add(&r->list[AU_DUPLICATE], i, first);
+        return verify_find_add(&r->list[AU_LEAK], i, first);
+    return err < 0 || a->label != b->label ? err : verify_find_add(&r->list[AU_DUPLICATE], i, first);
 }
 
 static int find_copies(const struct au_names *names, const struct au_facts *facts, struct au_findings *r)
@@ -171,7 +171,7 @@ static int find_near(const struct au_names *names, const struct au_facts *facts,
         err = au_likeness_find(hash, known, names->count, most, &alike, &n);
     for (size_t k = 0; err == 0 && k < n; k++)
         if (!is_copy(&facts->facts[alike[k].item], &facts->facts[alike[k].like]))
-            err = add(&r->list[AU_NEAR], alike[k].item, alike[k].like);
+            err = verify_find_add(&r->list[AU_NEAR], alike[k].item, alike[k].like);
     free(alike);
     free(known);
     free(hash);

@@ -1,6 +1,6 @@
 /* Rules of fault points, read once from the environment.
  *
- * The table is a mutable global, which the house rules forbid: a fault point must be one word of code
+ * The table is a mutable global, which the project's rules forbid: a fault point must be one word of code
  * anywhere, with no context to hand through, and it exists in test builds only. The table is written before
  * the first passing and then only its counters change, atomically. With no rule a passing costs one acquire
  * load and one compare.

@@ -196,7 +196,7 @@ int im_mkdirs(const char *path, mode_t mode, struct im_text *text)
         if (part[i] != '/' && part[i] != '\0')
             continue;
         part[i] = '\0';
-        /* Above a folder of ours there may be some that are there and that nobody lets us make. */
+        /* Above our folder there may be ones that exist and that this process may not make. */
         err = make_directory(part, mode);
         if (err < 0 && err != -EEXIST &&
             ((err != -EROFS && err != -EACCES) || i == length || access(part, F_OK) < 0))

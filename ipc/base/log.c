@@ -37,7 +37,7 @@ struct cursor {
     bool cut;
 };
 
-static void put(struct cursor *c, const char *s, size_t n)
+static void log_put(struct cursor *c, const char *s, size_t n)
 {
     if (c->cut || (size_t)(c->end - c->at) < n) {
         c->cut = true;
@@ -58,13 +58,13 @@ static void put_escaped(struct cursor *c, const char *s, bool in_quotes)
         if (in_quotes && (*s == '"' || *s == '\\')) {
             escape[0] = '\\';
             escape[1] = *s;
-            put(c, escape, 2);
+            log_put(c, escape, 2);
             n = 1;
         } else if (n > 0) {
-            put(c, s, n);
+            log_put(c, s, n);
         } else {
             n = im_printable_escape(s, escape);
-            put(c, escape, strlen(escape));
+            log_put(c, escape, strlen(escape));
         }
         s += n;
     }
@@ -82,7 +82,7 @@ static void put_stamp(struct cursor *c, enum im_log_level level)
     n = snprintf(s, sizeof s, "ts=%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ level=%s role=%s id=%d msg=\"",
                  utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec,
                  now.tv_nsec / 1000000, level_names[level], self.role, self.id);
-    put(c, s, (size_t)n);
+    log_put(c, s, (size_t)n);
 }
 
 /* The room after a cut text always holds the mark, because the cursor's end lies that much
@@ -133,7 +133,7 @@ void im_log(enum im_log_level level, const char *msg, const char *kv_format, ...
     n = vsnprintf(kv, sizeof kv, kv_format, args);
     va_end(args);
     if (n > 0 && !c.cut) {
-        put(&c, " ", 1);
+        log_put(&c, " ", 1);
         put_escaped(&c, kv, false);
         if (c.cut)
             close_cut(&c, "...");

@@ -1,5 +1,5 @@
-/* What MemorySanitizer (preset msan) has to be told. Libraries are not instrumented, so it does not see what
- * they write; and their own memory is left out of its sight (tests/fuzz/msan_options.c), so buffers of ours
+/* What MemorySanitizer (preset msan) does not see by itself. Libraries are not instrumented, so it does not see what
+ * they write; and their own memory is left out of its sight (tests/fuzz/msan_options.c), so our buffers
  * are marked as what they are. Nothing in other builds. */
 #ifndef IPC_BASE_MSAN_H
 #define IPC_BASE_MSAN_H

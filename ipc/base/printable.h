@@ -1,4 +1,4 @@
-/* Text from outside for people to read: names of files and classes, lines of libraries, strings of other
+/* Text from outside, made safe for a terminal: names of files and classes, lines of libraries, strings of other
  * processes. Bytes that a terminal would obey, or that change the order in which a line is read, are shown
  * as escapes: control characters (\n, \x1b), C1 controls (\u009b), marks and overrides of writing direction
  * (\u202e), separators of lines (\u2028), bytes that are no UTF-8 (\xff). */
@@ -25,7 +25,7 @@ struct im_shown {
 };
 const char *im_shown(struct im_shown *room, const char *s);
 
-/* Prints one line for people: the whole of what `format` gives is escaped, then comes the newline. Negative
+/* Prints one line for a terminal: the whole of what `format` gives is escaped, then comes the newline. Negative
  * when it could not be written. */
 int im_say(FILE *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -90,7 +90,7 @@ static void set_health(struct im_writer *w, struct health *h, int err, const str
     pthread_mutex_unlock(&w->lock);
 }
 
-/* -ECANCELED: nobody waits any more, and what is left was told to be lost. */
+/* -ECANCELED: nothing waits any more, and the rest was reported as lost. */
 static int set_busy(struct im_writer *w, struct health *h)
 {
     bool abandoned;

@@ -1,6 +1,6 @@
 /* Files of lines (logs, events, metrics) and other work on files, done by a thread of its own: a disk that is
  * full, or does not answer, stops nobody. Lines that cannot be written are kept, up to a bound, and written
- * when that works again; whoever owns the writer is told of both. One thread calls these functions. */
+ * when that works again; the writer's owner gets both reports. One thread calls these functions. */
 #ifndef IPC_BASE_WRITER_H
 #define IPC_BASE_WRITER_H
 
@@ -23,7 +23,7 @@ int im_writer_open(struct im_writer **ret);
 /* Opens a file for lines, as im_lines_open() does; a descriptor, or negative errno. In the writer's thread. */
 typedef int im_writer_open_file(void *context, struct im_text *text);
 
-/* Adds a file; what is told of it names it by `name`. `open` is called until it succeeds once, then, after
+/* Adds a file; reports name it by `name`. `open` is called until it succeeds once, then, after
  * errors, im_lines_open(), which cuts a torn line off; a folder in its way is moved aside. `context` is
  * malloc'ed and becomes the writer's. `fd`: it is open already; -1: not yet. With neither `open` nor `fd`, im_lines_open() is
  * used from the start, and again when the file was renamed or removed (rotation of logs). Returns its number, or -ENAMETOOLONG, -ENOSPC (too many). */

@@ -22,7 +22,7 @@ enum { COMMANDS_MAX = 64 };
 int im_command_fail(int err, const struct im_text *text)
 {
     fflush(stdout);
-    if (text->s[0] || err != -EPIPE) /* whoever was to read the answer is gone: no error of ours */
+    if (text->s[0] || err != -EPIPE) /* the reader of the answer is gone: no error of this program */
         im_say(stderr, "imsuper: %s", text->s[0] ? text->s : strerror(-err));
     return im_exit_status(err);
 }

@@ -28,7 +28,7 @@ struct im_command {
     const char *second;       /* option that a second such word sets; NULL: there is none */
     bool operand_needed;
     enum im_command_check check;
-    bool is_inner; /* another program of ours starts it, which has shown the warnings */
+    bool is_inner; /* another program of imsuper starts it, which has shown the warnings */
 
     /* One of the two. They return an exit status (ipc/base/exit.h). */
     int (*run)(struct im_conf *conf);

@@ -1,4 +1,4 @@
-/* The command line of another program of ours, with flags from a configuration. Each is --NAME=VALUE of the option
+/* The command line of another program of imsuper, with flags from a configuration. Each is --NAME=VALUE of the option
  * table, so that any value arrives as it is: with blanks, '=', or a '-' in front. An empty text is left out,
  * which is what it means; as a flag it would be refused. */
 #ifndef IPC_CONFIG_COMMAND_LINE_H

@@ -7,9 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Whether `first`, what flags and environment say, means a run of which nothing more needs to be said. A config or a recipe
+/* Whether `first`, what flags and environment say, names a run whose own options are enough. A config or a recipe
  * says what the run is, and so do images. */
-static bool find(const struct im_conf *first, im_conf_commands commands, char ret[PATH_MAX])
+static bool conf_again_find(const struct im_conf *first, im_conf_commands commands, char ret[PATH_MAX])
 {
     const im_conf_commands others = IM_FOR_LR_FIND | IM_FOR_BENCH_DATA | IM_FOR_STEPS;
     const bool newest = !first->run_name[0] && strcmp(first->resume, "auto") == 0;
@@ -29,12 +29,12 @@ int im_conf_load_again(struct im_conf *conf, const struct im_conf *first, im_con
     char run_dir[PATH_MAX];
     int err;
 
-    if (!find(first, commands, run_dir))
+    if (!conf_again_find(first, commands, run_dir))
         return 0;
     err = im_conf_load_run(conf, run_dir, text);
     if (err < 0)
         return err;
-    /* Where the run lies was said now; and whether to continue is not for the run to say. */
+    /* Where the run lies comes from this command, and so does whether to continue. */
     memcpy(conf->workspace, first->workspace, sizeof conf->workspace);
     conf->origin[IM_KEY_workspace] = first->origin[IM_KEY_workspace];
     conf->resume[0] = 0;

@@ -66,7 +66,7 @@ static const char *bare_value(int key)
     return NULL;
 }
 
-/* Stores a flag's value; what an earlier flag said otherwise is told. */
+/* Stores a flag's value; a flag that overrides an earlier one is warned of. */
 static int take_flag(struct im_conf *conf, int key, const struct im_conf_place *place, const char *value,
                      struct im_conf_said *said, struct im_text *text)
 {

@@ -32,7 +32,7 @@ static bool take_number(const char **s, uint32_t *ret)
     return true;
 }
 
-static bool take(const char **s, const char *word)
+static bool conf_resize_take(const char **s, const char *word)
 {
     size_t n = strlen(word);
 
@@ -48,14 +48,14 @@ static bool parse_entry(const char **s, struct im_conf_resize_entry *e)
     if (!take_number(s, &e->first))
         return false;
     e->last = e->first;
-    if (take(s, "-") && !take_number(s, &e->last))
+    if (conf_resize_take(s, "-") && !take_number(s, &e->last))
         e->last = UINT32_MAX;
-    if (!take(s, ":") || !take_number(s, &e->from))
+    if (!conf_resize_take(s, ":") || !take_number(s, &e->from))
         return false;
     e->to = e->from;
-    if (take(s, "..") && !take_number(s, &e->to))
+    if (conf_resize_take(s, "..") && !take_number(s, &e->to))
         return false;
-    return !take(s, "x") || take_number(s, &e->batch);
+    return !conf_resize_take(s, "x") || take_number(s, &e->batch);
 }
 
 static int check_size(const struct im_conf *conf, const char *entry, uint32_t size, struct im_text *text)

@@ -99,7 +99,7 @@ static int take_list(struct reader *r, char *s, size_t room)
 }
 
 /* The key of a joined name, also behind its group's name. */
-static int find(const char *name, const char **ret_value)
+static int conf_yaml_find(const char *name, const char **ret_value)
 {
     int key = im_conf_find(name, ret_value);
 
@@ -115,11 +115,12 @@ static int find(const char *name, const char **ret_value)
     return key;
 }
 
-static int put_one(struct reader *r, const char *written, const char *name, int line, const char *value)
+static int conf_yaml_put_one(struct reader *r, const char *written, const char *name, int line,
+                             const char *value)
 {
     struct im_conf_place place = {.source = r->source, .file = r->path, .line = line, .written = written};
     const char *fixed;
-    int key = find(name, &fixed);
+    int key = conf_yaml_find(name, &fixed);
 
     if (key < 0 && im_conf_find(written, &fixed) >= 0)
         return im_fail(r->text, -EINVAL, "%s:%d: %s does not belong under this section", r->path, line,
@@ -138,15 +139,15 @@ static int put_one(struct reader *r, const char *written, const char *name, int 
     return im_conf_put(r->conf, key, value, &place, r->text);
 }
 
-/* What is wrong with one value is said together with what is wrong with others: a file is mended at once. */
-static int put(struct reader *r, const char *written, const char *name, int line, const char *value)
+/* One message for all wrong values: a file is mended at once. */
+static int conf_yaml_put(struct reader *r, const char *written, const char *name, int line, const char *value)
 {
     struct im_text before = {""};
     int err;
 
     if (r->wrong > 0 && r->text)
         before = *r->text;
-    err = put_one(r, written, name, line, value);
+    err = conf_yaml_put_one(r, written, name, line, value);
     if (err != -EINVAL)
         return err;
     r->wrong++;
@@ -189,7 +190,7 @@ static int take_value(struct reader *r, const char *written, const char *name, i
     default:
         return yaml_error(r, "aliases (*name) are not supported");
     }
-    return err < 0 ? err : put(r, written, name, line, value);
+    return err < 0 ? err : conf_yaml_put(r, written, name, line, value);
 }
 
 /* From behind a mapping's start to its end. Recursion is bounded by DEPTH_MAX. */

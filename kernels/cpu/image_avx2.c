@@ -89,7 +89,7 @@ AVX2_INLINE struct sums multiply(__m256i pairs, const uint32_t *halves)
                          _mm256_madd_epi16(pairs, everywhere(halves[1]))};
 }
 
-AVX2_INLINE struct sums add(struct sums a, struct sums b)
+AVX2_INLINE struct sums image_avx2_add(struct sums a, struct sums b)
 {
     return (struct sums){_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)};
 }
@@ -134,11 +134,11 @@ AVX2_INLINE void four_taps(struct four_rows *s, bool is_first, const unsigned ch
     struct sums first01 = multiply(_mm256_shuffle_epi8(rows01, first_pair), halves);
     struct sums first23 = multiply(_mm256_shuffle_epi8(rows23, first_pair), halves);
 
-    s->rows01 = is_first ? first01 : add(s->rows01, first01);
-    s->rows23 = is_first ? first23 : add(s->rows23, first23);
+    s->rows01 = is_first ? first01 : image_avx2_add(s->rows01, first01);
+    s->rows23 = is_first ? first23 : image_avx2_add(s->rows23, first23);
     if (n > 2) {
-        s->rows01 = add(s->rows01, multiply(_mm256_shuffle_epi8(rows01, second_pair), halves + 2));
-        s->rows23 = add(s->rows23, multiply(_mm256_shuffle_epi8(rows23, second_pair), halves + 2));
+        s->rows01 = image_avx2_add(s->rows01, multiply(_mm256_shuffle_epi8(rows01, second_pair), halves + 2));
+        s->rows23 = image_avx2_add(s->rows23, multiply(_mm256_shuffle_epi8(rows23, second_pair), halves + 2));
     }
 }
 
@@ -239,8 +239,8 @@ AVX2_INLINE __m256i resize_16(const unsigned char *src, size_t src_stride, const
         struct sums more_low = multiply(_mm256_unpacklo_epi8(pairs, zero), halves + t);
         struct sums more_high = multiply(_mm256_unpackhi_epi8(pairs, zero), halves + t);
 
-        low = t == 0 ? more_low : add(low, more_low);
-        high = t == 0 ? more_high : add(high, more_high);
+        low = t == 0 ? more_low : image_avx2_add(low, more_low);
+        high = t == 0 ? more_high : image_avx2_add(high, more_high);
     }
     return narrow(low, high);
 }

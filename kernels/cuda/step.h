@@ -58,7 +58,7 @@ struct imk_cuda_decide {
 };
 int imk_cuda_decide(const struct imk_cuda_decide *a, struct CUstream_st *stream);
 
-/* For a step that the host stages before it knows how the one before ended (one thread): where that was skipped, the
+/* For a step that the host stages before the one before has ended (one thread): where that was skipped, the
  * numbers for this case take the place of those for the other. */
 struct imk_cuda_choose {
     const struct imk_cuda_verdict *before;

@@ -8,7 +8,7 @@
 /* Lines "name=value\n", at most RD_COPIES_BYTES in all, made of
  *   the size of each image, up to RD_COPIES_SIZES of a data set (those of shards, which the index has, all),
  *   a hash of the first and last RD_COPIES_PIECE bytes, of up to RD_COPIES_HASHED of them.
- * The names of two machines are the same where their indexes are. The value "?" says that nothing can be said of
+ * The names of two machines are the same where their indexes are. The value "?" means that nothing is known of
  * those files here: they lie on another machine, or cannot be read now.
  * malloc'ed; NULL: no memory. */
 #define RD_COPIES_LINES 256

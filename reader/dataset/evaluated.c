@@ -151,7 +151,7 @@ static int check_mapping(const struct rd_index *index, enum im_split split, cons
     return 0;
 }
 
-static int begin(struct rd_index_writer *writer, const char *const *names, uint32_t count)
+static int evaluated_begin(struct rd_index_writer *writer, const char *const *names, uint32_t count)
 {
     int64_t err = 0;
 
@@ -187,7 +187,7 @@ static int write_choice(const struct rd_index *index, enum im_split split, uint3
     struct rd_index_writer writer = {0};
     const bool many = rd_index_set_words(index) > 0;
     int64_t place = 0;
-    int err = begin(&writer, m->name, outputs ? outputs : rd_index_class_count(index));
+    int err = evaluated_begin(&writer, m->name, outputs ? outputs : rd_index_class_count(index));
 
     if (err == 0 && many)
         err = add_sets(&writer, index, m);
@@ -250,7 +250,7 @@ int rd_evaluated_list(const char *paths, size_t n, const struct rd_outputs *outp
     int err = n > 0 && paths[n - 1] == 0 ? 0 : im_fail(text, -EINVAL, "the list of images has no end");
 
     if (err == 0)
-        err = begin(&writer, outputs->name, outputs->count);
+        err = evaluated_begin(&writer, outputs->name, outputs->count);
     if (err == 0 && multi_label) /* one that is empty: the labels are unknown */
         err = rd_writer_sets(&writer, NULL, 1);
     for (size_t at = 0; at < n && err == 0; at += strlen(paths + at) + 1)

@@ -379,7 +379,7 @@ int rd_index_build(const struct rd_layout *layout, const struct rd_progress *pro
     else
         err = build_folders(&build, progress, text);
     build.origin.has_members = layout->kind == RD_LAYOUT_SHARDS && rd_mirror_length(layout->root) > 0;
-    if (err == 0 && layout->multi_label && layout->kind != RD_LAYOUT_CSV)
+    if (err == 0 && layout->multi_label && !build.writer.multi_label)
         err = rd_writer_single_sets(&build.writer);
     if (err == 0)
         err = rd_writer_finish(&build.writer, &build.origin, ret_bytes, ret_size);

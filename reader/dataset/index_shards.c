@@ -16,6 +16,8 @@
 #include "reader/dataset/mirror.h"
 #include "reader/dataset/parallel.h"
 #include "reader/dataset/shard_classes.h"
+#include "reader/dataset/shard_labels.h"
+#include "reader/dataset/shard_sets.h"
 
 struct placed;
 
@@ -27,8 +29,10 @@ struct build {
     struct rd_shard_list list;
     struct rd_shard_classes classes;
     bool has_labels;
-    bool in_mirror;                   /* the shards lie on another machine */
+    bool in_mirror; /* the shards lie on another machine */
+    struct rd_shard_form form;
     bool by_number;                   /* labels are numbers, and no file names the classes */
+    struct rd_shard_sets sets;        /* with multi_label, of images that have labels */
     uint32_t strip;                   /* bytes of the folders that all members lie in */
     struct placed *placed[IM_SPLITS]; /* without labels: all images */
     uint64_t placed_count[IM_SPLITS], placed_capacity[IM_SPLITS];
@@ -220,30 +224,44 @@ static int folder_class(const struct build *build, const struct rd_shard *shard,
 
 /* ---- classes ---- */
 
-static int all_numbers(const struct build *build, bool *ret, int64_t *ret_most)
+/* Several labels are for --multi-label; a list of one is that label. */
+static int check_single(const struct rd_shard *shard, const struct rd_shard_image *image,
+                        struct im_text *text)
 {
-    bool any = false;
+    const char *at = rd_shard_string(shard, image->label);
+    char word[RD_LABEL_BYTES];
 
-    *ret_most = 0;
-    for (uint32_t s = 0; s < build->list.count; s++)
-        for (uint32_t i = 0; i < build->list.shards[s].count; i++) {
-            const struct rd_shard_image *image = &build->list.shards[s].images[i];
-
-            if (!image->label)
-                continue;
-            if (image->number == RD_NO_NUMBER) {
-                *ret = false;
-                return 0;
-            }
-            any = true;
-            *ret_most = image->number > *ret_most ? image->number : *ret_most;
-        }
-    *ret = any;
-    return 0;
+    if (!rd_shard_label_is_list(at) || !rd_shard_label_next(&at, word) || !rd_shard_label_next(&at, word))
+        return 0;
+    return im_fail(
+        text, -EBADMSG,
+        "%.300s/%.300s has several labels: --multi-label trains on such images, and without it each "
+        "needs one label",
+        shard->path, rd_shard_string(shard, image->member));
 }
 
-static int add_numbers(struct build *build, int64_t most, struct im_text *text)
+/* What the labels of all images are. */
+static int look_at_labels(struct build *build, struct im_text *text)
 {
+    int err = 0;
+
+    for (uint32_t s = 0; s < build->list.count; s++)
+        for (uint32_t i = 0; i < build->list.shards[s].count && err == 0; i++) {
+            const struct rd_shard *shard = &build->list.shards[s];
+            const struct rd_shard_image *image = &shard->images[i];
+
+            if (!build->layout->multi_label)
+                err = check_single(shard, image, text);
+            if (image->label)
+                rd_shard_form_add(&build->form, rd_shard_string(shard, image->label));
+        }
+    return err;
+}
+
+static int add_numbers(struct build *build, struct im_text *text)
+{
+    const int64_t most =
+        rd_shard_form_is_flags(&build->form) ? (int64_t)build->form.length - 1 : build->form.most;
     char word[32];
     int64_t added = 0;
 
@@ -256,32 +274,37 @@ static int add_numbers(struct build *build, int64_t most, struct im_text *text)
     return added < 0 ? (int)added : 0;
 }
 
+/* The labels of an image, or the class that its folder says, to `all`. */
+static int add_words_of(struct build *build, const struct rd_shard *shard, uint32_t i, struct rd_names *all,
+                        struct im_text *text)
+{
+    const char *label = rd_shard_string(shard, shard->images[i].label);
+    char word[NAME_MAX + 1];
+    int split = shard->split, err = 0;
+    int64_t added = 0;
+
+    if (!build->has_labels) {
+        err = folder_class(build, shard, i, word, &split, text);
+        label = word;
+    }
+    if (err < 0 || split != IM_TRAIN)
+        return err;
+    while (added >= 0 && rd_shard_label_next(&label, word))
+        if (all->count == 0 || strcmp(word, rd_names_at(all, all->count - 1)) != 0)
+            added = rd_names_add(all, word);
+    return added < 0 ? (int)added : 0;
+}
+
 /* Adds the different words of the training images, sorted. */
 static int add_words(struct build *build, struct im_text *text)
 {
     struct rd_names all = {0};
-    char word[NAME_MAX + 1], last[NAME_MAX + 1] = "";
     int64_t added = 0;
-    int err = 0, split;
+    int err = 0;
 
-    for (uint32_t s = 0; s < build->list.count && err == 0; s++) {
-        const struct rd_shard *shard = &build->list.shards[s];
-
-        for (uint32_t i = 0; i < shard->count && err == 0; i++) {
-            const char *label = rd_shard_string(shard, shard->images[i].label);
-
-            split = shard->split;
-            if (build->has_labels)
-                snprintf(word, sizeof word, "%s", label);
-            else
-                err = folder_class(build, shard, i, word, &split, text);
-            if (err < 0 || split != IM_TRAIN || !*word || strcmp(word, last) == 0)
-                continue;
-            added = rd_names_add(&all, word);
-            memcpy(last, word, sizeof last);
-            err = added < 0 ? (int)added : 0;
-        }
-    }
+    for (uint32_t s = 0; s < build->list.count && err == 0; s++)
+        for (uint32_t i = 0; i < build->list.shards[s].count && err == 0; i++)
+            err = add_words_of(build, &build->list.shards[s], i, &all, text);
     rd_names_sort(&all);
     for (uint32_t i = 0; i < all.count && err == 0; i++) {
         if (i == 0 || strcmp(rd_names_at(&all, i), rd_names_at(&all, i - 1)) != 0)
@@ -294,7 +317,6 @@ static int add_words(struct build *build, struct im_text *text)
 
 static int find_classes(struct build *build, struct im_text *text)
 {
-    int64_t most = 0;
     int err = rd_shard_classes_read(build->root_fd, build->layout, &build->classes, text);
 
     if (err < 0)
@@ -304,12 +326,11 @@ static int find_classes(struct build *build, struct im_text *text)
             ;
         find_roles(build);
     }
-    if (*build->classes.file)
-        return 0;
-    if (build->has_labels)
-        err = all_numbers(build, &build->by_number, &most);
-    if (err == 0)
-        err = build->by_number ? add_numbers(build, most, text) : add_words(build, text);
+    err = build->has_labels ? look_at_labels(build, text) : 0;
+    if (err < 0 || *build->classes.file)
+        return err;
+    build->by_number = build->form.labelled > 0 && !build->form.has_names;
+    err = build->by_number ? add_numbers(build, text) : add_words(build, text);
     if (err == 0 && build->classes.names.count == 0)
         err = im_fail(text, -EBADMSG, "no image in the shards of '%.500s' has a label%s%.300s",
                       build->layout->root, build->list.count ? ", the first of them " : "",
@@ -319,12 +340,75 @@ static int find_classes(struct build *build, struct im_text *text)
 
 /* ---- the index ---- */
 
-/* The label of an image; -ENOENT: it has none among the classes. */
-static int64_t label_of(const struct build *build, const struct rd_shard *shard, uint32_t i, int *ret_split,
-                        char word[NAME_MAX + 1], struct im_text *text)
+static int fail_number(const struct build *build, const struct rd_shard *shard, uint32_t i, int64_t number,
+                       struct im_text *text)
 {
-    const struct rd_shard_image *image = &shard->images[i];
-    int64_t found;
+    return im_fail(text, -EBADMSG, "%.300s/%.300s has the label %lld, but %s names %u classes, 0 to %u",
+                   shard->path, member_of(shard, i), (long long)number, build->classes.file,
+                   build->classes.names.count, build->classes.names.count - 1);
+}
+
+/* The class that a label says; -ENOENT: there is none. */
+static int64_t class_of(const struct build *build, const struct rd_shard *shard, uint32_t i, const char *word,
+                        struct im_text *text)
+{
+    const int64_t number = rd_shard_label_number(word),
+                  found = build->by_number ? -ENOENT : rd_shard_classes_find(&build->classes, word);
+
+    if (found >= 0 || number < 0)
+        return found;
+    return number < build->classes.names.count ? number : fail_number(build, shard, i, number, text);
+}
+
+/* The classes of an image, in build->sets. -ENOENT: `word` is none. */
+static int collect_set(struct build *build, const struct rd_shard *shard, uint32_t i,
+                       char word[RD_LABEL_BYTES], struct im_text *text)
+{
+    const char *at = rd_shard_string(shard, shard->images[i].label);
+    const bool flags = rd_shard_form_is_flags(&build->form);
+    uint32_t place = 0;
+
+    rd_shard_set_begin(&build->sets);
+    for (; rd_shard_label_next(&at, word); place++) {
+        const int64_t class = flags ? (int64_t)place : class_of(build, shard, i, word, text);
+
+        if (class < 0)
+            return (int)class;
+        if (flags && place >= build->classes.names.count)
+            return im_fail(text, -EBADMSG, "%.300s/%.300s has %u labels of 0 and 1, but %s names %u classes",
+                           shard->path, member_of(shard, i), build->form.length, build->classes.file,
+                           build->classes.names.count);
+        if (!flags || *word == '1')
+            rd_shard_set_add(&build->sets, (uint32_t) class);
+    }
+    return 0;
+}
+
+/* All sets that images have, for the index. */
+static int collect_sets(struct build *build, struct im_text *text)
+{
+    char word[RD_LABEL_BYTES];
+    int err = rd_shard_sets_init(&build->sets, build->classes.names.count);
+
+    for (uint32_t s = 0; s < build->list.count && err == 0; s++)
+        for (uint32_t i = 0; i < build->list.shards[s].count && err == 0; i++) {
+            const struct rd_shard *shard = &build->list.shards[s];
+
+            if (shard->images[i].label)
+                err = collect_set(build, shard, i, word, text);
+            if (shard->images[i].label && err == 0)
+                err = rd_shard_sets_add(&build->sets);
+            else if (err == -ENOENT)
+                err = 0; /* left out later */
+        }
+    return err < 0 ? err : rd_shard_sets_settle(&build->sets, build->writer);
+}
+
+/* The label of an image; -ENOENT: it has none among the classes. */
+static int64_t label_of(struct build *build, const struct rd_shard *shard, uint32_t i, int *ret_split,
+                        char word[RD_LABEL_BYTES], struct im_text *text)
+{
+    const char *at = rd_shard_string(shard, shard->images[i].label);
     int err;
 
     *ret_split = shard->split;
@@ -332,17 +416,13 @@ static int64_t label_of(const struct build *build, const struct rd_shard *shard,
         err = folder_class(build, shard, i, word, ret_split, text);
         return err < 0 ? err : rd_shard_classes_find(&build->classes, word);
     }
-    snprintf(word, NAME_MAX + 1, "%s", rd_shard_string(shard, image->label));
-    if (!image->label)
+    if (!shard->images[i].label)
         return -ENOENT;
-    found = build->by_number ? -ENOENT : rd_shard_classes_find(&build->classes, word);
-    if (found >= 0 || image->number == RD_NO_NUMBER)
-        return found;
-    if (image->number >= build->classes.names.count)
-        return im_fail(text, -EBADMSG, "%.300s/%.300s has the label %lld, but %s names %u classes, 0 to %u",
-                       shard->path, member_of(shard, i), (long long)image->number, build->classes.file,
-                       build->classes.names.count, build->classes.names.count - 1);
-    return image->number;
+    if (build->layout->multi_label) {
+        err = collect_set(build, shard, i, word, text);
+        return err < 0 ? err : rd_shard_sets_find(&build->sets);
+    }
+    return rd_shard_label_next(&at, word) ? class_of(build, shard, i, word, text) : -ENOENT;
 }
 
 static int add_left_out(struct build *build, const struct rd_shard *shard, enum rd_skip kind,
@@ -423,7 +503,7 @@ static int add_image(struct build *build, const struct rd_shard *shard, uint32_t
                      struct im_text *text)
 {
     const struct rd_shard_image *image = &shard->images[i];
-    char word[NAME_MAX + 1] = "";
+    char word[RD_LABEL_BYTES] = "";
     const char *name = member_of(shard, i), *file = rd_shard_string(shard, image->file);
     struct placed p;
     int split;
@@ -515,6 +595,8 @@ static int add_all(struct build *build, bool *ret_leads_out, struct im_text *tex
 
     for (uint32_t i = 0; i < build->classes.names.count && err >= 0; i++)
         err = rd_writer_class(build->writer, rd_names_at(&build->classes.names, i));
+    if (err >= 0 && build->layout->multi_label)
+        err = build->has_labels ? collect_sets(build, text) : rd_writer_single_sets(build->writer);
     for (uint32_t s = 0; s < build->list.count && err >= 0; s++) {
         err = add_shard(build, &build->list.shards[s], text);
         *ret_leads_out |= leads_out(build, build->list.shards[s].path);
@@ -553,6 +635,7 @@ int rd_index_build_shards(const struct rd_layout *layout, int root_fd, const str
         err = add_all(&build, ret_leads_out, text);
     free(build.placed[IM_TRAIN]);
     free(build.placed[IM_VAL]);
+    rd_shard_sets_fini(&build.sets);
     rd_shard_classes_fini(&build.classes);
     rd_shard_list_fini(&build.list);
     return err;

@@ -441,7 +441,7 @@ static int refuse_tables(const struct rd_label_files *files, struct im_text *tex
 static int take_shards(const char *data_dir, const struct rd_label_files *files, struct rd_layout *ret_layout,
                        struct im_text *text)
 {
-    struct rd_layout layout = {0};
+    struct rd_layout layout = {.multi_label = files->multi_label};
     int found = rd_layout_find_shards(data_dir, &layout, text);
 
     if (found == 0)
@@ -484,7 +484,7 @@ int rd_layout_find(const char *data_dir, enum rd_layout_kind forced, const struc
     if (forced == RD_LAYOUT_AUTO && !*files->labels &&
         (err == -EBADMSG || (err == 0 && looks_empty(root_fd, &layout)))) {
         struct im_text why = {""};
-        struct rd_layout shards = {0};
+        struct rd_layout shards = {.multi_label = files->multi_label};
         int found = rd_layout_find_shards(layout.root, &shards, &why);
 
         if (found != 0) {

@@ -97,8 +97,9 @@ static int fail_two(const char *root, const char *one, const char *two, struct i
                    root, one, two);
 }
 
-static int find(int root_fd, const char *root, const struct rd_listing *base,
-                const struct rd_role_wanted *wanted, char ret_path[NAME_MAX], struct im_text *text)
+static int layout_names_find(int root_fd, const char *root, const struct rd_listing *base,
+                             const struct rd_role_wanted *wanted, char ret_path[NAME_MAX],
+                             struct im_text *text)
 {
     const char *found = NULL;
     char path[2 * NAME_MAX + 2];
@@ -126,7 +127,7 @@ int rd_role_find(int root_fd, const char *root, const char *base, const struct r
     int found = rd_scan(root_fd, &listing, 1, NULL, text);
 
     if (found == 0)
-        found = find(root_fd, root, &listing, wanted, ret_path, text);
+        found = layout_names_find(root_fd, root, &listing, wanted, ret_path, text);
     rd_listing_fini(&listing);
     return found;
 }

@@ -6,7 +6,7 @@
  *     HASH/data/     the objects at their paths. One that is not here is an empty file
  *     HASH/data/DIR/.X.tar/AT-MARK.part  a member of the shard DIR/X.tar: its bytes, by where they begin and the mark of
  *                    its header (rd_tar_mark()). DIR/X.tar itself is the table of its members (shard_table.h)
- *     lock, book, tmp/   of those who fetch (fetcher/cache.h)
+ *     lock, book, tmp/   of the fetchers (fetcher/cache.h)
  *
  * So that a mirror is a folder like any other: layouts, labels and the index need no change. An object is replaced by
  * rename, never written in place. An empty file whose owner may not write it marks an object that cannot be fetched. */

@@ -103,7 +103,7 @@ static unsigned char type_of(int fd, const struct dirent *entry)
     return S_ISREG(st.st_mode) ? DT_REG : S_ISDIR(st.st_mode) ? DT_DIR : DT_UNKNOWN;
 }
 
-/* Where an open directory lies; "" where that cannot be told. */
+/* Where an open directory lies; "" where that is unknown. */
 static const char *folder_path(int fd, char path[PATH_MAX])
 {
     char through[64];
@@ -126,7 +126,7 @@ static const char *target_path(int fd, const char *name, char path[PATH_MAX])
     return realpath(through, path) ? path : "";
 }
 
-/* What cannot be told counts as outside: whoever may read only below the root could not read it. */
+/* What is unknown counts as outside: a process that may read only below the root could not read it. */
 static bool is_outside(const char *root, const char *path)
 {
     size_t n = strcmp(root, "/") == 0 ? 0 : strlen(root);

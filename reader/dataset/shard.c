@@ -1,7 +1,6 @@
 /* First all members, then those of a key together, wherever they are in the archive: tar lists a folder in no order. */
 #include "reader/dataset/shard.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 #include "ipc/base/count.h"
 #include "ipc/base/image_type.h"
 #include "ipc/base/json.h"
+#include "reader/dataset/shard_labels.h"
 
 #define LABEL_BYTES_MAX 65536 /* of a member that is a label */
 #define MEMBERS_MAX (UINT32_C(1) << 27)
@@ -85,61 +85,40 @@ static enum kind kind_of(const char *name, const char *ending)
     return im_image_type_of_name(name) < IM_IMAGE_TYPE_COUNT ? UNDECODED : OTHER;
 }
 
-/* A whole number without a sign and without blanks. */
-static int64_t number_of(const char *word)
-{
-    const size_t digits = strspn(word, "0123456789");
-
-    return digits == 0 || digits > 18 || word[digits] ? RD_NO_NUMBER : strtoll(word, NULL, 10);
-}
-
 static int set_label(struct scan *scan, struct member *m, const char *label)
 {
     const int64_t at = add_string(scan->shard, label);
 
-    m->number = number_of(label);
+    m->number = rd_shard_label_number(label);
     m->label = at < 0 ? 0 : (uint32_t)at;
     return at < 0 ? (int)at : 0;
 }
 
-/* Text of a .cls: a number or a name, with blanks around it. */
-static int take_cls(struct scan *scan, struct member *m, char *text, size_t n)
+static int take_cls(struct scan *scan, struct member *m, const char *text, size_t n)
 {
-    char *end = text + n;
+    char *label = NULL;
+    int err = memchr(text, 0, n) ? 0 : rd_shard_label_of_text(text, n, &label);
 
-    text[n] = 0;
-    if (strlen(text) != n)
-        return 0;
-    while (end > text && isspace((unsigned char)end[-1]))
-        *--end = 0;
-    while (isspace((unsigned char)*text))
-        text++;
-    return set_label(scan, m, text);
+    if (err == 0 && label)
+        err = set_label(scan, m, label);
+    free(label);
+    return err;
 }
 
 static int take_json(struct scan *scan, struct member *m, const char *text, size_t n)
 {
-    static const char *const fields[] = {"label", "cls", "class_id", "class", "class_name"};
     struct im_json *j;
-    const char *word = NULL;
-    char digits[32];
-    int64_t number, file = 0;
+    char *label;
+    const char *word;
+    int64_t file = 0;
     int err = im_json_parse(text, n, &j, NULL);
 
     if (err < 0)
         return err == -ENOMEM ? err : 0;
-    for (size_t i = 0; i < IM_COUNT(fields) && !word; i++) {
-        const struct im_json *value = im_json_get(j, fields[i]);
-
-        if (im_json_as_int(value, &number) == 0 && number >= 0) {
-            snprintf(digits, sizeof digits, "%lld", (long long)number);
-            word = digits;
-        } else {
-            im_json_as_str(value, &word);
-        }
-    }
-    if (word && *word)
-        err = set_label(scan, m, word);
+    err = rd_shard_label_of_json(j, &label);
+    if (err == 0 && label)
+        err = set_label(scan, m, label);
+    free(label);
     if (im_json_as_str(im_json_get(j, "filename"), &word) == 0)
         file = add_string(scan->shard, word);
     m->file = file > 0 ? (uint32_t)file : 0;

@@ -1,6 +1,6 @@
 /* The samples of one shard, a tar archive. In one of WebDataset's naming a sample is the members of one key, which is the
  * name up to the first dot: 000123.jpg with 000123.cls, or 000123.json with a field label or cls. In one without members
- * of labels each image is a sample. */
+ * of labels each image is a sample. A label may be a list of any length (shard_labels.h). */
 #ifndef READER_DATASET_SHARD_H
 #define READER_DATASET_SHARD_H
 
@@ -15,8 +15,9 @@
 struct rd_shard_image {
     uint32_t member; /* string: the member's name */
     uint32_t file;   /* string: the name that the label's JSON gives the file ("filename"); 0: none */
-    uint32_t label;  /* string: what the label says; 0: there is none */
-    int64_t number;  /* what it says where that is a whole number; RD_NO_NUMBER */
+    uint32_t
+        label; /* string: what the label says, of a list each label ended by a line feed; 0: there is none */
+    int64_t number; /* what it says where that is one whole number; RD_NO_NUMBER */
     uint64_t offset, bytes;
     uint32_t mark; /* of its header */
 };

@@ -304,8 +304,8 @@ static enum rd_role role_of(const char *path)
     return RD_ROLE_NONE;
 }
 
-static int add(struct rd_shard_list *list, struct rd_names *roles, const char *path, enum rd_role role,
-               int64_t expected)
+static int shard_list_add(struct rd_shard_list *list, struct rd_names *roles, const char *path,
+                          enum rd_role role, int64_t expected)
 {
     char said[32];
     int64_t added = rd_names_add(&list->paths, path);
@@ -332,7 +332,7 @@ static int add_folder(int root_fd, struct rd_shard_list *list, struct rd_names *
         if (kind != RD_SKIP_OTHER || !is_shard(name))
             continue;
         rd_join(path, sizeof path, folder, name);
-        err = add(list, roles, path, role == RD_ROLE_NONE ? role_of(name) : role, 0);
+        err = shard_list_add(list, roles, path, role == RD_ROLE_NONE ? role_of(name) : role, 0);
     }
     rd_listing_fini(&listing);
     return err;
@@ -391,7 +391,7 @@ static int add_split(int root_fd, struct rd_shard_list *list, struct rd_names *r
         }
         if (im_json_as_int(im_json_at(lengths, i), &length) < 0 || length < 0 || length > INT32_MAX)
             length = 0;
-        added = add(list, roles, name, role, length);
+        added = shard_list_add(list, roles, name, role, length);
     }
     return added < 0 ? (int)added : 0;
 }
@@ -440,7 +440,7 @@ static int add_list(int root_fd, const struct rd_layout *layout, struct rd_shard
                 "the shard '%.400s' is not below '%.400s': take a list whose shards are in one folder", word,
                 layout->root);
         else
-            err = add(list, roles, path + root_bytes + 1, role_of(word), 0);
+            err = shard_list_add(list, roles, path + root_bytes + 1, role_of(word), 0);
     }
     rd_names_fini(&words);
     (void)root_fd;

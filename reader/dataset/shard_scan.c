@@ -82,7 +82,7 @@ static int scan_and_answer(struct rd_shard *shard, struct file *file, uint64_t b
     return err == 0 && n > 0 ? im_write_all(out, table, n) : err;
 }
 
-/* A kernel that has no sandbox scans without one, as augmenters decode: that is said once in a run's log. */
+/* A kernel that has no sandbox scans without one, as augmenters decode: a run's log has one line of it. */
 static _Noreturn void scan_apart(struct rd_shard *shard, struct file *file, uint64_t bytes, int out)
 {
     const struct im_sandbox wanted = {0};

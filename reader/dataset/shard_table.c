@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define MAGIC UINT64_C(0x646872736d69) /* "imsrhd" in a little-endian file */
-#define VERSION 1
+#define VERSION 2
 #define ENDIAN 0x01020304u
 
 struct header {
@@ -27,7 +27,7 @@ static size_t size_of(uint64_t count, uint64_t skipped_count, uint64_t string_by
            skipped_count * sizeof(struct rd_shard_skipped) + string_bytes;
 }
 
-static char *put(char *at, const void *bytes, size_t n)
+static char *shard_table_put(char *at, const void *bytes, size_t n)
 {
     if (n > 0)
         memcpy(at, bytes, n);
@@ -60,13 +60,13 @@ int rd_shard_table_make(const struct rd_shard *shard, const struct rd_shard_obje
     bytes = calloc(1, n);
     if (!bytes)
         return -ENOMEM;
-    at = put(bytes, &header, sizeof header);
-    at = put(at, shard->images, shard->count * sizeof *shard->images);
-    at = put(at, shard->skipped, shard->skipped_count * sizeof *shard->skipped);
-    at = put(at, shard->strings.bytes, shard->strings.used);
-    at = put(at, "", 1);
-    at = put(at, shard->cut.s, strlen(shard->cut.s) + 1);
-    put(at, shard->why.s, strlen(shard->why.s) + 1);
+    at = shard_table_put(bytes, &header, sizeof header);
+    at = shard_table_put(at, shard->images, shard->count * sizeof *shard->images);
+    at = shard_table_put(at, shard->skipped, shard->skipped_count * sizeof *shard->skipped);
+    at = shard_table_put(at, shard->strings.bytes, shard->strings.used);
+    at = shard_table_put(at, "", 1);
+    at = shard_table_put(at, shard->cut.s, strlen(shard->cut.s) + 1);
+    shard_table_put(at, shard->why.s, strlen(shard->why.s) + 1);
     *ret_bytes = bytes;
     *ret_n = n;
     return 0;

@@ -117,7 +117,7 @@ static int set_quotas(struct choice *choice, uint64_t size, uint64_t seed)
     return 0;
 }
 
-static void take(struct choice *choice, uint64_t seed)
+static void subset_take(struct choice *choice, uint64_t seed)
 {
     for (uint32_t class = 0; class < choice->class_count; class ++) {
         struct im_rng rng = im_rng_at(seed, IM_RNG_SUBSET, 0, class);
@@ -170,7 +170,7 @@ int rd_subset_choose(const struct rd_index *index, uint64_t size, uint64_t seed,
     if (err == 0)
         err = set_quotas(&choice, size, seed);
     if (err == 0) {
-        take(&choice, seed);
+        subset_take(&choice, seed);
         err = write_index(index, &choice, ret_bytes, ret_size);
     }
     choice_fini(&choice);

@@ -184,7 +184,8 @@ static int grow(struct rd_table *table)
     return 0;
 }
 
-static int add(struct rd_table *table, const char *file, const char *class, uint64_t line, enum rd_part part)
+static int table_add(struct rd_table *table, const char *file, const char *class, uint64_t line,
+                     enum rd_part part)
 {
     int64_t file_at = rd_names_add(&table->strings, file), class_at;
     int err = grow(table);
@@ -301,12 +302,12 @@ static int add_labels(struct rd_table *table, struct reading *r, struct rd_csv_r
         err = collect_labels(r, row, path, line, text);
     if (err < 0)
         return err;
-    return add(table, file,
-               is_split                           ? r->labels
-               : is_denied(columns, row)          ? ""
-               : columns->class < (int)row->count ? row->fields[columns->class]
-                                                  : "",
-               line, part);
+    return table_add(table, file,
+                     is_split                           ? r->labels
+                     : is_denied(columns, row)          ? ""
+                     : columns->class < (int)row->count ? row->fields[columns->class]
+                                                        : "",
+                     line, part);
 }
 
 static int add_row(struct rd_table *table, struct reading *r, struct rd_csv_row *row, const char *path,
@@ -336,7 +337,7 @@ static int add_row(struct rd_table *table, struct reading *r, struct rd_csv_row 
     if (columns->part >= 0 && part_of(row->fields[columns->part], columns->part_is_flag, &part) < 0)
         return im_fail(text, -EBADMSG, "%.500s, line %llu: '%.60s' is no part of a set: train, val or test",
                        path, (unsigned long long)line, row->fields[columns->part]);
-    return add(table, file, class, line, part);
+    return table_add(table, file, class, line, part);
 }
 
 static int read_rows(struct rd_csv *csv, const char *path, uint64_t rows_max, bool many, struct reading *r,

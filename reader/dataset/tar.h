@@ -1,6 +1,6 @@
 /* The members of a tar archive, one after the other, without their bytes: ustar, GNU (long names, sizes in base 256) and
  * pax. The archive is a stranger's: every number is checked against its size, memory is bounded, and what is no archive
- * ends with a sentence. Sparse members are told as such, for their bytes are not in one piece. */
+ * ends with a sentence. Sparse members are reported as such, for their bytes are not in one piece. */
 #ifndef READER_DATASET_TAR_H
 #define READER_DATASET_TAR_H
 
@@ -57,7 +57,7 @@ int rd_tar_next(struct rd_tar *tar, struct rd_tar_member *ret_member, struct im_
 uint32_t rd_tar_mark(const unsigned char header[RD_TAR_BLOCK]);
 
 /* Is this the header of a member of so many bytes, with that mark (0: any)? It stands before them: an archive that was
- * replaced since is told by it. */
+ * replaced since is recognised by it. */
 bool rd_tar_is_header_of(const unsigned char header[RD_TAR_BLOCK], uint64_t bytes, uint32_t mark);
 
 /* Copies the first bytes of a member, at most `size`. Returns how many, or a negative errno. */

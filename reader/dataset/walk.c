@@ -29,7 +29,7 @@ static int grow(struct rd_walk *walk)
 }
 
 /* Takes `path`, which is malloc'ed. */
-static int add(struct rd_walk *walk, char *path, uint32_t parent)
+static int walk_add(struct rd_walk *walk, char *path, uint32_t parent)
 {
     int err = path ? grow(walk) : -ENOMEM;
 
@@ -46,7 +46,7 @@ static int add(struct rd_walk *walk, char *path, uint32_t parent)
 
 int rd_walk_add(struct rd_walk *walk, const char *path)
 {
-    return add(walk, strdup(path), RD_WALK_TOP);
+    return walk_add(walk, strdup(path), RD_WALK_TOP);
 }
 
 static bool same_folder(const struct rd_stamp *a, const struct rd_stamp *b)
@@ -99,7 +99,7 @@ static int enter(struct rd_walk *walk, uint32_t i)
         return 0;
     }
     for (uint32_t k = 0; k < walk->listings[i].folders.count && err == 0; k++)
-        err = add(walk, join(walk->listings[i].path, rd_names_at(&walk->listings[i].folders, k)), i);
+        err = walk_add(walk, join(walk->listings[i].path, rd_names_at(&walk->listings[i].folders, k)), i);
     rd_names_fini(&walk->listings[i].folders);
     return err;
 }

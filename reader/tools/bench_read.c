@@ -63,7 +63,7 @@ void rd_bench_files_free(struct rd_bench_files *files)
     *files = (struct rd_bench_files){0};
 }
 
-/* The share of a file's pages that the page cache holds; -1: cannot be told. */
+/* The share of a file's pages that the page cache holds; -1: unknown. */
 static double cached_share(int fd)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);

@@ -95,7 +95,8 @@ static int find_class(const struct weights *w, const char *name, uint32_t *ret_c
 }
 
 /* place: of the line among those with a weight. */
-static int take(struct weights *w, const struct line *line, uint32_t place, struct im_text *text)
+static int class_weights_take(struct weights *w, const struct line *line, uint32_t place,
+                              struct im_text *text)
 {
     uint32_t class = place;
 
@@ -152,7 +153,7 @@ static int parse(struct weights *w, const char *path, char *bytes, struct im_tex
                            "class-weights: %.300s:%u: either all lines name their class, or none does", path,
                            line.number);
         names = line.name[0] != 0;
-        err = take(w, &line, count++, text);
+        err = class_weights_take(w, &line, count++, text);
         if (err < 0)
             return err;
     }

@@ -130,7 +130,7 @@ static bool has_avif(const struct rd_index *index)
     return false;
 }
 
-static int print_json(const struct answer *answer)
+static int index_print_json(const struct answer *answer)
 {
     const struct rd_index *index = &answer->index;
     struct im_json *json = im_json_object();
@@ -170,7 +170,7 @@ static int print_json(const struct answer *answer)
     return err < 0 ? rd_cmd_fail(err, &(struct im_text){""}) : IM_EXIT_OK;
 }
 
-static int print_text(const struct answer *answer)
+static int index_print_text(const struct answer *answer)
 {
     static const char *const layouts[RD_LAYOUT_KINDS] = {[RD_LAYOUT_FOLDERS] = "class folders",
                                                          [RD_LAYOUT_ILSVRC] = "ILSVRC CLS-LOC",
@@ -374,7 +374,9 @@ static int index_folder(struct im_conf *conf, bool with_names, bool is_evaluated
     if (err > 0)
         status = err; /* imsuper-augmenter has said why */
     else
-        status = err < 0 ? rd_cmd_fail(err, &text) : conf->json ? print_json(answer) : print_text(answer);
+        status = err < 0      ? rd_cmd_fail(err, &text)
+                 : conf->json ? index_print_json(answer)
+                              : index_print_text(answer);
     rd_data_close(&answer->data);
     rd_empty_fini(&answer->empty);
     free(answer->copies);

@@ -20,7 +20,7 @@ static void show(void *context, uint64_t done)
     rd_line_show(line, "packing: %" PRIu64 " of %" PRIu64 " shards", done, line->count);
 }
 
-static int print_json(const struct im_conf *conf, const struct rd_pack *pack, double seconds)
+static int pack_print_json(const struct im_conf *conf, const struct rd_pack *pack, double seconds)
 {
     struct im_json *j = im_json_object();
     int err;
@@ -79,7 +79,7 @@ static int pack_index(const struct im_conf *conf, const struct rd_index *index, 
     rd_line_clear(&line);
     seconds = (double)(im_now() - start) / (double)IM_SECOND;
     if (err == 0 && conf->json)
-        err = print_json(conf, &pack, seconds);
+        err = pack_print_json(conf, &pack, seconds);
     else if (err == 0)
         say(conf, &pack, seconds);
     rd_pack_fini(&pack);

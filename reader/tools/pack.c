@@ -55,7 +55,7 @@ static int flush(struct writing *w)
     return err;
 }
 
-static int put(struct writing *w, const void *bytes, size_t n)
+static int pack_put(struct writing *w, const void *bytes, size_t n)
 {
     int err = 0;
 
@@ -93,7 +93,7 @@ static int put_file(struct writing *w, int fd, uint64_t offset, uint64_t bytes)
         if (w->used == BUFFER_BYTES)
             err = flush(w);
     }
-    return err == 0 ? put(w, zeros, padding) : err;
+    return err == 0 ? pack_put(w, zeros, padding) : err;
 }
 
 static int fail_image(const struct rd_pack *pack, enum im_split split, uint64_t id, int err,
@@ -116,7 +116,7 @@ static int put_sample(struct writing *w, enum im_split split, uint64_t id, struc
     int fd, err = rd_pack_head(pack, split, id, &w->head, text);
 
     if (err == 0)
-        err = put(w, w->head.bytes, w->head.n);
+        err = pack_put(w, w->head.bytes, w->head.n);
     if (err < 0 || (err = rd_index_source(pack->index, split, id, &source, path, sizeof path)) < 0)
         return err;
     fd = openat(w->job->root_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -162,7 +162,7 @@ static int write_shard(struct writing *w, const struct rd_pack_shard *shard, str
     for (uint64_t i = 0; i < shard->count && err == 0; i++)
         err = put_sample(w, shard->split, shard->first + i, text);
     if (err == 0)
-        err = put(w, end, sizeof end);
+        err = pack_put(w, end, sizeof end);
     if (err == 0 && w->used > 0)
         err = flush(w);
     if (err == 0 && fsync(w->fd) < 0)

@@ -1,5 +1,6 @@
 /* What stands before an image in a shard: 000000123.cls with the number of its class, 000000123.json with that, the name of
- * the class and of the file, and the header of 000000123.jpg. Times, users and groups are 0, so that bytes depend on the
+ * the class and of the file, and the header of 000000123.jpg. With several labels an image there is no .cls, and the .json has
+ * lists. Times, users and groups are 0, so that bytes depend on the
  * images alone. */
 #include <ctype.h>
 #include <errno.h>
@@ -86,40 +87,73 @@ static int put_member(struct rd_pack_head *head, const char *name, const char *c
     return 0;
 }
 
-static int put_json(struct rd_pack_head *head, const char *name, uint32_t label, const char *class,
-                    const char *file)
+static int put_json(struct rd_pack_head *head, const char *name, struct im_json **j, const char *file)
 {
-    struct im_json *j = im_json_object();
     char *text;
     int err;
 
-    im_json_set_int(j, "label", label);
-    im_json_set_str(j, "class", class);
-    im_json_set_str(j, "filename", file);
-    text = im_json_dump(j);
-    im_json_free(&j);
+    im_json_set_str(*j, "filename", file);
+    text = im_json_dump(*j);
+    im_json_free(j);
     err = text ? put_member(head, name, text, strlen(text)) : -ENOMEM;
     free(text);
     return err;
+}
+
+static int put_label(const struct rd_pack *pack, struct rd_pack_head *ret, uint64_t id, uint32_t label,
+                     const char *path)
+{
+    const char *class = rd_index_class(pack->index, label);
+    struct im_json *j = im_json_object();
+    char name[64], number[16];
+    int err;
+
+    snprintf(number, sizeof number, "%u", label);
+    snprintf(name, sizeof name, "%09" PRIu64 ".cls", id);
+    err = put_member(ret, name, number, strlen(number));
+    snprintf(name, sizeof name, "%09" PRIu64 ".json", id);
+    im_json_set_int(j, "label", label);
+    im_json_set_str(j, "class", class);
+    if (err == 0)
+        return put_json(ret, name, &j, inside(path, class));
+    im_json_free(&j);
+    return err;
+}
+
+static int put_labels(const struct rd_pack *pack, struct rd_pack_head *ret, uint64_t id, uint32_t label,
+                      const char *path)
+{
+    struct im_json *j = im_json_object(), *numbers = im_json_array(), *names = im_json_array();
+    char name[64];
+    int err = 0;
+
+    for (uint32_t c = 0; c < rd_index_class_count(pack->index) && err == 0; c++) {
+        if (!rd_index_has(pack->index, label, c))
+            continue;
+        err = im_json_append_int(numbers, c);
+        if (err == 0)
+            err = im_json_append_str(names, rd_index_class(pack->index, c));
+    }
+    if (im_json_set(j, "label", numbers) < 0 || im_json_set(j, "class", names) < 0 || err < 0) {
+        im_json_free(&j);
+        return -ENOMEM;
+    }
+    snprintf(name, sizeof name, "%09" PRIu64 ".json", id);
+    return put_json(ret, name, &j, inside(path, ""));
 }
 
 int rd_pack_head(const struct rd_pack *pack, enum im_split split, uint64_t id, struct rd_pack_head *ret,
                  struct im_text *text)
 {
     const uint32_t label = rd_index_label(pack->index, split, id);
-    const char *class = rd_index_class(pack->index, label);
-    char path[PATH_MAX], name[64], ending[16], number[16];
+    char path[PATH_MAX], name[64], ending[16];
     int err = rd_index_relative(pack->index, split, id, path, sizeof path);
 
     ret->n = 0;
     if (err < 0)
         return im_fail(text, err, "a path of the data set is too long");
-    snprintf(number, sizeof number, "%u", label);
-    snprintf(name, sizeof name, "%09" PRIu64 ".cls", id);
-    err = put_member(ret, name, number, strlen(number));
-    snprintf(name, sizeof name, "%09" PRIu64 ".json", id);
-    if (err == 0)
-        err = put_json(ret, name, label, class, inside(path, class));
+    err = rd_index_set_words(pack->index) > 0 ? put_labels(pack, ret, id, label, path)
+                                              : put_label(pack, ret, id, label, path);
     if (err < 0)
         return im_fail(text, err, "the names of '%.500s' are too long for a shard", path);
     ending_of(path, ending);

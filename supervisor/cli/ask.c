@@ -38,7 +38,7 @@ static int fail_without_socket(const char *run_dir, const struct im_ctl_record *
                    run_dir);
 }
 
-/* Lock or socket are another user's: whether the run goes on cannot be told, or it cannot be asked. */
+/* Lock or socket are another user's: whether the run goes on is unknown, or it cannot be asked. */
 static int fail_of_permission(const char *run_dir, const char *what, struct im_text *text)
 {
     return im_fail(text, -EACCES,

@@ -25,7 +25,7 @@
 
 #define RUN_NAME "bench-data"
 #define LOOK_NS 50000000L       /* for the end of the run, and for signals */
-#define END_NS (30 * IM_SECOND) /* for a run that was told to stop */
+#define END_NS (30 * IM_SECOND) /* for a run that was asked to stop */
 #define FASTEST 40000           /* images/s of one trainer, for which there are to be enough batches */
 
 enum { RESULT_BYTES_MAX = 1 << 20, SCAN_MAX = 512 };
@@ -69,7 +69,7 @@ static void run_as_child(const struct im_conf *conf, const sigset_t *mask)
     _exit(status);
 }
 
-/* Waits for the run. A signal that asks us to stop waits until we have cleaned up; the run is told, once, and goes on
+/* Waits for the run. A signal that asks us to stop waits until we have cleaned up; the run is asked, once, and goes on
  * if it was stopped. One that does not end is killed, and its processes leave. */
 static int await_run(pid_t pid)
 {

@@ -172,7 +172,7 @@ static void judge(const struct all *a, const struct im_conf *conf, struct im_tex
                 train, conf->ranks, conf->ranks > 1 ? "s" : "");
 }
 
-static int print_json(const struct all *a, const struct im_text *verdict)
+static int bench_all_print_json(const struct all *a, const struct im_text *verdict)
 {
     struct im_json *j = im_json_object(), *list = im_json_array();
     int err;
@@ -196,7 +196,7 @@ static int print_json(const struct all *a, const struct im_text *verdict)
     return err;
 }
 
-static void print_text(const struct all *a, const struct im_text *verdict)
+static void bench_all_print_text(const struct all *a, const struct im_text *verdict)
 {
     printf("%-9s %-42s %s\n", "STAGE", "", "images/s");
     for (int i = 0; i < a->count; i++) {
@@ -291,9 +291,9 @@ int sv_cmd_bench_all(struct im_conf *conf)
             find_earlier(a, old);
         sv_release_stop_signals();
         if (conf->json)
-            err = print_json(a, &verdict);
+            err = bench_all_print_json(a, &verdict);
         else
-            print_text(a, &verdict);
+            bench_all_print_text(a, &verdict);
     }
     free_all(a);
     im_json_free(&old);

@@ -68,7 +68,7 @@ static bool is_shown(uint32_t nodes, uint32_t low, uint32_t high)
     return nodes == low || nodes == high || nodes <= 4 || (nodes & (nodes - 1)) == 0;
 }
 
-static void print_text(const struct sv_cluster_model *m, uint32_t low, uint32_t high)
+static void bench_cluster_print_text(const struct sv_cluster_model *m, uint32_t low, uint32_t high)
 {
     const uint32_t end = sv_cluster_end(m, low, high);
     struct sv_cluster_point p;
@@ -108,7 +108,7 @@ static struct im_json *point_json(const struct sv_cluster_point *p)
     return j;
 }
 
-static int print_json(const struct sv_cluster_model *m, uint32_t low, uint32_t high)
+static int bench_cluster_print_json(const struct sv_cluster_model *m, uint32_t low, uint32_t high)
 {
     const uint32_t end = sv_cluster_end(m, low, high);
     struct im_json *j = im_json_object(), *list = im_json_array();
@@ -167,7 +167,7 @@ int sv_cmd_bench_cluster(struct im_conf *conf)
     if (status)
         return status;
     if (conf->json)
-        return print_json(&m, low, high);
-    print_text(&m, low, high);
+        return bench_cluster_print_json(&m, low, high);
+    bench_cluster_print_text(&m, low, high);
     return IM_EXIT_OK;
 }

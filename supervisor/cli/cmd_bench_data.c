@@ -75,7 +75,8 @@ static void fill_json(const struct im_conf *conf, const struct sv_bench *b, stru
     im_json_set_str(j, "verdict", verdict.s);
 }
 
-static int print_json(const struct im_conf *conf, const struct sv_bench *b, const struct im_earlier *c)
+static int bench_data_print_json(const struct im_conf *conf, const struct sv_bench *b,
+                                 const struct im_earlier *c)
 {
     struct im_json *j = im_json_object();
     int err;
@@ -105,7 +106,8 @@ static void say_needs(const struct im_conf *conf, const struct sv_bench *b)
         printf("sizing    a core like these: %.0f images/s; 32 of them: %.0f\n", 1e3 / ms, 32e3 / ms);
 }
 
-static void print_text(const struct im_conf *conf, const struct sv_bench *b, const struct im_earlier *c)
+static void bench_data_print_text(const struct im_conf *conf, const struct sv_bench *b,
+                                  const struct im_earlier *c)
 {
     struct im_text verdict = {""}, compared;
 
@@ -161,9 +163,9 @@ static int once(const struct im_conf *conf, const struct im_earlier *c)
         warn_warm(conf, b);
         warn_deaths(b);
         if (conf->json)
-            err = print_json(conf, b, c);
+            err = bench_data_print_json(conf, b, c);
         else
-            print_text(conf, b, c);
+            bench_data_print_text(conf, b, c);
     }
     free(b);
     return err < 0 ? im_command_fail(err, &text) : status;

@@ -288,7 +288,7 @@ static void find_earlier(struct bench *b, const struct im_json *old)
                                 &b->results[i].earlier);
 }
 
-static void print_text(struct bench *b)
+static void bench_ring_print_text(struct bench *b)
 {
     printf("%-32s %10s %10s\n", "ns", "p50", "p99");
     for (int i = 0; i < b->result_count; i++)
@@ -333,7 +333,7 @@ static struct im_json *result_json(struct result *r, bool is_profile)
     return j;
 }
 
-static int print_json(struct bench *b, bool is_profile)
+static int bench_ring_print_json(struct bench *b, bool is_profile)
 {
     struct im_json *j = im_json_object(), *list = im_json_array();
     int err;
@@ -400,11 +400,11 @@ static int run(struct im_conf *conf, bool is_profile)
     if (err == 0 && old)
         find_earlier(&b, old);
     if (err == 0 && conf->json)
-        err = print_json(&b, is_profile);
+        err = bench_ring_print_json(&b, is_profile);
     else if (err == 0 && is_profile)
         print_profile(&b);
     else if (err == 0)
-        print_text(&b);
+        bench_ring_print_text(&b);
     im_json_free(&old);
     return err < 0 ? im_command_fail(err, &text) : IM_EXIT_OK;
 }

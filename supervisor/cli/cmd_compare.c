@@ -164,7 +164,7 @@ static void add_option(const struct comparison *c, const char *name, void *conte
     im_json_append(context, one);
 }
 
-static int print_json(const struct comparison *c, const char *picture)
+static int compare_print_json(const struct comparison *c, const char *picture)
 {
     struct im_json *j = im_json_object(), *runs = im_json_array(), *options = im_json_array();
     int err;
@@ -215,7 +215,7 @@ static int compare(struct comparison *c, const struct im_conf *conf, const char 
             sv_run_list_draw(&c->list, *conf->metric ? conf->metric : CURVES,
                              &(struct sv_chart_style){conf->smooth, conf->log_x, conf->log_y}, picture, text);
     if (err == 0 && conf->json)
-        err = print_json(c, picture);
+        err = compare_print_json(c, picture);
     else if (err == 0)
         print_table(c, picture);
     return err;

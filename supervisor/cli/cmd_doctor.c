@@ -24,7 +24,7 @@ static int count_of(const struct sv_checks *checks, enum sv_grade grade)
     return count;
 }
 
-static int print_json(const struct sv_checks *checks)
+static int doctor_print_json(const struct sv_checks *checks)
 {
     struct im_json *j = im_json_object(), *list = im_json_array();
     int err;
@@ -72,7 +72,7 @@ static void print_wrapped(const char *head, const char *text)
     }
 }
 
-static void print_text(const struct sv_checks *checks)
+static void doctor_print_text(const struct sv_checks *checks)
 {
     for (int i = 0; i < checks->count; i++) {
         const struct sv_check *c = &checks->check[i];
@@ -112,8 +112,8 @@ int sv_cmd_doctor(struct im_conf *conf)
     }
     sv_release_stop_signals();
     if (!conf->json)
-        print_text(checks);
-    else if (print_json(checks) < 0)
+        doctor_print_text(checks);
+    else if (doctor_print_json(checks) < 0)
         im_say(stderr, "imsuper: cannot write the answer");
     status = count_of(checks, SV_CHECK_FAIL) > 0 ? IM_EXIT_UNAVAILABLE : IM_EXIT_OK;
     free(checks);

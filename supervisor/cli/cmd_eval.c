@@ -149,8 +149,8 @@ static void print_unusable(const struct sv_evaluation *e)
         im_say(stderr, "imsuper: and %" PRIu64 " more images that could not be used", e->unusable - shown);
 }
 
-static void print_text(const struct im_conf *conf, const struct sv_evaluation_run *run,
-                       const struct sv_evaluation *e, const struct im_json *epoch)
+static void eval_print_text(const struct im_conf *conf, const struct sv_evaluation_run *run,
+                            const struct sv_evaluation *e, const struct im_json *epoch)
 {
     char images[24];
 
@@ -197,7 +197,7 @@ static int report(const struct im_conf *conf, struct sv_evaluation_run *run, str
         if (conf->json)
             err = im_json_print(answer, stdout);
         else
-            print_text(conf, run, e, epoch);
+            eval_print_text(conf, run, e, epoch);
     }
     if (err == 0 && conf->output[0] && !conf->quiet)
         im_say(stderr, "imsuper: wrote %s/eval.json, classes.csv, images.csv%s", conf->output,

@@ -1,6 +1,6 @@
 /* `imsuper runs`: a line for each run of a workspace, the newest first, from the files of its directory alone.
  *
- * Any file may be missing, torn or somebody else's: what cannot be read is shown as unknown. A folder without a
+ * Any file may be missing, torn or another user's: what cannot be read is shown as unknown. A folder without a
  * sign of a run is passed over. */
 #include <dirent.h>
 #include <errno.h>
@@ -139,7 +139,7 @@ static void format_time(time_t when, const char *format, bool utc, char *s, size
     strftime(s, n, format, &tm);
 }
 
-static int print_json(const char *workspace, const struct row *rows, size_t count)
+static int runs_print_json(const char *workspace, const struct row *rows, size_t count)
 {
     struct im_json *j = im_json_object(), *list = im_json_array();
     char when[32];
@@ -187,7 +187,7 @@ int sv_cmd_runs(struct im_conf *conf)
     int err = collect(conf->workspace, &rows, &count, &text);
 
     if (err == 0 && conf->json)
-        err = print_json(conf->workspace, rows, count);
+        err = runs_print_json(conf->workspace, rows, count);
     else if (err == 0 && count == 0)
         im_say(stdout, "no runs in %s", conf->workspace);
     else if (err == 0)

@@ -606,7 +606,7 @@ static int say_stopped(const struct start *s)
     return IM_EXIT_RESUMABLE;
 }
 
-/* Nobody writes into the run folder any more. Whoever was killed while he wrote has left half a file; and a run that was
+/* No process writes into the run folder any more. One that was killed while it wrote has left half a file; and a run that was
  * done at that moment is done. */
 static int look_at_end(const struct start *s, int status)
 {

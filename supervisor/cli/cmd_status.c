@@ -207,7 +207,7 @@ static void print_ledger(const struct im_json *ledger)
     }
 }
 
-__attribute__((format(printf, 3, 4))) static void add(char *s, size_t n, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void status_add(char *s, size_t n, const char *format, ...)
 {
     const size_t used = strlen(s);
     va_list args;
@@ -233,28 +233,28 @@ static void print_place(const struct im_json *j)
     const char *state = im_json_str_or(j, "state", "?");
     char line[1024] = "", time[24];
 
-    add(line, sizeof line, "%s  %s%s %s", im_json_str_or(j, "run", "?"), state,
-        strcmp(state, "running") == 0 ? " for" : ", up",
-        sv_format_seconds(im_json_real_or(j, "up_seconds", -1), time, sizeof time));
+    status_add(line, sizeof line, "%s  %s%s %s", im_json_str_or(j, "run", "?"), state,
+               strcmp(state, "running") == 0 ? " for" : ", up",
+               sv_format_seconds(im_json_real_or(j, "up_seconds", -1), time, sizeof time));
     if (im_json_get(j, "epoch"))
-        add(line, sizeof line, ", epoch %lld/%lld %s step %lld/%lld",
-            (long long)im_json_int_or(j, "epoch", 0), (long long)im_json_int_or(j, "epochs", 0),
-            im_json_str_or(j, "split", "-"), (long long)im_json_int_or(j, "step", 0),
-            (long long)im_json_int_or(j, "steps", 0));
+        status_add(line, sizeof line, ", epoch %lld/%lld %s step %lld/%lld",
+                   (long long)im_json_int_or(j, "epoch", 0), (long long)im_json_int_or(j, "epochs", 0),
+                   im_json_str_or(j, "split", "-"), (long long)im_json_int_or(j, "step", 0),
+                   (long long)im_json_int_or(j, "steps", 0));
     if (eta >= 0)
-        add(line, sizeof line, ", eta %s", sv_format_seconds(eta, time, sizeof time));
+        status_add(line, sizeof line, ", eta %s", sv_format_seconds(eta, time, sizeof time));
     say_folded(line);
     line[0] = 0;
     if (!isnan(loss))
-        add(line, sizeof line, "loss %.4f, lr %.4g, ", loss, im_json_real_or(j, "lr", 0));
+        status_add(line, sizeof line, "loss %.4f, lr %.4g, ", loss, im_json_real_or(j, "lr", 0));
     if (rate > 0) /* else it is not known yet */
-        add(line, sizeof line, "%s img/s, ", sv_format_rate(rate, time, sizeof time));
+        status_add(line, sizeof line, "%s img/s, ", sv_format_rate(rate, time, sizeof time));
     if (im_json_get(j, "batch_size"))
-        add(line, sizeof line, "batch %lld%s%lld px, ", (long long)im_json_int_or(j, "batch_size", 0),
-            sv_locale_is_utf8() ? " · " : ", ", (long long)im_json_int_or(j, "image_size", 0));
+        status_add(line, sizeof line, "batch %lld%s%lld px, ", (long long)im_json_int_or(j, "batch_size", 0),
+                   sv_locale_is_utf8() ? " · " : ", ", (long long)im_json_int_or(j, "image_size", 0));
     if (im_json_get(j, "amp"))
-        add(line, sizeof line, "amp %s, ", im_json_str_or(j, "amp", "?"));
-    add(line, sizeof line, "limited by %s", im_json_str_or(j, "limited_by", "?"));
+        status_add(line, sizeof line, "amp %s, ", im_json_str_or(j, "amp", "?"));
+    status_add(line, sizeof line, "limited by %s", im_json_str_or(j, "limited_by", "?"));
     say_folded(line);
 }
 

@@ -1,6 +1,6 @@
 /* The verbs of `imsuper`. They return the exit status.
  *
- * In this folder: parsing of commands, what a start needs to know (data set, GPUs, sizes of rings), and the
+ * In this folder: parsing of commands, what a start needs (data set, GPUs, sizes of rings), and the
  * output of each verb. A verb either ends here or starts the warden or another role's program; none of them
  * runs a loop of the supervisor. Errors are sentences on stderr and an exit status of ipc/child.h. */
 #ifndef SUPERVISOR_CLI_COMMANDS_H

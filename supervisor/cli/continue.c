@@ -248,7 +248,7 @@ static bool counts(const struct im_conf *old, const struct im_conf *now, enum im
             source != IM_CONF_FROZEN);
 }
 
-/* A folder has several names: data, ./data, the whole path, a link. */
+/* A folder has several names: data, ./data, its absolute path. */
 static bool is_same_folder(const char *then, const char *now)
 {
     char a[PATH_MAX], b[PATH_MAX];

@@ -1,4 +1,4 @@
-/* Asks a program of ours about the same data set. */
+/* Asks a program of imsuper about the same data set. */
 #ifndef SUPERVISOR_CLI_DATA_FLAGS_H
 #define SUPERVISOR_CLI_DATA_FLAGS_H
 

@@ -38,7 +38,7 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
 void sv_dataset_warn(const struct sv_dataset *dataset, const struct im_conf *conf);
 
 /* Makes the file that dataset->seek_file names, where there is none, before anyone opens it. With `--seek-index auto` a
- * run does without where that cannot be, says so, and the name becomes "". 0, or negative errno with a sentence. */
+ * run goes on with none where that cannot be, says so, and the name becomes "". 0, or negative errno with a sentence. */
 int sv_dataset_prepare_seek(const struct im_conf *conf, struct sv_dataset *dataset, struct im_text *text);
 
 #endif

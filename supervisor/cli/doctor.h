@@ -48,7 +48,7 @@ void sv_doctor_host(const struct sv_host *host, struct sv_checks *checks);
 /* From what `imsuper-reader io` answered (`status`: as of sv_program_read()). */
 void sv_doctor_io(const struct sv_host *host, int status, const char *answer, struct sv_checks *checks);
 
-/* Programs of ours and the libraries that they need. */
+/* imsuper's programs and the libraries that they need. */
 void sv_doctor_programs(struct sv_checks *checks);
 /* What the loader said of one program: "libx.so.1 => not found" makes it fail. */
 void sv_doctor_libraries(const char *program, const char *said, struct sv_checks *checks);

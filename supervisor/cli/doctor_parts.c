@@ -1,4 +1,4 @@
-/* The part of `imsuper doctor` that tries things: programs of ours, shared memory, the workspace, the data set. */
+/* The part of `imsuper doctor` that tries things: imsuper's programs, shared memory, the workspace, the data set. */
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -84,7 +84,7 @@ void sv_doctor_libraries(const char *program, const char *said, struct sv_checks
         sv_check_add(checks, program, SV_CHECK_OK, NULL, "%s", known[0] ? known : "needs no shared library");
 }
 
-/* A program of ours: is it there, of this build, and are its libraries? */
+/* A program of imsuper: is it there, of this build, and are its libraries? */
 static void check_program(const char *name, struct sv_checks *checks)
 {
     char path[PATH_MAX], flag[] = "--version", answer[ANSWER_BYTES], expected[512];

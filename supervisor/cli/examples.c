@@ -58,7 +58,7 @@ const struct sv_example sv_examples[] = {
     {"scale", "imsuper scale augmenters=8", "More or fewer processes, while the run goes on."},
     {"gpus", "imsuper gpus", "GPUs, and why one cannot be used."},
     {"doctor", "imsuper doctor --data-dir images",
-     "What this machine lacks, each with the command that mends it."},
+     "What this machine lacks, each with the command that repairs it."},
     {"version", "imsuper version", "Version, build, libraries."},
     {"help", "imsuper help start", "The flags of a verb."},
     {"data index", "imsuper data index --data-dir images", "Counts classes and images as a run sees them."},

@@ -1,4 +1,4 @@
-/* Which GPUs a run takes. What there are is told by `imsuper-trainer gpus`, a process that lives for a
+/* Which GPUs a run takes. They are listed by `imsuper-trainer gpus`, a process that lives for a
  * moment: this one never maps CUDA. */
 #ifndef SUPERVISOR_CLI_GPUS_H
 #define SUPERVISOR_CLI_GPUS_H

@@ -11,7 +11,7 @@
 #include "supervisor/report/fold.h"
 #include "supervisor/report/saved.h"
 
-__attribute__((format(printf, 3, 4))) static void add(char *s, size_t n, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void header_add(char *s, size_t n, const char *format, ...)
 {
     const size_t used = strlen(s);
     va_list args;
@@ -27,12 +27,13 @@ static void add_place(const struct sv_state_file *saved, const struct im_conf *c
     const int64_t epoch = sv_saved_int(saved, "next.epoch", -1), step = sv_saved_int(saved, "next.step", -1);
 
     if (epoch >= 0 && epoch < conf->epochs)
-        add(s, n, " with epoch %" PRId64 " of %" PRId64, epoch + 1, conf->epochs);
+        header_add(s, n, " with epoch %" PRId64 " of %" PRId64, epoch + 1, conf->epochs);
     else if (epoch >= 0)
-        add(s, n, " after epoch %" PRId64, epoch);
+        header_add(s, n, " after epoch %" PRId64, epoch);
     if (step > 0)
-        add(s, n, ", %s %" PRId64,
-            sv_saved_int(saved, "next.split", IM_TRAIN) == IM_TRAIN ? "step" : "validation step", step + 1);
+        header_add(s, n, ", %s %" PRId64,
+                   sv_saved_int(saved, "next.split", IM_TRAIN) == IM_TRAIN ? "step" : "validation step",
+                   step + 1);
 }
 
 const char *sv_header_origin(const struct im_conf *conf, char *s, size_t n)
@@ -43,21 +44,21 @@ const char *sv_header_origin(const struct im_conf *conf, char *s, size_t n)
     s[0] = 0;
     sv_saved_read(conf->run_dir, &saved);
     if (saved.header) {
-        add(s, n, "continues");
+        header_add(s, n, "continues");
         add_place(&saved, conf, s, n);
-        add(s, n, ", from %s/checkpoints", conf->run_dir);
+        header_add(s, n, ", from %s/checkpoints", conf->run_dir);
     } else if (saved.exists || sv_saved_has_weights(conf->run_dir)) {
-        add(s, n, "continues from what can be read in %s/checkpoints", conf->run_dir);
+        header_add(s, n, "continues from what can be read in %s/checkpoints", conf->run_dir);
     } else if (has_file) {
         sv_saved_open(conf->resume, &saved, NULL);
-        add(s, n, "new run, continues");
+        header_add(s, n, "new run, continues");
         add_place(&saved, conf, s, n);
-        add(s, n, ", from %s", conf->resume);
+        header_add(s, n, ", from %s", conf->resume);
     } else if (conf->init_from[0]) {
-        add(s, n, "new run, with the weights of %s%s", conf->init_from,
-            conf->init_skip_head ? " but for the classifier" : "");
+        header_add(s, n, "new run, with the weights of %s%s", conf->init_from,
+                   conf->init_skip_head ? " but for the classifier" : "");
     } else {
-        add(s, n, "new run, with random weights");
+        header_add(s, n, "new run, with random weights");
     }
     sv_saved_close(&saved);
     return s;
@@ -72,9 +73,9 @@ static void add_option(const struct im_conf *conf, enum im_conf_key_id key, char
 
     im_conf_value(conf, key, value);
     if (strcmp(value, "true") == 0)
-        add(s, n, ", %s", name);
+        header_add(s, n, ", %s", name);
     else
-        add(s, n, ", %s%s %s", dotted ? "aug." : "", dotted ? name + 4 : name, value);
+        header_add(s, n, ", %s%s %s", dotted ? "aug." : "", dotted ? name + 4 : name, value);
 }
 
 static void add_changed(const struct im_conf *conf, const struct im_conf *usual,
@@ -101,9 +102,9 @@ const char *sv_header_model(const struct im_conf *conf, char *s, size_t n)
 
     im_conf_defaults(&usual);
     s[0] = 0;
-    add(s, n, "%s, %s", im_conf_choice(IM_KEY_model, conf->model), sv_precision_word(conf));
+    header_add(s, n, "%s, %s", im_conf_choice(IM_KEY_model, conf->model), sv_precision_word(conf));
     if (im_conf_amp(conf) != IM_AMP_NONE)
-        add(s, n, " (weights fp32)");
+        header_add(s, n, " (weights fp32)");
     add_changed(conf, &usual, keys, IM_COUNT(keys), s, n);
     return s;
 }
@@ -121,13 +122,13 @@ const char *sv_header_augment(const struct im_conf *conf, char *s, size_t n)
         if (key != IM_KEY_hflip && key != IM_KEY_augment && key != IM_KEY_flip)
             keys[count++] = (enum im_conf_key_id)key;
     s[0] = 0;
-    add(s, n, "%s: %s", im_conf_choice(IM_KEY_augment, conf->augment), conf->train_crop);
+    header_add(s, n, "%s: %s", im_conf_choice(IM_KEY_augment, conf->augment), conf->train_crop);
     if (strcmp(conf->train_crop, "rrc") == 0)
-        add(s, n, " %g-%g", conf->rrc_scale_min, conf->rrc_scale_max);
+        header_add(s, n, " %g-%g", conf->rrc_scale_min, conf->rrc_scale_max);
     if (conf->flip == IM_FLIP_ALTERNATE && conf->hflip > 0)
-        add(s, n, ", hflip alternate");
+        header_add(s, n, ", hflip alternate");
     else
-        add(s, n, ", hflip %g", conf->hflip);
+        header_add(s, n, ", hflip %g", conf->hflip);
     add_changed(conf, &usual, keys, count, s, n);
     return s;
 }
@@ -166,18 +167,19 @@ const char *sv_header_batch(const struct im_conf *conf, char *s, size_t n)
 
     format_sizes(conf, batch, size, sizeof batch);
     s[0] = 0;
-    add(s, n, "batch %s%s%s px", batch, sv_locale_is_utf8() && !conf->plain ? " · " : ", ", size);
+    header_add(s, n, "batch %s%s%s px", batch, sv_locale_is_utf8() && !conf->plain ? " · " : ", ", size);
     if (im_conf_world(conf) == 1 && conf->accumulate == 1)
         return s;
     if (*conf->resize_schedule)
-        add(s, n, ", a step is");
+        header_add(s, n, ", a step is");
     else
-        add(s, n, ", %" PRId64 " images a step:", im_conf_step_images(conf));
+        header_add(s, n, ", %" PRId64 " images a step:", im_conf_step_images(conf));
     if (im_conf_world(conf) > 1)
-        add(s, n, " %" PRId64 " trainers x %s", im_conf_world(conf), batch);
+        header_add(s, n, " %" PRId64 " trainers x %s", im_conf_world(conf), batch);
     else
-        add(s, n, " %s", batch);
+        header_add(s, n, " %s", batch);
     if (conf->accumulate > 1)
-        add(s, n, " x accumulate %s%" PRId64, conf->order_accumulate > 0 ? "up to " : "", conf->accumulate);
+        header_add(s, n, " x accumulate %s%" PRId64, conf->order_accumulate > 0 ? "up to " : "",
+                   conf->accumulate);
     return s;
 }

@@ -6,9 +6,9 @@
 #include "supervisor/report/terminal.h"
 
 #define WAIT_NS (3 * IM_SECOND)
-#define STOPPED_WAIT_NS (500 * IM_MS) /* somebody wants all to end */
+#define STOPPED_WAIT_NS (500 * IM_MS) /* a signal asks all to end */
 
-static ssize_t put(void *cookie, const char *bytes, size_t n)
+static ssize_t messages_put(void *cookie, const char *bytes, size_t n)
 {
     sv_terminal_put(cookie, SV_TEXT_LINE, bytes, n);
     return (ssize_t)n;
@@ -20,7 +20,7 @@ void sv_messages_begin(struct sv_messages *m)
 
     *m = (struct sv_messages){.terminal = sv_terminal_open(STDERR_FILENO)};
     if (m->terminal)
-        queue = fopencookie(m->terminal, "w", (cookie_io_functions_t){.write = put});
+        queue = fopencookie(m->terminal, "w", (cookie_io_functions_t){.write = messages_put});
     if (!queue) {
         sv_terminal_close(&m->terminal, 0);
         return;

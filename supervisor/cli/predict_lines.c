@@ -39,7 +39,7 @@ struct printer {
     uint64_t place; /* of the next record */
 };
 
-static int print_json(const struct sv_evaluation *e, const struct answer *a, uint32_t tops)
+static int predict_lines_print_json(const struct sv_evaluation *e, const struct answer *a, uint32_t tops)
 {
     struct im_json *j = sv_prediction_json(a->name, e->class_name, tops, a->outcome, a->error);
     int err = j ? im_json_print(j, stdout) : -ENOMEM;
@@ -48,7 +48,7 @@ static int print_json(const struct sv_evaluation *e, const struct answer *a, uin
     return err;
 }
 
-static int print_text(const struct sv_evaluation *e, const struct answer *a, uint32_t tops)
+static int predict_lines_print_text(const struct sv_evaluation *e, const struct answer *a, uint32_t tops)
 {
     char *line = NULL;
     size_t n = 0;
@@ -136,7 +136,8 @@ static void print_more(struct printer *p, bool all)
             a.outcome = p->record;
         l->bad += a.error != NULL;
         tops = a.outcome ? im_outcome_above(a.outcome, p->names.tops, l->conf->threshold) : 0;
-        l->err = l->conf->json ? print_json(&p->names, &a, tops) : print_text(&p->names, &a, tops);
+        l->err = l->conf->json ? predict_lines_print_json(&p->names, &a, tops)
+                               : predict_lines_print_text(&p->names, &a, tops);
     }
 }
 
@@ -181,7 +182,7 @@ int sv_lines_begin(struct sv_lines *l, const struct im_conf *conf, const struct 
     return err;
 }
 
-/* False: it waits for a reader, and somebody wants all to end. */
+/* False: it waits for a reader, and a signal asks all to end. */
 static bool join(struct sv_lines *l, bool is_stopped)
 {
     struct timespec until;

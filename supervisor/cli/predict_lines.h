@@ -29,7 +29,7 @@ int sv_lines_begin(struct sv_lines *l, const struct im_conf *conf, const struct 
                    const char *run_dir);
 
 /* After the pass. `whole`: it went to its end; what has not been printed is printed now, an image without a record as
- * an error. Returns how many images have no answer, or a negative errno with l->text. -EINTR: somebody wants this to end
+ * an error. Returns how many images have no answer, or a negative errno with l->text. -EINTR: a signal asks to end
  * (`is_stopped`, or a signal that waits), and a line waits for a reader that takes nothing; the thread still waits with it,
  * and what it was given must stay: this process has to leave by _exit(). */
 int64_t sv_lines_end(struct sv_lines *l, bool whole, bool is_stopped);

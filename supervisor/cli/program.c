@@ -206,7 +206,7 @@ int sv_program_read(char *const argv[], int timeout_ms, char *answer, size_t n)
     if (err < 0)
         kill(pid, SIGKILL);
     status = await(pid, deadline);
-    if (err == 0 && status != 0 && sv_stop_signal()) /* it was told as well */
+    if (err == 0 && status != 0 && sv_stop_signal()) /* it got the signal as well */
         err = -EINTR;
     return err < 0 ? err : status;
 }

@@ -1,4 +1,4 @@
-/* Other programs of ours, which lie beside this one. */
+/* imsuper's other programs, which lie beside this one. */
 #ifndef SUPERVISOR_CLI_PROGRAM_H
 #define SUPERVISOR_CLI_PROGRAM_H
 
@@ -33,7 +33,7 @@ void sv_leave_within(int status, im_ns time);
  * was killed; -EINTR: the same because of a signal that waits. */
 int sv_program_read(char *const argv[], int timeout_ms, char *answer, size_t n);
 
-/* Replaces this process by a program of ours, with these arguments (argv[0] is set); returns only on failure,
+/* Replaces this process by a program of imsuper, with these arguments (argv[0] is set); returns only on failure,
  * with an exit status. */
 int sv_program_exec(const char *name, char **argv);
 

@@ -27,7 +27,7 @@ static bool is_run(const char *directory)
 }
 
 /* The first n bytes of `word` are the name of a run in the workspace, or a folder. */
-static bool find(const char *workspace, const char *word, size_t n, char ret[PATH_MAX])
+static bool run_list_find(const char *workspace, const char *word, size_t n, char ret[PATH_MAX])
 {
     if (n == 0)
         return false;
@@ -47,7 +47,7 @@ static int add_named(struct sv_run_list *list, const struct im_conf *conf, struc
 
         if (list->count == SV_RUNS_MAX)
             return im_fail(text, -EINVAL, "at most %d runs can be compared", SV_RUNS_MAX);
-        while (n > 0 && !find(conf->workspace, word, n, list->directory[list->count]))
+        while (n > 0 && !run_list_find(conf->workspace, word, n, list->directory[list->count]))
             for (n--; n > 0 && word[n] != ' ';)
                 n--;
         if (n == 0)

@@ -36,7 +36,7 @@ static const char *temporary_folder(void)
     return tmp && *tmp == '/' ? tmp : "/tmp";
 }
 
-/* A folder of ours whose run was killed: nobody holds its lock, and it is none that has just been made. */
+/* A temporary folder whose run was killed: no process holds its lock, and it is none that has just been made. */
 static bool is_left_over(int parent, const char *entry, const char *prefix, const char *run_dir)
 {
     struct stat st;

@@ -58,7 +58,7 @@ static const struct im_command verbs[] = {
      .usual = "FILE [--json]",
      .what = "Makes a key file for runs on several machines, which only its owner may read. Each machine "
              "needs a\n"
-             "copy; whoever has one can join the run.",
+             "copy; anyone who has one can join the run.",
      .options = IM_FOR_WORDS,
      .words = sv_cmd_cluster_key},
     {.name = "cluster", .words = sv_cmd_role},

@@ -128,7 +128,7 @@ int sv_address_probe(const struct sv_address *a, im_ns timeout)
 
 /* ---- what others may try ---- */
 
-static void add(char *list, size_t n, const char *host)
+static void address_add(char *list, size_t n, const char *host)
 {
     const size_t used = strlen(list);
 
@@ -154,7 +154,7 @@ static void add_interfaces(char *list, size_t n, const struct ifaddrs *all, bool
             continue;
         memcpy(&a.at, i->ifa_addr, a.bytes);
         sv_address_show(&a, name);
-        add(list, n, name);
+        address_add(list, n, name);
     }
 }
 
@@ -165,7 +165,7 @@ void sv_address_candidates(char *ret, size_t n)
 
     ret[0] = '\0';
     if (gethostname(name, sizeof name - 1) == 0 && name[0])
-        add(ret, n, name);
+        address_add(ret, n, name);
     if (getifaddrs(&all) < 0)
         return;
     add_interfaces(ret, n, all, false);

@@ -138,7 +138,7 @@ static void accept_node(struct sv_head *h, const struct sv_link_message *m)
     for (int i = 0; i < SV_LINK_POSITIONS; i++)
         n->report.snapshot[i] = SV_LINK_NOWHERE;
     n->report.saved = SV_LINK_NOWHERE;
-    n->state = SV_NODE_MISSING; /* so that it is told even if the node was there */
+    n->state = SV_NODE_MISSING; /* so that it is reported even if the node was there */
     sv_head_node_is(h, hello->node, SV_NODE_THERE);
     if (was_member && !goes_on)
         sv_head_gather(h, "node %u (%s) was started anew", hello->node, n->name);

@@ -1,4 +1,4 @@
-/* Who is let in: a hello against what the head knows. */
+/* Which nodes are admitted: a hello against the head's table. */
 #ifndef SUPERVISOR_CLUSTER_ADMIT_H
 #define SUPERVISOR_CLUSTER_ADMIT_H
 

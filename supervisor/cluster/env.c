@@ -21,8 +21,8 @@ static const char *given(getter *get, const char *name)
 }
 
 /* The whole number in a variable, 0 .. max; `missing` where it is not set, or there is no such variable (NULL). */
-static int take(getter *get, const char *launcher, const char *name, uint64_t missing, uint64_t max,
-                uint64_t *ret, struct im_text *text)
+static int env_take(getter *get, const char *launcher, const char *name, uint64_t missing, uint64_t max,
+                    uint64_t *ret, struct im_text *text)
 {
     const char *s = name ? given(get, name) : NULL;
     char *end = NULL;
@@ -171,13 +171,13 @@ static int take_numbers(getter *get, const struct launcher *l, struct sv_launch 
     uint64_t value;
 
     for (size_t i = 0; i < IM_COUNT(fields); i++) {
-        int err = take(get, l->name, fields[i].name, fields[i].missing, TASKS_MAX, &value, text);
+        int err = env_take(get, l->name, fields[i].name, fields[i].missing, TASKS_MAX, &value, text);
 
         if (err < 0)
             return err;
         *fields[i].ret = (uint32_t)value;
     }
-    return take(get, l->name, l->job, 0, UINT64_MAX, &ret->job, text);
+    return env_take(get, l->name, l->job, 0, UINT64_MAX, &ret->job, text);
 }
 
 /* What a launcher leaves out follows from the rest: tasks that are equally many on each machine, one process a
@@ -213,7 +213,7 @@ static int check(const struct launcher *l, const struct sv_launch *at, struct im
     return err < 0 ? err : check_member(l, "machine", at->node, at->nodes, text);
 }
 
-static int find(getter *get, const struct launcher *l, struct sv_launch *ret, struct im_text *text)
+static int env_find(getter *get, const struct launcher *l, struct sv_launch *ret, struct im_text *text)
 {
     const char *root = l->root ? given(get, l->root) : NULL;
     int err = take_numbers(get, l, ret, text);
@@ -232,12 +232,12 @@ static int find(getter *get, const struct launcher *l, struct sv_launch *ret, st
 int sv_launch_find(char *(*get)(const char *name), struct sv_launch *ret, struct im_text *text)
 {
     uint64_t pmi = UNKNOWN;
-    int err = take(get, "a launcher", "PMI_FD", UNKNOWN, INT32_MAX, &pmi, text);
+    int err = env_take(get, "a launcher", "PMI_FD", UNKNOWN, INT32_MAX, &pmi, text);
 
     *ret = (struct sv_launch){.tasks = 1, .tasks_here = 1, .nodes = 1};
     for (size_t i = 0; i < IM_COUNT(launchers) && err == 0; i++)
         if (is_present(get, &launchers[i])) {
-            err = find(get, &launchers[i], ret, text);
+            err = env_find(get, &launchers[i], ret, text);
             break;
         }
     ret->pmi_fd = pmi == UNKNOWN ? -1 : (int)pmi;

@@ -189,7 +189,7 @@ void sv_head_try_begin(struct sv_head *h)
     sv_head_order_all(h);
 }
 
-/* ---- what is said meanwhile ---- */
+/* ---- reports while waiting ---- */
 
 static size_t list_nodes(const struct sv_head *h, bool there, char *ret, size_t n)
 {

@@ -44,7 +44,7 @@ void sv_head_node_is(struct sv_head *h, uint32_t node, enum sv_node_state state)
     h->port.news(h->port.context, &(struct sv_link_news){.kind = SV_LINK_NODE, .node = node});
 }
 
-/* The run shall stop. Said once; `now` after `save` once more. */
+/* The run must stop. Sent once; `now` after `save` once more. */
 static void stop(struct sv_head *h, enum sv_stop how, uint32_t node, const char *reason)
 {
     if (how <= h->order.stop)
@@ -63,7 +63,7 @@ void sv_head_give_up(struct sv_head *h, uint32_t node, const char *reason)
     stop(h, SV_STOP_SAVE, node, reason);
 }
 
-/* All shall hear at once: with the next tick. */
+/* Sent to all at once: with the next tick. */
 void sv_head_order_all(struct sv_head *h)
 {
     for (uint32_t i = 0; i < h->nodes; i++)
@@ -324,7 +324,7 @@ static void watch_expected(struct sv_head *h, uint32_t node)
     sv_head_lose(h, node, why);
 }
 
-static void begin(struct sv_head *h, im_ns now)
+static void head_begin(struct sv_head *h, im_ns now)
 {
     h->has_begun = true;
     h->began = h->gathering = now;
@@ -354,7 +354,7 @@ void sv_head_tick(struct sv_head *h, im_ns now)
 {
     h->now = now;
     if (!h->has_begun)
-        begin(h, now);
+        head_begin(h, now);
     if (now - h->ticked > SV_LINK_BEAT_NS && h->ticked)
         forgive(h, now - h->ticked);
     h->ticked = now;

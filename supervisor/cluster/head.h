@@ -48,7 +48,7 @@ struct sv_head {
     struct sv_order order;           /* what of it does not change with the generation; serial */
     struct sv_values values;
     struct sv_head_node node[SV_NODES_MAX];
-    uint64_t refused_session; /* the last, so that it is told once */
+    uint64_t refused_session; /* the last, so that it is reported once */
     uint64_t dropped;
 };
 

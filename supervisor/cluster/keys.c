@@ -81,11 +81,12 @@ int sv_key_file_make(const char *path, struct im_text *text)
     if (fd < 0)
         return im_fail(text, -errno, "cannot make the key file %s: %s%s", path, strerror(errno),
                        errno == EEXIST ? "; remove it first if no run uses it" : "");
-    n = snprintf(bytes, sizeof bytes,
-                 "# A key of imsuper for runs on several machines: each needs this file, and nobody else may "
-                 "read it.\n"
-                 "head %s\nmember %s\n",
-                 secret[0], secret[1]);
+    n = snprintf(
+        bytes, sizeof bytes,
+        "# A key of imsuper for runs on several machines: each needs this file, and no other user may "
+        "read it.\n"
+        "head %s\nmember %s\n",
+        secret[0], secret[1]);
     err = fchmod(fd, 0600) < 0 ? -errno : im_write_all(fd, bytes, (size_t)n);
     if (err == 0 && fsync(fd) < 0)
         err = -errno;

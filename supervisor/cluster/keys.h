@@ -1,6 +1,6 @@
 /* CURVE keys (Curve25519) of the channel between supervisors, as 40 characters of Z85 (ZeroMQ RFC 32).
  *
- * A key file holds two secrets, the head's and the members', so that whoever has it can prove both ways that he
+ * A key file holds two secrets, the head's and the members', so that its owner can prove both ways that he
  * belongs to the run. It must be readable by its owner alone. */
 #ifndef SUPERVISOR_CLUSTER_KEYS_H
 #define SUPERVISOR_CLUSTER_KEYS_H
@@ -31,7 +31,7 @@ bool sv_key_is_good(const char *key);
 /* Writes a new key file, mode 0600. -EEXIST with a sentence: there is one already. */
 int sv_key_file_make(const char *path, struct im_text *text);
 
-/* Reads one. -EINVAL with a sentence: it is none; -EACCES: others may read it, or it belongs to somebody else. */
+/* Reads one. -EINVAL with a sentence: it is none; -EACCES: others may read it, or it belongs to another user. */
 int sv_key_file_read(const char *path, bool is_head, struct sv_keys *ret, struct im_text *text);
 
 /* Its content: the secrets of the head, or of a member. -EINVAL; -ENOMEM. */
@@ -43,7 +43,7 @@ void sv_key_of_bytes(const uint8_t bytes[32], char ret[SV_KEY_CHARS]);
 
 void sv_keys_fini(struct sv_keys *keys); /* forgets the secrets too */
 
-/* "3f9a-11c0-77de-8b01": the first bytes of a hash of a public key, for people to compare. */
+/* "3f9a-11c0-77de-8b01": the first bytes of a hash of a public key, for users to compare. */
 struct sv_fingerprint {
     char s[20];
 };

@@ -181,7 +181,7 @@ void sv_link_close(struct sv_link **link, im_ns linger)
 
 /* ---- a turn ---- */
 
-/* A head of another version is told from its answer; members of another version get one that they can tell. */
+/* A head of another version is recognised by its answer; members of another version get one that they recognise. */
 static void meet_another_version(struct sv_link *l, const struct sv_link_message *m)
 {
     struct sv_link_news news = {.kind = SV_LINK_REFUSED, .warning = true};
@@ -323,7 +323,7 @@ bool sv_link_news(struct sv_link *l, struct sv_link_news *ret)
     return true;
 }
 
-/* ---- what the node wants: said with the next turn, which comes soon ---- */
+/* ---- requests of the node: sent with the next turn, which comes soon ---- */
 
 void sv_link_ready(struct sv_link *l, uint32_t number, const uint64_t *positions, uint32_t count,
                    uint64_t saved)

@@ -29,8 +29,8 @@
 #define SV_LINK_POSITIONS 4           /* snapshots that a node may hold */
 #define SV_LINK_NUMBERS 16            /* counters of a node, whose meaning is the caller's */
 #define SV_LINK_NOWHERE UINT64_MAX    /* a position: there is none */
-#define SV_LINK_BEAT_NS IM_SECOND /* between two messages of a connection where nothing else is to be said */
-#define SV_LINK_SILENT_NS (3 * IM_SECOND) /* without a message: it is said */
+#define SV_LINK_BEAT_NS IM_SECOND     /* between two messages of a connection where nothing else is sent */
+#define SV_LINK_SILENT_NS (3 * IM_SECOND) /* without a message: it is reported */
 #define SV_LINK_DEAD_NS (10 * IM_SECOND)  /* without a message: the node is dead */
 #define SV_LINK_GONE_NS (2 * IM_SECOND)   /* its connection is closed, and no other came: the node is dead */
 
@@ -49,7 +49,7 @@ struct sv_generation {
 struct sv_link_config {
     const struct sv_meeting *meeting; /* borrowed until the link is closed */
     uint32_t ranks;                   /* of this node, 1 or more */
-    const char *name;                 /* of this machine, for people; NULL: gethostname() */
+    const char *name;                 /* of this machine, for messages; NULL: gethostname() */
     const char *build;                /* im_build_id(): the nodes' must be equal */
     /* What must be the same on all nodes, as lines "name=value\n": options, counts and hashes of the index. A node
      * whose lines differ from the head's is refused, and the first such line is named with both values. The order
@@ -93,7 +93,7 @@ enum sv_link_news_kind {
                         May come again with a higher number before the answer; the last one counts */
     SV_LINK_BEGIN, /* generation.number begins */
     SV_LINK_VALUE, /* what was fetched: key, bytes, n (borrowed until the next call) */
-    SV_LINK_STOP, /* the run shall stop and save (`now`: without waiting for the step); node asked for it; text. `gave_up`:
+    SV_LINK_STOP, /* the run must stop and save (`now`: without waiting for the step); node asked for it; text. `gave_up`:
                         nodes are missing. From then on no generation begins. Comes once, also to whoever asked */
     SV_LINK_END, /* the head has finished: status (ipc/base/exit.h), text. Then call sv_link_finish() and close */
     SV_LINK_NODE, /* on the head: what is known of `node` has changed (sv_link_node()): joined, silent, dead, left */
@@ -135,11 +135,11 @@ int sv_link_publish(struct sv_link *link, uint32_t number, const char *key, cons
  * again: it comes again. Results as above. */
 int sv_link_fetch(struct sv_link *link, uint32_t number, const char *key);
 
-/* The trainers of generation `number` cannot go on (one died, a sum failed): all nodes shall begin another. Ignored where
+/* The trainers of generation `number` cannot go on (one died, a sum failed): all nodes must begin another. Ignored where
  * it is over already. */
 void sv_link_ask_generation(struct sv_link *link, uint32_t number, const char *reason);
 
-/* The run shall stop, on all nodes. From any node, at any time. */
+/* The run must stop, on all nodes. From any node, at any time. */
 void sv_link_ask_stop(struct sv_link *link, bool now, const char *reason);
 
 /* A question to another node, or to this one, through the head. May be lost: ask again with the same id, which is not 0.
@@ -155,7 +155,7 @@ void sv_link_report(struct sv_link *link, uint64_t position, const uint64_t *pos
  * follow. */
 void sv_link_finish(struct sv_link *link, int status, const char *reason);
 
-/* After sv_link_finish(). On the head: every node that lives has left, or was told END and is gone. On members: the
+/* After sv_link_finish(). On the head: every node that lives has left, or got END and is gone. On members: the
  * head has heard that this node leaves, or it is none of the run's: never accepted, refused, or without a head. A caller waits for it for a few seconds and then closes. */
 bool sv_link_is_over(const struct sv_link *link);
 

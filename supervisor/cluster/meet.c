@@ -333,11 +333,10 @@ static int meet_by_address(const struct sv_meet_config *config, struct sv_meetin
     m->way = config->key_file && *config->key_file ? SV_MEET_KEY_FILE : SV_MEET_LOOPBACK;
     m->port = config->port ? config->port : sv_meet_port(config->job);
     if (!config->head || !*config->head)
-        return im_fail(
-            text, -EINVAL,
-            "node %u of %u does not know which machine is the head: name it with MASTER_ADDR, or all of them "
-            "with --nodes",
-            m->node, m->nodes);
+        return im_fail(text, -EINVAL,
+                       "node %u of %u has no address of the head: name it with MASTER_ADDR, or all of them "
+                       "with --nodes",
+                       m->node, m->nodes);
     if (strlen(config->head) >= sizeof m->head)
         return im_fail(text, -EINVAL, "the head's name is too long: %.64s...", config->head);
     memcpy(m->head, config->head, strlen(config->head));

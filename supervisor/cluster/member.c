@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define AGAIN_NS IM_SECOND       /* what was not answered is said again */
+#define AGAIN_NS IM_SECOND       /* what was not answered is sent again */
 #define TELL_NS (10 * IM_SECOND) /* between two lines about the same waiting */
 #define FIRST_TELL_NS (3 * IM_SECOND)
 #define FETCHES_AT_ONCE 32
@@ -131,7 +131,7 @@ static void watch_first_answer(struct sv_member *m, im_ns now)
 }
 
 /* The first line about waiting comes sooner than the next ones. */
-static void begin(struct sv_member *m, im_ns now)
+static void member_begin(struct sv_member *m, im_ns now)
 {
     m->began = m->heard = now;
     m->told_at = now + FIRST_TELL_NS - TELL_NS;
@@ -159,7 +159,7 @@ static void watch_head(struct sv_member *m, im_ns now)
 void sv_member_tick(struct sv_member *m, im_ns now)
 {
     if (!m->has_begun)
-        begin(m, now);
+        member_begin(m, now);
     if (m->has_begun && now - m->ticked > SV_LINK_BEAT_NS)
         m->heard = m->heard + (now - m->ticked) < now
                        ? m->heard + (now - m->ticked)
@@ -381,7 +381,7 @@ void sv_member_message(struct sv_member *m, im_ns now, const struct sv_link_mess
     }
 }
 
-/* ---- what its node wants ---- */
+/* ---- what its node asks for ---- */
 
 static void set_positions(uint64_t to[SV_LINK_POSITIONS], const uint64_t *positions, uint32_t count)
 {

@@ -1,4 +1,4 @@
-/* A member's side of the channel: what it knows of the head's decisions, and what it says until the head has heard
+/* A member's side of the channel: what it has of the head's decisions, and what it sends until the head has received
  * it. A pure function of this state and the events below: no clock, no socket, no random number. */
 #ifndef SUPERVISOR_CLUSTER_MEMBER_H
 #define SUPERVISOR_CLUSTER_MEMBER_H
@@ -13,8 +13,8 @@ struct sv_member {
     uint64_t session, head; /* head: its session; 0: not joined */
     struct sv_hello hello;
     char *agree;       /* of the hello */
-    char where[300];   /* the head's address, for people */
-    char trouble[256]; /* why there is no connection, if the link knows */
+    char where[300];   /* the head's address, for messages */
+    char trouble[256]; /* why there is no connection; "": unknown */
 
     im_ns patience; /* for the first answer of the head; 0: for ever */
     im_ns began, heard, hello_at, report_at, told_at, ticked;
@@ -39,7 +39,7 @@ int sv_member_init(struct sv_member *m, const struct sv_link_config *config, uin
 void sv_member_fini(struct sv_member *m);
 
 void sv_member_message(struct sv_member *m, im_ns now, const struct sv_link_message *message);
-/* There is a connection, the first or again: what waits is said at once. */
+/* There is a connection, the first or again: what waits is sent at once. */
 void sv_member_connected(struct sv_member *m);
 void sv_member_tick(struct sv_member *m, im_ns now); /* sends what is due; at least ten times a second */
 

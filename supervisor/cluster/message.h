@@ -6,7 +6,7 @@
  *
  * A session is the number of one opened link: a node that was started again has another. Messages carry states
  * more than events ("ready for generation 4", not "became ready"), so one that is lost, late, doubled or
- * overtaken does no harm: the next beat says it again, and an older one is told by its serial number. */
+ * overtaken does no harm: the next beat repeats it, and an older one has a lower serial number. */
 #ifndef SUPERVISOR_CLUSTER_MESSAGE_H
 #define SUPERVISOR_CLUSTER_MESSAGE_H
 
@@ -30,7 +30,7 @@ enum sv_message_kind {
     SV_ORDER,     /* head -> member: all that the head has decided; the head's beat */
     SV_KEPT,      /* head -> member: a value was kept */
     SV_VALUE,     /* head -> member: a value */
-    SV_TABLE,     /* head -> member: all nodes, to those who want it */
+    SV_TABLE,     /* head -> member: all nodes, to members that ask for it */
     SV_ASK,       /* member -> head -> member: what a user asks of another node */
     SV_ANSWER,    /* the same way back */
     SV_MESSAGE_KINDS
@@ -52,7 +52,7 @@ struct sv_report {
     uint64_t order;                /* serial of the last order that it has followed */
     uint32_t seen, running, ready; /* generations: the highest heard of, as of a hello, ... */
     uint64_t ready_position[SV_LINK_POSITIONS], ready_saved; /* SV_LINK_NOWHERE: none */
-    uint32_t want;                                           /* the generation that shall end; 0: none */
+    uint32_t want;                                           /* the generation that must end; 0: none */
     enum sv_stop stop;
     bool left, wants_table;
     int32_t status;                  /* if it has left */

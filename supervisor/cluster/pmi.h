@@ -1,5 +1,5 @@
 /* A client of PMI version 1, the line protocol that Slurm (--mpi=pmi2), MPICH's Hydra and Flux speak on the descriptor in
- * PMI_FD: each process puts a few words under names, all meet at a barrier, then each gets what it wants.
+ * PMI_FD: each process puts a few words under names, all meet at a barrier, then each reads the names that it needs.
  *
  *     cmd=init pmi_version=1 pmi_subversion=1            cmd=response_to_init ... rc=0
  *     cmd=get_my_kvsname                                 cmd=my_kvsname kvsname=NAME

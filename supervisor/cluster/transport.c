@@ -17,7 +17,7 @@
 #define ZAP "inproc://zeromq.zap.01"
 #define DOMAIN "imsuper"
 #define ROUTING_BYTES 9 /* 'n' and the session */
-#define QUEUE 4096      /* messages to, or from, one connection; more are lost, and said again later */
+#define QUEUE 4096      /* messages to, or from, one connection; more are lost, and sent again later */
 #define EVENTS                                                                                               \
     (ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CONNECT_RETRIED | ZMQ_EVENT_DISCONNECTED |                              \
      ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |                                  \
@@ -447,7 +447,7 @@ bool sv_transport_has_more(struct sv_transport *s)
     return false;
 }
 
-/* ---- the descriptor, and what else is told ---- */
+/* ---- the descriptor, and counters ---- */
 
 int sv_transport_fd(const struct sv_transport *s)
 {

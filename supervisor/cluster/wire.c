@@ -3,7 +3,7 @@
 #include <string.h>
 
 /* The place of the next n bytes, or NULL. */
-static const unsigned char *take(struct sv_wire *w, size_t n)
+static const unsigned char *wire_take(struct sv_wire *w, size_t n)
 {
     const unsigned char *at = w->to ? w->to : w->from;
 
@@ -19,7 +19,7 @@ static const unsigned char *take(struct sv_wire *w, size_t n)
 /* An unsigned number of so many bytes. */
 static uint64_t number(struct sv_wire *w, uint64_t value, size_t bytes, uint64_t max)
 {
-    const unsigned char *at = take(w, bytes);
+    const unsigned char *at = wire_take(w, bytes);
 
     if (!at)
         return 0;
@@ -71,7 +71,7 @@ static bool is_control(unsigned char c)
 void sv_wire_text(struct sv_wire *w, char *text, size_t size)
 {
     const size_t n = (size_t)number(w, w->to ? strnlen(text, size - 1) : 0, 2, size - 1);
-    const unsigned char *at = take(w, n);
+    const unsigned char *at = wire_take(w, n);
 
     if (w->to) {
         for (size_t i = 0; at && i < n; i++)
@@ -89,7 +89,7 @@ void sv_wire_text(struct sv_wire *w, char *text, size_t size)
 void sv_wire_bytes(struct sv_wire *w, const void **bytes, size_t *n, size_t max)
 {
     const size_t count = (size_t)number(w, *n, 4, max);
-    const unsigned char *at = take(w, count);
+    const unsigned char *at = wire_take(w, count);
 
     if (w->to) {
         if (at && count)

@@ -24,7 +24,7 @@ struct event {
     char text[512];
 };
 
-static void put(struct event *e, const char *text)
+static void chrome_trace_put(struct event *e, const char *text)
 {
     while (*text && e->n < sizeof e->text)
         e->text[e->n++] = *text++;
@@ -46,33 +46,33 @@ static void put_number(struct event *e, uint64_t v)
 static void put_thousandths(struct event *e, uint64_t thousandths)
 {
     put_number(e, thousandths / 1000);
-    put(e, ".");
+    chrome_trace_put(e, ".");
     for (unsigned digit = 100; digit > 0; digit /= 10)
         put_number(e, thousandths / digit % 10);
 }
 
 static void put_key(struct event *e, const char *key, uint64_t v)
 {
-    put(e, key);
+    chrome_trace_put(e, key);
     put_number(e, v);
 }
 
 static void put_time(struct event *e, const char *key, im_ns ns)
 {
-    put(e, key);
+    chrome_trace_put(e, key);
     put_thousandths(e, ns); /* the format counts in microseconds */
 }
 
 static void begin_event(struct sv_chrome *c, struct event *e, const char *text)
 {
     e->n = 0;
-    put(e, c->events++ ? ",\n{" : "\n{");
-    put(e, text);
+    chrome_trace_put(e, c->events++ ? ",\n{" : "\n{");
+    chrome_trace_put(e, text);
 }
 
 static void end_event(struct event *e, const char *text, FILE *out)
 {
-    put(e, text);
+    chrome_trace_put(e, text);
     fwrite(e->text, 1, e->n, out);
 }
 
@@ -82,11 +82,11 @@ static void name_track(struct sv_chrome *c, FILE *out, const char *what, uint64_
     struct event e;
 
     begin_event(c, &e, "\"ph\":\"M\",\"name\":\"");
-    put(&e, what);
+    chrome_trace_put(&e, what);
     put_key(&e, "\",\"pid\":", pid);
     put_key(&e, ",\"tid\":", tid);
-    put(&e, ",\"args\":{\"name\":\"");
-    put(&e, name);
+    chrome_trace_put(&e, ",\"args\":{\"name\":\"");
+    chrome_trace_put(&e, name);
     if (index >= 0)
         put_key(&e, "#", (uint64_t)index);
     end_event(&e, "\"}}", out);
@@ -97,9 +97,9 @@ static void put_complete(struct sv_chrome *c, struct event *e, const struct proc
                          uint64_t tid, im_ns begin, im_ns length)
 {
     begin_event(c, e, "\"ph\":\"X\",\"name\":\"");
-    put(e, name);
-    put(e, "\",\"cat\":\"");
-    put(e, im_role_name(p->role));
+    chrome_trace_put(e, name);
+    chrome_trace_put(e, "\",\"cat\":\"");
+    chrome_trace_put(e, im_role_name(p->role));
     put_key(e, "\",\"pid\":", p->pid);
     put_key(e, ",\"tid\":", tid);
     put_time(e, ",\"ts\":", begin);
@@ -130,11 +130,11 @@ static void put_render(struct sv_chrome *c, FILE *out, const struct process *p)
     if (p->slot->render.length == 0)
         return;
     put_complete(c, &e, p, "render", SECOND_TRACK + p->pid, p->slot->render.begin, p->slot->render.length);
-    put(&e, ",\"args\":{\"decode_ms\":");
+    chrome_trace_put(&e, ",\"args\":{\"decode_ms\":");
     put_thousandths(&e, part[IM_H_DECODE] / 1000);
-    put(&e, ",\"resize_ms\":");
+    chrome_trace_put(&e, ",\"resize_ms\":");
     put_thousandths(&e, part[IM_H_RESIZE] / 1000);
-    put(&e, ",\"transform_ms\":");
+    chrome_trace_put(&e, ",\"transform_ms\":");
     put_thousandths(&e, part[IM_H_TRANSFORM] / 1000);
     end_event(&e, "}}", out);
     p->slot->render.length = 0;
@@ -249,7 +249,7 @@ static void put_counter(struct sv_chrome *c, FILE *out, const char *name, uint32
         return;
     *last = count;
     begin_event(c, &e, "\"ph\":\"C\",\"name\":\"");
-    put(&e, name);
+    chrome_trace_put(&e, name);
     put_key(&e, "\",\"pid\":0,\"args\":{\"count\":", count);
     put_time(&e, "},\"ts\":", c->last_ns);
     end_event(&e, "}", out);

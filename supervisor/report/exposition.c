@@ -13,7 +13,7 @@ struct family {
     const char *key, *name, *type, *help;
 };
 
-static void begin(FILE *f, const struct family *m)
+static void exposition_begin(FILE *f, const struct family *m)
 {
     fprintf(f, "# HELP imsuper_%s %s\n# TYPE imsuper_%s %s\n", m->name, m->help, m->name, m->type);
 }
@@ -66,7 +66,7 @@ static void write_numbers(FILE *f, const struct im_json *status)
 
         if (!isfinite(v))
             continue;
-        begin(f, &numbers[i]);
+        exposition_begin(f, &numbers[i]);
         fprintf(f, "imsuper_%s", numbers[i].name);
         put_value(f, v);
     }
@@ -84,7 +84,7 @@ static void write_cache(FILE *f, const struct im_json *cache)
     };
 
     for (size_t i = 0; cache && i < IM_COUNT(families); i++) {
-        begin(f, &families[i]);
+        exposition_begin(f, &families[i]);
         fprintf(f, "imsuper_%s", families[i].name);
         put_value(f, im_json_real_or(cache, families[i].key, 0));
     }
@@ -104,7 +104,7 @@ static void write_list(FILE *f, const struct im_json *list, const struct family 
         if (!isfinite(v))
             continue;
         if (!begun)
-            begin(f, m);
+            exposition_begin(f, m);
         begun = true;
         snprintf(number, sizeof number, "%lld", (long long)im_json_int_or(one, label_key, 0));
         fprintf(f, "imsuper_%s{%s=", m->name, label);
@@ -130,7 +130,7 @@ static void write_stages(FILE *f, const struct im_json *status)
 
     for (size_t i = 0; i < IM_COUNT(families); i++)
         write_list(f, list, &families[i], "stage", "stage");
-    begin(f, &limits);
+    exposition_begin(f, &limits);
     for (size_t i = 0; i < im_json_count(list); i++) {
         const char *stage = im_json_str_or(im_json_at(list, i), "stage", "");
 
@@ -160,7 +160,7 @@ static void write_roles(FILE *f, const struct im_json *status, const struct fami
     static const char *const roles[] = {"reader", "augmenter", "trainer"};
     const struct im_json *list = im_json_get(status, "processes");
 
-    begin(f, m);
+    exposition_begin(f, m);
     for (size_t r = 0; r < IM_COUNT(roles); r++) {
         int64_t sum = 0;
 
@@ -177,7 +177,7 @@ static void write_ledger(FILE *f, const struct im_json *status)
                                              "Samples that came twice in a pass; 0 as long as all is well."};
     static const char *const splits[] = {"train", "val"};
 
-    begin(f, &duplicates);
+    exposition_begin(f, &duplicates);
     for (size_t i = 0; i < IM_COUNT(splits); i++)
         fprintf(f, "imsuper_duplicate_samples_total{split=\"%s\"} %lld\n", splits[i],
                 (long long)im_json_int_or(im_json_get(im_json_get(status, "ledger"), splits[i]), "duplicates",
@@ -197,7 +197,7 @@ static void write_accuracy(FILE *f, const struct im_json *status)
         if (!isfinite(v))
             continue;
         if (!begun)
-            begin(f, &accuracy);
+            exposition_begin(f, &accuracy);
         begun = true;
         fprintf(f, "imsuper_validation_accuracy_ratio{k=\"%c\"}", keys[i][7]);
         put_value(f, v);
@@ -216,7 +216,7 @@ static void write_several(FILE *f, const struct im_json *status)
 
         if (!isfinite(v))
             continue;
-        begin(f, &families[i]);
+        exposition_begin(f, &families[i]);
         fprintf(f, "imsuper_%s", families[i].name);
         put_value(f, v);
     }
@@ -227,9 +227,9 @@ static void write_info(FILE *f, const struct im_json *status)
     static const struct family build = {"", "build_info", "gauge", "Version."};
     static const struct family run = {"", "run_info", "gauge", "Name of the run and what it does now."};
 
-    begin(f, &build);
+    exposition_begin(f, &build);
     fputs("imsuper_build_info{version=\"" IMSUPER_VERSION "\"} 1\n", f);
-    begin(f, &run);
+    exposition_begin(f, &run);
     fputs("imsuper_run_info{run=", f);
     put_label(f, im_json_str_or(status, "run", ""));
     fputs(",state=", f);

@@ -122,7 +122,7 @@ struct folded {
     int column;
 };
 
-static void put(struct folded *f, const char *s, size_t bytes)
+static void fold_put(struct folded *f, const char *s, size_t bytes)
 {
     if (f->used + bytes >= f->n)
         return;
@@ -133,9 +133,9 @@ static void put(struct folded *f, const char *s, size_t bytes)
 
 static void new_line(struct folded *f, int indent)
 {
-    put(f, "\n", 1);
+    fold_put(f, "\n", 1);
     for (int i = 0; i < indent; i++)
-        put(f, " ", 1);
+        fold_put(f, " ", 1);
     f->column = indent;
 }
 
@@ -146,7 +146,7 @@ const char *sv_fold(const char *line, int columns, char *buffer, size_t n)
 
     buffer[0] = 0;
     if (columns <= 0) {
-        put(&f, line, strlen(line));
+        fold_put(&f, line, strlen(line));
         return buffer;
     }
     while (*line) {
@@ -156,10 +156,10 @@ const char *sv_fold(const char *line, int columns, char *buffer, size_t n)
         if (f.column > indent && f.column + (int)gap + width > columns && word > 0) {
             new_line(&f, indent);
         } else {
-            put(&f, line, word > 0 ? gap : 0);
+            fold_put(&f, line, word > 0 ? gap : 0);
             f.column += (int)gap;
         }
-        put(&f, line + gap, word);
+        fold_put(&f, line + gap, word);
         f.column += width;
         line += gap + word;
     }

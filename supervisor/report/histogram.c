@@ -91,8 +91,8 @@ static int locate(const struct im_json *entry, const struct sv_tensor_data *data
     return ret->count > 0;
 }
 
-static int add(struct sv_records *r, const struct tensor *t, const char *name, double time, int64_t step,
-               float *chunk)
+static int histogram_add(struct sv_records *r, const struct tensor *t, const char *name, double time,
+                         int64_t step, float *chunk)
 {
     struct sv_tb_histogram h;
     char tag[256];
@@ -125,7 +125,7 @@ int sv_histograms(struct sv_records *r, const char *path, double time, int64_t *
         struct tensor t;
 
         if (locate(entry, &data, &t))
-            err = add(r, &t, name, time, *ret_step, chunk);
+            err = histogram_add(r, &t, name, time, *ret_step, chunk);
     }
     if (err == -EIO)
         im_fail(text, err, "%s cannot be read", path);

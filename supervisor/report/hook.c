@@ -68,7 +68,7 @@ static int make_input(const char *line)
     return err < 0 ? err : -EIO;
 }
 
-/* Nothing of ours goes along: no descriptor, which would hold the run's lock, and no ignored signal. A group of its
+/* The hook inherits nothing: no descriptor, which would hold the run's lock, and no ignored signal. A group of its
  * own can be killed as a whole, and gets no Ctrl-C. */
 static int start_hook(const struct sv_hook *h, int input, int output, pid_t *ret)
 {
@@ -167,7 +167,7 @@ static int pass_on(const struct sv_hook *h, const char *line, struct im_text *te
     return 0;
 }
 
-static char *take(struct sv_hook *h)
+static char *hook_take(struct sv_hook *h)
 {
     char *line;
 
@@ -189,7 +189,7 @@ static void *hook_thread(void *context)
     char *line;
 
     pthread_mutex_lock(&h->lock);
-    while ((line = take(h))) {
+    while ((line = hook_take(h))) {
         struct im_text text = {""};
         int err;
 

@@ -28,7 +28,7 @@ struct sv_fetch_view {
 
 struct sv_view {
     struct sv_stage_view stage[SV_STAGES];
-    int limit; /* enum sv_stage, SV_LIMIT_NETWORK, or -1 while it cannot be told */
+    int limit; /* enum sv_stage, SV_LIMIT_NETWORK, or -1 while unknown */
     struct sv_fetch_view fetch;
     double samples_per_second; /* of the trainers, from step to step (rate.h) */
     double counted_per_second; /* the same as it was counted in the last SV_WINDOW_NS */
@@ -60,7 +60,7 @@ struct sv_observer {
 void sv_observe(struct sv_observer *o, const struct im_run *run, const struct im_plan *plan,
                 struct sv_view *ret);
 
-/* Which stage limits, from the stages' shares. Pure; -1 = cannot be told. The rule: a trainer that hardly
+/* Which stage limits, from the stages' shares. Pure; -1 = unknown. The rule: a trainer that hardly
  * waits is the limit; else the augmenters, unless they wait for files most of the time. */
 int sv_limiting_stage(const struct sv_stage_view stage[SV_STAGES]);
 

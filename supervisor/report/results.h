@@ -10,9 +10,9 @@
 
 enum sv_pick { SV_HIGHEST, SV_LOWEST, SV_LAST, SV_MIDDLE, SV_SUM, SV_COUNT };
 struct sv_result {
-    const char *key, *label; /* for programs, for people */
+    const char *key, *label; /* for programs, for the terminal */
     const char *column, *format;
-    double scale; /* for people */
+    double scale; /* for the terminal */
     enum sv_pick pick;
 };
 

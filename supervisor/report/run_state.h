@@ -1,4 +1,4 @@
-/* What the files of a run's folder say of it. Any file may be missing, torn or somebody else's. */
+/* What the files of a run's folder say of it. Any file may be missing, torn or another user's. */
 #ifndef SUPERVISOR_REPORT_RUN_STATE_H
 #define SUPERVISOR_REPORT_RUN_STATE_H
 

@@ -49,9 +49,9 @@ void sv_rundir_done(const char *run_dir, struct sv_done *ret);
 /* Takes the run's lock if nobody holds it. */
 bool sv_rundir_try_lock(const char *run_dir, struct sv_rundir_lock *ret);
 
-/* Is somebody holding the lock now? 1, 0, or -EACCES: another user's run, of which that cannot be told. */
+/* Does a process hold the lock now? 1, 0, or -EACCES: another user's run, whose lock cannot be read. */
 int sv_rundir_look(const char *run_dir);
-bool sv_rundir_is_live(const char *run_dir); /* false also where it cannot be told */
+bool sv_rundir_is_live(const char *run_dir); /* false also where that is unknown */
 
 /* When the run began, CLOCK_REALTIME; 0: none has. */
 int64_t sv_rundir_began_ns(const char *run_dir);

@@ -94,7 +94,7 @@ void sv_screen_close(struct sv_screen *s, im_ns timeout)
     sv_terminal_close(&s->terminal, timeout);
 }
 
-static void put(struct sv_screen *s, enum sv_text_kind kind, const char *text)
+static void screen_put(struct sv_screen *s, enum sv_text_kind kind, const char *text)
 {
     sv_terminal_put(s->terminal, kind, text, strlen(text));
 }
@@ -178,7 +178,7 @@ static void put_plain(struct sv_screen *s, const struct sv_progress *p)
         return;
     print_plain(f, p);
     if (fclose(f) == 0)
-        put(s, SV_TEXT_PROGRESS, text);
+        screen_put(s, SV_TEXT_PROGRESS, text);
     free(text);
 }
 
@@ -197,14 +197,14 @@ void sv_screen_progress(struct sv_screen *s, const struct sv_progress *p, bool f
     sv_format_line(s, p, sv_terminal_columns(STDERR_FILENO) - 1, line, sizeof line);
     snprintf(whole, sizeof whole, "\r%s%s%s\033[K", s->color ? "\033[36m" : "", line,
              s->color ? "\033[0m" : "");
-    put(s, SV_TEXT_REDRAW, whole);
+    screen_put(s, SV_TEXT_REDRAW, whole);
     s->line_is_drawn = true;
 }
 
 void sv_screen_end(struct sv_screen *s)
 {
     if (s->line_is_drawn)
-        put(s, SV_TEXT_REDRAW, "\r\033[K");
+        screen_put(s, SV_TEXT_REDRAW, "\r\033[K");
     s->line_is_drawn = false;
 }
 
@@ -234,7 +234,7 @@ print_line(struct sv_screen *s, const char *clock, enum sv_weight weight, const 
     snprintf(whole, sizeof whole, "%s%s%s%s%s%s%s\n", s->line_is_drawn ? "\r\033[K" : "",
              colored ? clock : "", colored ? " " : "", colored ? colors[weight] : "",
              colored ? words[weight] : "", colored ? "\033[0m" : "", rest);
-    put(s, SV_TEXT_LINE, whole);
+    screen_put(s, SV_TEXT_LINE, whole);
     s->line_is_drawn = false;
     if (s->live)
         s->last = 0; /* draw the live line again at once */

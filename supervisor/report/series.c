@@ -78,7 +78,7 @@ static int grow(struct sv_series *s)
     return 0;
 }
 
-static int take(void *context, const struct im_json *line)
+static int series_take(void *context, const struct im_json *line)
 {
     static const char *const keys[SV_SERIES_COLUMNS] = {"step", "loss", "lr", "top1", "grad_norm"};
     struct sv_series *s = context;
@@ -103,7 +103,7 @@ int sv_series_load(struct sv_series *s, const char *directory, struct im_text *t
 
     *s = (struct sv_series){.count = 0};
     snprintf(path, sizeof path, "%s/metrics.jsonl", directory);
-    end = sv_each_line(path, 0, take, s, text);
+    end = sv_each_line(path, 0, series_take, s, text);
     if (end < 0)
         sv_series_free(s);
     return end < 0 ? (int)end : 0;

@@ -314,7 +314,7 @@ static int append(struct sv_tensorboard *t, const struct sv_records *r, struct i
     return im_fail(text, err, "cannot write to " FOLDER "/ of %s: %s", t->run_dir, strerror(-err));
 }
 
-/* The files of ours in the folder: the last of them by name. Those other than `but` are removed, where it is given. */
+/* imsuper's files in the folder: the last of them by name. Those other than `but` are removed, where it is given. */
 static void find_files(const char *folder, const char *but, char ret_last[NAME_MAX + 1])
 {
     DIR *d = opendir(folder);

@@ -242,7 +242,7 @@ static enum MHD_Result begin_upload(struct sv_http *h, struct MHD_Connection *c,
 }
 
 /* More of the body. MHD_NO ends the connection: an answer is possible only behind the body. */
-static enum MHD_Result take(struct upload *u, const char *bytes, size_t n)
+static enum MHD_Result http_take(struct upload *u, const char *bytes, size_t n)
 {
     if (im_now() >= u->until)
         return MHD_NO;
@@ -298,7 +298,7 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *c, const cha
 
     (void)version;
     if (u && *n > 0) {
-        result = take(u, bytes, *n);
+        result = http_take(u, bytes, *n);
         *n = 0;
         return result;
     }

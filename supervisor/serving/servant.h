@@ -1,4 +1,4 @@
-/* A process of ours that answers what is written to its standard input (ipc/serving.h): the augmenter that decodes, and
+/* A process of imsuper that answers what is written to its standard input (ipc/serving.h): the augmenter that decodes, and
  * the trainer that computes. No wait for it is without an end. */
 #ifndef SUPERVISOR_SERVING_SERVANT_H
 #define SUPERVISOR_SERVING_SERVANT_H

@@ -258,7 +258,7 @@ static void finish(struct sv_service *s, struct request *r)
 }
 
 /* Those that wait, a batch at most; 0: the service ends. */
-static uint32_t take(struct sv_service *s, struct request **batch)
+static uint32_t service_take(struct sv_service *s, struct request **batch)
 {
     uint32_t n = 0;
 
@@ -329,7 +329,7 @@ static void *service_thread(void *context)
     struct request *batch[IM_SERVING_BATCH_MAX];
     uint32_t n;
 
-    while ((n = take(s, batch)) > 0)
+    while ((n = service_take(s, batch)) > 0)
         answer_batch(s, batch, n);
     return NULL;
 }

@@ -145,7 +145,7 @@ static int gpu_rows(const struct sv_top_screen *s)
     return gpus > 0 ? 1 + gpus : 0;
 }
 
-static int take(int *room, int wanted, int least)
+static int draw_take(int *room, int wanted, int least)
 {
     const int given = wanted <= *room ? wanted : *room >= least ? *room : 0;
 
@@ -157,17 +157,17 @@ static int take(int *room, int wanted, int least)
 static struct rows share_rows(const struct sv_top_screen *s, int room)
 {
     const int gpus = gpu_rows(s), nodes = (int)im_json_count(im_json_get(s->run->status, "nodes"));
-    struct rows r = {.processes = take(&room, 4, 2)};
+    struct rows r = {.processes = draw_take(&room, 4, 2)};
 
-    r.pipeline = take(&room, 1, 1);
-    r.stages = take(&room, 4, 4);
-    r.nodes = take(&room, nodes > 0 ? 1 + nodes : 0, 2);
-    r.gpus = take(&room, gpus > 0 ? 2 : 0, 2);
-    r.past = take(&room, 2, 2);
-    r.events = take(&room, 4, 2);
+    r.pipeline = draw_take(&room, 1, 1);
+    r.stages = draw_take(&room, 4, 4);
+    r.nodes = draw_take(&room, nodes > 0 ? 1 + nodes : 0, 2);
+    r.gpus = draw_take(&room, gpus > 0 ? 2 : 0, 2);
+    r.past = draw_take(&room, 2, 2);
+    r.events = draw_take(&room, 4, 2);
     if (gpus > 2 && room >= gpus - 2)
-        r.gpus += take(&room, gpus - 2, gpus - 2);
-    r.processes += s->run->processes > 3 ? take(&room, s->run->processes - 3, 1) : 0;
+        r.gpus += draw_take(&room, gpus - 2, gpus - 2);
+    r.processes += s->run->processes > 3 ? draw_take(&room, s->run->processes - 3, 1) : 0;
     r.events += room;
     return r;
 }

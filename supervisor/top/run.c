@@ -162,7 +162,7 @@ static bool is_told_elsewhere(const char *key)
     return false;
 }
 
-__attribute__((format(printf, 2, 3))) static void add(struct sv_top_event *e, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void run_add(struct sv_top_event *e, const char *format, ...)
 {
     const size_t used = strlen(e->text);
     va_list args;
@@ -180,12 +180,12 @@ static void fill_event(const struct im_json *j, struct sv_top_event *ret)
 
     *ret = (struct sv_top_event){.time = ""};
     format_time(im_json_str_or(j, "ts", ""), ret->time, sizeof ret->time);
-    add(ret, "%s", name);
+    run_add(ret, "%s", name);
     if (im_json_get(j, "role")) {
         snprintf(ret->process, sizeof ret->process, "%.20s#%d", im_json_str_or(j, "role", "?"),
                  (int)im_json_int_or(j, "index", 0));
         snprintf(ret->brief, sizeof ret->brief, "%s", dot ? dot + 1 : name);
-        add(ret, " %s", ret->process);
+        run_add(ret, " %s", ret->process);
     }
     while ((value = im_json_next(j, &key))) {
         const char *s;
@@ -194,9 +194,9 @@ static void fill_event(const struct im_json *j, struct sv_top_event *ret)
         if (is_told_elsewhere(key))
             continue;
         if (im_json_as_str(value, &s) == 0)
-            add(ret, " %s=%s", key, s);
+            run_add(ret, " %s=%s", key, s);
         else if (im_json_as_real(value, &number) == 0)
-            add(ret, " %s=%.10g", key, number);
+            run_add(ret, " %s=%.10g", key, number);
     }
 }
 

@@ -48,7 +48,7 @@ int sv_channel_receive(int fd, struct sv_message *ret, int *ret_pidfd)
     ssize_t n;
 
     *ret_pidfd = -1;
-    /* A peer that closes with messages of ours unread leaves ECONNRESET in front of the messages that it sent
+    /* A peer that closes with our messages unread leaves ECONNRESET in front of the messages that it sent
      * before. The kernel reports it once; what follows is the queue, then end of file. */
     do
         n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);

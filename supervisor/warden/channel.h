@@ -10,7 +10,7 @@ enum sv_message_type {
     SV_SPAWN_FAILED, /* to supervisor: status is a negative errno */
     SV_EXITED,       /* to supervisor: incarnation ended with wait status `status` */
     SV_FORGET,       /* to warden: the supervisor has dealt with that end */
-    SV_LISTED,       /* to supervisor: you know all children now */
+    SV_LISTED,       /* to supervisor: that were all children */
     SV_SIGNAL,       /* to supervisor: the user sent signal `status` */
     SV_FINISHED,     /* to warden: the run is over; leave with exit status `status` */
     SV_STOP,         /* to supervisor: the user has asked a predecessor to stop, by signal `status` */

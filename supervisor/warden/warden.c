@@ -1,5 +1,5 @@
 /* See warden.h. The loop waits on two descriptors: signals and the channel to the supervisor. The table of
- * children is the only state; a new supervisor is told all of it. */
+ * children is the only state; a new supervisor gets all of it. */
 #include "supervisor/warden/warden.h"
 
 #include <errno.h>
@@ -132,7 +132,7 @@ static int open_signals(void)
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-static struct ward *find(struct warden *w, uint32_t incarnation)
+static struct ward *warden_find(struct warden *w, uint32_t incarnation)
 {
     for (size_t i = 0; i < IM_COUNT(w->ward); i++)
         if (w->ward[i].used && w->ward[i].who.incarnation == incarnation)
@@ -158,7 +158,7 @@ static void forget(struct ward *ward)
 static void tell(struct warden *w, const struct sv_message *m, int pidfd)
 {
     if (w->channel >= 0)
-        sv_channel_send(w->channel, m, pidfd); /* a lost one is told again to the next supervisor */
+        sv_channel_send(w->channel, m, pidfd); /* a lost one is sent again to the next supervisor */
 }
 
 static void tell_ward(struct warden *w, const struct ward *ward)
@@ -212,9 +212,9 @@ static void read_channel(struct warden *w)
             w->channel = -1;
             return;
         }
-        if (m.type == SV_SPAWN || (m.type == SV_SAVE && !find(w, m.incarnation))) {
+        if (m.type == SV_SPAWN || (m.type == SV_SAVE && !warden_find(w, m.incarnation))) {
             spawn(w, &m);
-        } else if (m.type == SV_FORGET && (ward = find(w, m.incarnation)) != NULL && ward->exited) {
+        } else if (m.type == SV_FORGET && (ward = warden_find(w, m.incarnation)) != NULL && ward->exited) {
             forget(ward);
         } else if (m.type == SV_FINISHED) {
             w->finished = 1;
@@ -512,12 +512,12 @@ static int save_snapshot(struct warden *w)
             kill(w->ward[i].who.pid, SIGKILL);
     while (!w->finished && count_trainers(w, 0) > 0 && w->clock.now - began < END_TIMEOUT_NS)
         warden_turn(w);
-    ward = find(w, SV_SAVER_INCARNATION);
+    ward = warden_find(w, SV_SAVER_INCARNATION);
     if (ward && ward->exited) /* its end has met no supervisor */
         forget(ward);
     if (!ward || !ward->used) {
         spawn(w, &request);
-        ward = find(w, SV_SAVER_INCARNATION);
+        ward = warden_find(w, SV_SAVER_INCARNATION);
     }
     while (ward && !w->finished && !ward->exited && w->clock.now - began < LAST_SEAL_NS) {
         warden_turn(w);

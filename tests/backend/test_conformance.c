@@ -23,6 +23,7 @@
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
 #include "tests/backend/rig.h"
+#include "tests/support/gpu.h"
 #include "trainer/backends/step.h"
 #ifndef TESTS_CUDA
 #include "trainer/backends/onednn/loops.h"
@@ -769,14 +770,8 @@ int main(void)
     };
 
 #ifdef TESTS_GPU
-    struct tr_backend *gpu = NULL;
-    struct im_text text = {""};
-
-    if (tested->open(0, &gpu, &text) < 0) {
-        printf("skipped: %s\n", text.s);
+    if (!has_gpu(tested))
         return 77;
-    }
-    tested->close(gpu);
 #endif
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

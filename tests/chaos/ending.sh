@@ -49,15 +49,14 @@ case_supervisors() {
   check_outcome
 }
 
-# kill_next ROLE-PROGRAM SIGNAL: the next one that the warden starts, as soon as it is there: found without a rest, for it needs
+# kill_next NAME SIGNAL: the next one that the warden starts, as soon as it is there: found without a rest, for it needs
 # milliseconds to its loop.
 kill_next() {
-  local pid name list end=$((SECONDS + 60))
+  local pid end=$((SECONDS + 60))
   while [ $SECONDS -lt $end ] && ! is_over; do
-    list=""
-    { read -r list <"/proc/$WARDEN/task/$WARDEN/children"; } 2>/dev/null || true
-    for pid in $list; do
-      if [[ $victims == *" $pid "* ]] || ! { read -r name <"/proc/$pid/comm"; } 2>/dev/null || [ "$name" != "$1" ]; then continue; fi
+    children "$1"
+    for pid in "${CHILDREN[@]}"; do
+      if [[ $victims == *" $pid "* ]]; then continue; fi
       victims+=" $pid "
       if kill "-$2" "$pid" 2>/dev/null; then return; fi
     done

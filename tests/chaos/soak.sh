@@ -12,10 +12,20 @@
 SOAK_SECONDS=${E2E_SOAK_SECONDS:-1800}
 MEMORY_SLACK_KIB=1024 # of what the histories of 1,500 epochs and some hundred deaths take
 
+# The kernel keeps 15 bytes of a name.
+of_role() {
+  case $1 in
+  warden) CHILDREN=("$WARDEN") ;;
+  supervisor) children imsuper ;;
+  augmenter) children imsuper-augment ;;
+  *) children "imsuper-$1" ;;
+  esac
+}
 # note ROLE: a line "seconds role pid private_kib descriptors threads" for each process.
 note() {
   local pid fields
-  for pid in $(pids "$1"); do
+  of_role "$1"
+  for pid in "${CHILDREN[@]}"; do
     fields=$(awk '/^RssAnon:/ {memory = $2} /^Threads:/ {threads = $2} END {print memory, threads}' "/proc/$pid/status" 2>/dev/null) || continue
     if [ "${fields% *}" = "" ]; then continue; fi
     echo "$SECONDS $1 $pid ${fields% *} $(find "/proc/$pid/fd" -mindepth 1 2>/dev/null | wc -l) ${fields#* }" >>"$T/samples"
@@ -24,9 +34,8 @@ note() {
 
 # The youngest of a role, so that the others grow old. The only trainer is killed in the first third.
 kill_one() {
-  local role=$1
-  pids "$role" | sort -n | tail -n 1 | xargs -r kill -KILL 2>/dev/null || true
-  kills=$((kills + 1))
+  of_role "$1"
+  if [ ${#CHILDREN[@]} -gt 0 ] && kill -KILL "${CHILDREN[-1]}" 2>/dev/null; then kills=$((kills + 1)); fi
 }
 
 judge() {
@@ -79,6 +88,7 @@ case_soak() {
   send INT
   finish 75
   echo "$kills kills in $SOAK_SECONDS s, $(ledger train_samples) samples; early -> late:"
+  [ $kills -ge $((SOAK_SECONDS / 30)) ] || fail "only $kills were killed"
   judge || fail "a process has grown"
 }
 run_case

@@ -14,19 +14,8 @@ IFS=_ read -r KIND RATE RANKS <<<"$CASE"
 STORM_SECONDS=${E2E_STORM_SECONDS:-60}
 SEED=${E2E_SEED:-$RANDOM}
 
-victims=()
-# The warden's children, without a fork: a storm of a hundred a second leaves the shell no time for them.
-find_victims() {
-  local pid name list=""
-  victims=()
-  { read -r list <"/proc/$WARDEN/task/$WARDEN/children"; } 2>/dev/null || true
-  for pid in $list; do
-    { read -r name <"/proc/$pid/comm"; } 2>/dev/null || continue
-    case $KIND:$name in
-    trainer:imsuper-trainer | kill:imsuper* | mix:imsuper*) victims+=("$pid") ;;
-    esac
-  done
-}
+everybody=(imsuper imsuper-reader imsuper-augment imsuper-trainer) # the kernel keeps 15 bytes of a name
+if [ "$KIND" = trainer ]; then everybody=(imsuper-trainer); fi
 
 # disturb PID: one signal. A stopped process goes on after a second at most.
 disturb() {
@@ -44,8 +33,8 @@ storm() {
   if [ "$RATE" = 1 ]; then rest=1; fi
   while [ $passed -lt $((STORM_SECONDS * 1000000)) ] && ! is_over; do
     due=$((RATE * passed / 1000000 + 1))
-    find_victims
-    for (( ; tried < due && ${#victims[@]} > 0; tried++)); do disturb "${victims[RANDOM % ${#victims[@]}]}"; done
+    children "${everybody[@]}"
+    for (( ; tried < due && ${#CHILDREN[@]} > 0; tried++)); do disturb "${CHILDREN[RANDOM % ${#CHILDREN[@]}]}"; done
     tried=$due # those that there was nobody for are not sent later
     sleep "$rest"
     passed=$((${EPOCHREALTIME/[.,]/} - began))

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/exit.h"
 #include "supervisor/cluster/env.h"
 #include "supervisor/cluster/link.h"
@@ -76,11 +77,14 @@ static void finish(struct node *n, int status, const char *reason)
 
 static void take(struct node *n, const struct sv_link_news *news)
 {
-    static const char *const name[] = {"tell",  "joined", "refused", "over", "begin",
-                                       "value", "stop",   "end",     "node", "lost"};
+    static const char *const name[] = {
+        [SV_LINK_TELL] = "tell", [SV_LINK_JOINED] = "joined", [SV_LINK_REFUSED] = "refused",
+        [SV_LINK_OVER] = "over", [SV_LINK_BEGIN] = "begin",   [SV_LINK_STOP] = "stop",
+        [SV_LINK_END] = "end",   [SV_LINK_LOST] = "lost",
+    };
     char line[64];
 
-    if (news->kind != SV_LINK_VALUE && news->kind != SV_LINK_NODE)
+    if (news->kind < IM_COUNT(name) && name[news->kind])
         show(n, name[news->kind], news->text);
     if (news->kind == SV_LINK_OVER) {
         n->over = news->number;

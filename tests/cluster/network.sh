@@ -5,27 +5,19 @@
 #   network.sh BUILD
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-command -v ip >/dev/null || skip "ip is not installed (iproute2)"
-tag=im$$
+# shellcheck source-path=SCRIPTDIR source=machines.sh
+. "$(dirname "${BASH_SOURCE[0]}")/machines.sh"
+tag=im$$ net=10.98.0
 declare -A pid
 clean() {
   local k
   for k in "${!pid[@]}"; do kill -KILL "${pid[$k]}" 2>/dev/null || true; done
-  for k in b 0 1 2; do ip netns del "$tag-$k" 2>/dev/null || true; done
+  remove_machines 3
   rm -rf "$T"
 }
-ip netns add "$tag-b" 2>/dev/null || skip "network namespaces need root"
+why=$(can_make_machines) || skip "$why"
 trap clean EXIT
-ip -n "$tag-b" link add br0 type bridge || skip "there are no bridges here"
-ip -n "$tag-b" link set br0 up
-for k in 0 1 2; do
-  ip netns add "$tag-$k"
-  ip -n "$tag-b" link add "v$k" type veth peer name eth0 netns "$tag-$k"
-  ip -n "$tag-b" link set "v$k" master br0 up
-  ip -n "$tag-$k" addr add "10.98.0.$((k + 1))/24" dev eth0
-  ip -n "$tag-$k" link set eth0 up
-  ip -n "$tag-$k" link set lo up
-done
+make_machines 3
 
 # node K LOG FLAG...
 node() {

@@ -5,28 +5,20 @@
 #   survivors.sh BUILD
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-command -v ip >/dev/null || skip "ip is not installed (iproute2)"
-BIN=$1 tag=is$$
+# shellcheck source-path=SCRIPTDIR source=machines.sh
+. "$(dirname "${BASH_SOURCE[0]}")/machines.sh"
+BIN=$1 tag=is$$ net=10.97.0
 export IMSUPER_GPUS=0 XDG_CACHE_HOME=$T/cache
 declare -A pid
 clean() {
   local k
   for k in "${!pid[@]}"; do kill -KILL "${pid[$k]}" 2>/dev/null || true; done # the others of a node end with it
-  for k in b 0 1 2; do ip netns del "$tag-$k" 2>/dev/null || true; done
+  remove_machines 3
   rm -rf "$T"
 }
-ip netns add "$tag-b" 2>/dev/null || skip "network namespaces need root"
+why=$(can_make_machines) || skip "$why"
 trap clean EXIT
-ip -n "$tag-b" link add br0 type bridge || skip "there are no bridges here"
-ip -n "$tag-b" link set br0 up
-for k in 0 1 2; do
-  ip netns add "$tag-$k"
-  ip -n "$tag-b" link add "v$k" type veth peer name eth0 netns "$tag-$k"
-  ip -n "$tag-b" link set "v$k" master br0 up
-  ip -n "$tag-$k" addr add "10.97.0.$((k + 1))/24" dev eth0
-  ip -n "$tag-$k" link set eth0 up
-  ip -n "$tag-$k" link set lo up
-done
+make_machines 3
 "$BIN/imsuper" data synth --out "$T/data" --classes 4 --per-class 60 --val-per-class 8 --quiet >/dev/null || fail "no data"
 "$BIN/imsuper" cluster key "$T/key" >/dev/null || fail "no key"
 

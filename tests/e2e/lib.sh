@@ -14,6 +14,7 @@ export E2E_TAG=$T XDG_RUNTIME_DIR=$T/rt XDG_CACHE_HOME=$T/cache
 unset IMSUPER_FAULT NO_COLOR
 export IMSUPER_GPUS=0 # these tests compare bits, and a machine with a GPU would take it
 mkdir -p "$T/rt" "$T/cache"
+mkfifo "$T/never" # nothing comes through it
 chmod 700 "$T/rt"
 LIMIT_SECONDS=${E2E_LIMIT_SECONDS:-200} # for one wait; CTest has the last word
 
@@ -74,6 +75,18 @@ pids() {
   done
 }
 
+# children NAME...: CHILDREN are those of the warden that have this name, such as imsuper-trainer (imsuper: the supervisor), the
+# youngest last. Without a fork, for who has to find somebody often or soon; pids() reads all of /proc.
+children() {
+  local pid name list=""
+  CHILDREN=()
+  { read -r list <"/proc/$WARDEN/task/$WARDEN/children"; } 2>/dev/null || true
+  for pid in $list; do
+    { read -r name <"/proc/$pid/comm"; } 2>/dev/null || continue
+    if [[ " $* " == *" $name "* ]]; then CHILDREN+=("$pid"); fi
+  done
+}
+
 # kill_all ROLE
 kill_all() {
   local pid
@@ -91,12 +104,15 @@ trap clean EXIT
 
 # poll SECONDS COMMAND...: false when the time is over.
 poll() {
-  local end=$((SECONDS + $1))
+  local end=$((SECONDS + $1)) poll_pipe poll_expired=0
   shift
+  exec {poll_pipe}<>"$T/never"
   until "$@"; do
-    if [ $SECONDS -ge $end ]; then return 1; fi
-    sleep 0.1 # a question costs the processor 15 ms
+    if [ $SECONDS -ge $end ]; then poll_expired=1 && break; fi
+    read -rt 0.1 -u "$poll_pipe" _ || true # sleeps without a process; a question costs the processor 15 ms
   done
+  exec {poll_pipe}>&-
+  return $poll_expired
 }
 # until_true SECONDS COMMAND...: polls. What comes true ends the wait, so that it may last: two minutes at least, for machines that
 # do much else. within SECONDS COMMAND...: the same where it would come true later, too, and must do so in time.

@@ -172,7 +172,7 @@ has_augmenter() { [ -n "$(pids augmenter)" ]; }
 # The CPU time of a process that dies is lost: numbers made of it are not right, and a line says so.
 case_data_death() {
   local bench status=0
-  "$BIN/imsuper" bench data --data-dir "$DATA" --batch-size 16 --image-size 32 --passes 20 --pass-seconds 0.1 --warm-up-seconds 0.1 >"$T/out" 2>"$T/err" &
+  "$BIN/imsuper" bench data --data-dir "$DATA" --batch-size 16 --image-size 32 --passes $((20 * SLOWNESS)) --pass-seconds 0.1 --warm-up-seconds 0.1 >"$T/out" 2>"$T/err" &
   bench=$!
   until_true 20 has_augmenter
   while kill -0 "$bench" 2>/dev/null; do

@@ -59,6 +59,14 @@ case_killed() {
   make_pictures 64 48 1
   start 0 "${LEARN[@]}" --epochs 2 --trainer-threads 1
   mv "$T/w" "$T/whole"
+  # The same from shards.
+  "$BIN/imsuper" data pack --multi-label "$T/d" "$T/shards" >"$T/out" 2>&1 || fail "pack"
+  start 0 "${LEARN[@]}" --data-dir "$T/shards" --epochs 2 --trainer-threads 1
+  must_balance
+  cmp "$RUN/class_scores.csv" "$T/whole/run/class_scores.csv" || fail "other numbers of the classes from shards"
+  "$BIN/compare_states" --tensors "$RUN/checkpoints/last.safetensors" "$T/whole/run/checkpoints/last.safetensors" >"$T/out" 2>&1 ||
+    fail "other weights from shards"
+  rm -r "$T/w"
   FAULTS="trainer:trainer.step.done=kill@6"
   start 0 "${LEARN[@]}" --epochs 2 --trainer-threads 1 --snapshot-steps 1 --ema 0.9 --per-class-log
   [ "$(deaths_of trainer)" -ge 2 ] || fail "no trainer died"

@@ -3,7 +3,7 @@
 #
 #   lint.sh RULE ROOT [compiler flag...]
 #
-# RULE is includes, third_party, style, tokens, sizes, text, guards, tags, picture, docs, headers, clang, tidy, format, shell or globals.
+# RULE is includes, third_party, style, names, tokens, sizes, text, words, guards, tags, picture, docs, headers, clang, tidy, format, shell or globals.
 # ROOT is the tree to look at: the project, or one of the bad examples under selftest/. Findings are printed as "path:line: what is wrong";
 # exit status 0 means none, 1 some, 77 that the tool the rule needs is not installed, 2 wrong use.
 # Only sh, awk, find and grep are needed (and clang-format, shellcheck, nm or the compiler where the rule is about them).
@@ -38,6 +38,12 @@ check_text() {
   while IFS= read -r file; do
     [ -z "$(tail -c 1 "$file")" ] || echo "$file:1: no newline at the end of the file"
   done <"$work/list"
+}
+
+# What the product's sentences and comments say. The awk program reads the files, for strip.awk leaves no words.
+check_words() {
+  c_files | grep -v '^tests/' >"$work/list" || true
+  [ ! -s "$work/list" ] || xargs awk -f "$here/words.awk" <"$work/list"
 }
 
 # Each header must compile as the first and only thing a file includes, and twice in a row.
@@ -112,11 +118,13 @@ case $rule in
 includes) over_code -v root=. -f "$here/includes.awk" ;;
 third_party) over_code -v table="$here/third_party.txt" -v system_list="$here/system_headers.txt" -f "$here/third_party.awk" ;;
 style) over_code -v system_list="$here/system_headers.txt" -f "$here/style.awk" ;;
+names) over_code -f "$here/names.awk" ;;
 tokens) over_code -f "$here/tokens.awk" ;;
 sizes) over_code -f "$here/sizes.awk" ;;
 guards) over_code -f "$here/guards.awk" ;;
 tags) over_code -v allowed="$here/tags.txt" -f "$here/tags.awk" ;;
 text) check_text ;;
+words) check_words ;;
 picture) "$here/picture.sh" check ;;
 docs) check_docs ;;
 headers) check_headers "$@" ;;

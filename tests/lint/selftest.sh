@@ -1,7 +1,7 @@
 #!/bin/sh
 # Shows that each rule fails on what it forbids: selftest/RULE is a small bad tree, its file `expect` lists the findings
 # that lint.sh must print for it, each as the beginning of a line (or, for globals, a name), no more and no fewer. The tree
-# of sizes is made here: files and functions that just fit, and ones of a line more.
+# of sizes is made here: files and functions that just fit, and ones of a line more. So is that of names.
 #
 #   selftest.sh RULE [compiler flag...]
 set -eu
@@ -30,6 +30,19 @@ make_sizes() {
 if [ "$rule" = sizes ]; then
   tree=$work/tree && mkdir "$tree"
   make_sizes
+fi
+# Ten files with one static function of the same name, nine of which have another one in common.
+make_names() {
+  mkdir "$tree/reader" && cd "$tree/reader"
+  for i in 0 1 2 3 4 5 6 7 8 9; do
+    printf 'static int find(int x);\n\nstatic int find(int x)\n{\n    return x;\n}\n' >"$i.c"
+    [ "$i" = 0 ] || printf '\nstatic int take(int x)\n{\n    return x;\n}\n' >>"$i.c"
+  done
+  cd - >/dev/null
+}
+if [ "$rule" = names ]; then
+  tree=$work/tree && mkdir "$tree"
+  make_names
 fi
 if [ "$rule" = tidy ]; then
   printf '[{"directory": "%s", "file": "%s", "command": "cc -Wall -c reader/bad.c"}]\n' "$tree" "$tree/reader/bad.c" \

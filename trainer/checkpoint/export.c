@@ -25,7 +25,7 @@ enum export { EXPORT_MODEL, EXPORT_AVERAGE, EXPORTS };
 static const char *const export_infix[EXPORTS] = {"", ".ema"};
 static const unsigned is_best[EXPORTS] = {TR_BEST_PLAIN, TR_BEST_AVERAGE};
 
-static bool begins(const char *name, const char *prefix)
+static bool export_begins(const char *name, const char *prefix)
 {
     return strncmp(name, prefix, strlen(prefix)) == 0;
 }
@@ -34,9 +34,9 @@ static bool begins(const char *name, const char *prefix)
 static size_t add_exported(const struct tr_tensor *t, enum export export, struct tr_tensor *ret_tensors,
                            size_t n)
 {
-    const bool average = begins(t->name, TR_CHECKPOINT_AVERAGE_PREFIX);
+    const bool average = export_begins(t->name, TR_CHECKPOINT_AVERAGE_PREFIX);
 
-    if (begins(t->name, TR_CHECKPOINT_STATE_PREFIX) || average != (export == EXPORT_AVERAGE))
+    if (export_begins(t->name, TR_CHECKPOINT_STATE_PREFIX) || average != (export == EXPORT_AVERAGE))
         return n;
     ret_tensors[n] = *t;
     if (average)

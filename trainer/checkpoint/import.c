@@ -115,7 +115,7 @@ int tr_import_open(const char *path, const struct tr_model *model, struct tr_saf
 
     if (err < 0)
         return err;
-    if (tr_safetensors_metadata(*ret, TR_SEAL_CRC_KEY)) /* a file of ours */
+    if (tr_safetensors_metadata(*ret, TR_SEAL_CRC_KEY)) /* written by imsuper */
         err = is_state(*ret) ? im_fail(text, -EBADMSG,
                                        "%.300s is a training state; take the weights beside it "
                                        "(last.safetensors, best.safetensors)",

@@ -61,7 +61,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct named *)a)->name, ((const struct named *)b)->name);
 }
 
-static const void *find(const struct names *n, const char *name)
+static const void *onnx_file_find(const struct names *n, const char *name)
 {
     const struct named key = {.name = name};
     const struct named *found = n->count ? bsearch(&key, n->list, n->count, sizeof key, by_name) : NULL;
@@ -145,11 +145,11 @@ static int index_names(struct model *m, struct im_text *text)
 static const Onnx__TensorProto *tensor_of(const struct model *m, const char *name)
 {
     for (int i = 0; i < ALIASES_MAX && name && *name; i++) {
-        const Onnx__TensorProto *t = find(&m->tensors, name);
+        const Onnx__TensorProto *t = onnx_file_find(&m->tensors, name);
 
         if (t)
             return t;
-        name = find(&m->aliases, name);
+        name = onnx_file_find(&m->aliases, name);
     }
     return NULL;
 }
@@ -266,7 +266,8 @@ static int decode(struct model *m, const Onnx__TensorProto *t, struct weight *w,
 /* ---- the weights ---- */
 
 /* Takes the numbers over. One that was there before under the name stays: two nodes may share a tensor. */
-static int put(struct model *m, const char *layer, const char *part, struct weight *w, struct im_text *text)
+static int onnx_file_put(struct model *m, const char *layer, const char *part, struct weight *w,
+                         struct im_text *text)
 {
     char name[2 * NAME_BYTES];
 
@@ -303,7 +304,7 @@ static int put_tensor(struct model *m, const char *layer, const char *part, cons
     int err = decode(m, t, &w, text);
 
     if (err == 0)
-        return put(m, layer, part, &w, text);
+        return onnx_file_put(m, layer, part, &w, text);
     free(w.value);
     return err;
 }
@@ -321,7 +322,7 @@ static int put_constant(struct model *m, const char *layer, const char *part, ui
         return im_fail(text, -ENOMEM, "out of memory for its tensors");
     for (uint64_t i = 0; i < count; i++)
         w.value[i] = value;
-    return put(m, layer, part, &w, text);
+    return onnx_file_put(m, layer, part, &w, text);
 }
 
 static bool is_text(const char *s)
@@ -454,7 +455,7 @@ static int take_conv(struct model *m, const Onnx__NodeProto *node, struct im_tex
             "torch.onnx.export(..., training=TrainingMode.PRESERVE, do_constant_folding=False)",
             node->name ? node->name : "");
     err = put_tensor(m, layer, "weight", weight, text);
-    if (err < 0 || (node->n_output > 0 && find(&m->norms, node->output[0])))
+    if (err < 0 || (node->n_output > 0 && onnx_file_find(&m->norms, node->output[0])))
         return err == 0 && bias ? put_tensor(m, layer, "bias", bias, text) : err;
     return put_folded(m, layer, bias, (uint64_t)weight->dims[0], text);
 }
@@ -483,7 +484,7 @@ static int take_norm(struct model *m, const Onnx__NodeProto *node, struct im_tex
         }
         for (uint64_t k = 0; i == 3 && fabs(added) > 1e-9 && k < w.count; k++)
             w.value[k] = (float)((double)w.value[k] + added);
-        err = put(m, layer, parts[i], &w, text);
+        err = onnx_file_put(m, layer, parts[i], &w, text);
     }
     return err;
 }
@@ -513,7 +514,8 @@ static int take_matrix(struct model *m, const Onnx__NodeProto *node, struct im_t
     const Onnx__TensorProto *weight = node->n_input > 1 ? tensor_of(m, node->input[1]) : NULL;
     const Onnx__TensorProto *bias = gemm && node->n_input > 2 ? tensor_of(m, node->input[2]) : NULL;
     const Onnx__AttributeProto *turned = attribute(node, "transB");
-    const Onnx__NodeProto *add = !gemm && node->n_output > 0 ? find(&m->adds, node->output[0]) : NULL;
+    const Onnx__NodeProto *add =
+        !gemm && node->n_output > 0 ? onnx_file_find(&m->adds, node->output[0]) : NULL;
     struct weight w = {0};
     char layer[NAME_BYTES];
     uint64_t classes;
@@ -532,7 +534,7 @@ static int take_matrix(struct model *m, const Onnx__NodeProto *node, struct im_t
         return err;
     }
     classes = w.shape[0];
-    err = put(m, *layer ? layer : "fc", "weight", &w, text);
+    err = onnx_file_put(m, *layer ? layer : "fc", "weight", &w, text);
     if (err == 0)
         err = bias ? put_tensor(m, *layer ? layer : "fc", "bias", bias, text)
                    : put_constant(m, *layer ? layer : "fc", "bias", classes, 0, text);

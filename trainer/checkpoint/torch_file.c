@@ -38,7 +38,7 @@ struct search {
     int err;
 };
 
-static void add(struct search *s, const char *name, const struct tr_torch_tensor *t)
+static void torch_file_add(struct search *s, const char *name, const struct tr_torch_tensor *t)
 {
     if (s->count == TENSORS_MAX) {
         s->too_many = true;
@@ -95,7 +95,7 @@ static void look_at_items(struct search *s, const struct tr_value *v, const char
             key->u.text.n >= NAME_BYTES || memchr(key->u.text.s, '\0', key->u.text.n))
             continue;
         if (value->kind == TR_VALUE_TENSOR)
-            add(s, name, value->u.tensor);
+            torch_file_add(s, name, value->u.tensor);
         else
             look(s, value, name, depth + 1);
     }

@@ -142,7 +142,7 @@ void mesh::connect(const tr_comm_config &config, const std::vector<char> &secret
     prove(show, secrets);
 }
 
-void add(void *sum, const void *a, const void *b, size_t count)
+void gloo_add(void *sum, const void *a, const void *b, size_t count)
 {
     const float *x = static_cast<const float *>(a), *y = static_cast<const float *>(b);
     float *s = static_cast<float *>(sum);
@@ -219,7 +219,7 @@ int sum(tr_comm *comm, float *x, size_t count, im_text *text)
         gloo::AllreduceOptions options(comm->context);
 
         options.setAlgorithm(gloo::AllreduceOptions::Algorithm::RING);
-        options.setReduceFunction(add);
+        options.setReduceFunction(gloo_add);
         options.setOutput(x, count);
         options.setTag(next_tag(comm));
         gloo::allreduce(options);

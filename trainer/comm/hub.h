@@ -4,7 +4,7 @@
  * does not, which is for the supervisors to find (leave()).
  *
  * Every rank holds the hub's card, which reaches it through authenticated channels only (comm.h). Both ends prove that
- * they know it, so that no stranger on a port is taken for a rank. What is sent is not secret, and not encrypted.
+ * they have it, so that no other program on the port is taken for a rank. What is sent is not secret, and not encrypted.
  * Machines of one byte order. Called by one thread at a time. */
 #ifndef TRAINER_COMM_HUB_H
 #define TRAINER_COMM_HUB_H

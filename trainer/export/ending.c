@@ -15,7 +15,7 @@ static const struct row {
     {".pt", IM_EXPORT_TORCHVISION}, {".pth", IM_EXPORT_TORCHVISION}, {".safetensors", IM_EXPORT_SAFETENSORS},
 };
 
-static const struct row *find(const char *path)
+static const struct row *ending_find(const char *path)
 {
     const char *slash = strrchr(path, '/'), *dot = strrchr(slash ? slash : path, '.');
 
@@ -27,7 +27,7 @@ static const struct row *find(const char *path)
 
 int tr_ending_choose(struct im_conf *conf, struct im_text *text)
 {
-    const struct row *chosen = find(conf->output);
+    const struct row *chosen = ending_find(conf->output);
     const char *own = "";
 
     if (!chosen)
@@ -50,7 +50,7 @@ int tr_ending_choose(struct im_conf *conf, struct im_text *text)
 
 int tr_ending_is_ours(const struct im_conf *conf, const char *verb, struct im_text *text)
 {
-    const struct row *chosen = find(conf->output);
+    const struct row *chosen = ending_find(conf->output);
 
     if (!chosen || chosen->format == IM_EXPORT_SAFETENSORS)
         return 0;

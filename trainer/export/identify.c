@@ -142,7 +142,8 @@ static int try_model(const struct extents_list *file, struct tr_model_config *co
 }
 
 /* The first network that fits, among those that the configuration leaves open. Classes 0: none. */
-static int find(const struct extents_list *file, struct tr_model_config *config, struct im_text *text)
+static int identify_find(const struct extents_list *file, struct tr_model_config *config,
+                         struct im_text *text)
 {
     static const enum tr_stem stems[] = {TR_STEM_AUTO, TR_STEM_IMAGENET, TR_STEM_SMALL};
     const struct tr_model_config known = *config;
@@ -177,7 +178,7 @@ static int identify_error(const struct tr_safetensors *file, const struct extent
             return im_fail(text, -EBADMSG,
                            "it is a training state; take the weights beside it (last.safetensors, "
                            "best.safetensors)");
-    err = known->name || known->stem != TR_STEM_AUTO ? find(shapes, &other, text) : 0;
+    err = known->name || known->stem != TR_STEM_AUTO ? identify_find(shapes, &other, text) : 0;
     if (err < 0)
         return err;
     if (other.classes > 0)
@@ -203,7 +204,7 @@ int tr_identify(const struct tr_safetensors *file, struct tr_model_config *confi
         return im_fail(text, -EBADMSG, "it has more than %d tensors", TENSORS_MAX);
     err = list_file(file, &shapes);
     if (err == 0)
-        err = find(&shapes, config, text);
+        err = identify_find(&shapes, config, text);
     if (err == 0 && config->classes == 0)
         err = identify_error(file, &shapes, &known, text);
     free(shapes.v);

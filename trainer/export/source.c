@@ -17,7 +17,7 @@
 #include "trainer/checkpoint/values.h"
 #include "trainer/export/identify.h"
 
-/* What a file of ours says of its network, under the names of the options. */
+/* What a file of imsuper has of its network, under the names of the options. */
 static const enum im_conf_key_id described[] = {
     IM_KEY_model,           IM_KEY_stem,        IM_KEY_head,        IM_KEY_blurpool, IM_KEY_mean, IM_KEY_std,
     IM_KEY_eval_image_size, IM_KEY_eval_resize, IM_KEY_multi_label,

@@ -38,21 +38,21 @@ struct pickle {
     FILE *f;
 };
 
-static void put(struct pickle *p, const char *bytes, size_t n)
+static void torch_write_put(struct pickle *p, const char *bytes, size_t n)
 {
     fwrite(bytes, 1, n, p->f);
 }
 
 static void put_word(struct pickle *p, const char *opcodes)
 {
-    put(p, opcodes, strlen(opcodes));
+    torch_write_put(p, opcodes, strlen(opcodes));
 }
 
 static void put_u32(struct pickle *p, uint32_t v)
 {
     const char bytes[4] = {(char)(v & 255), (char)(v >> 8 & 255), (char)(v >> 16 & 255), (char)(v >> 24)};
 
-    put(p, bytes, sizeof bytes);
+    torch_write_put(p, bytes, sizeof bytes);
 }
 
 /* BININT1, BININT or LONG1 of eight bytes. */
@@ -62,7 +62,7 @@ static void put_int(struct pickle *p, uint64_t v)
 
     if (v < 256) {
         put_word(p, "K");
-        put(p, &small, 1);
+        torch_write_put(p, &small, 1);
     } else if (v <= INT32_MAX) {
         put_word(p, "J");
         put_u32(p, (uint32_t)v);
@@ -151,7 +151,7 @@ static bool align(struct archive *a, zip_uint64_t index, size_t name_bytes)
     return zip_file_extra_field_set(a->zip, index, PADDING_ID, 0, zeros, padding, ZIP_FL_LOCAL) == 0;
 }
 
-static bool add(struct archive *a, const char *name, const void *bytes, size_t n)
+static bool torch_write_add(struct archive *a, const char *name, const void *bytes, size_t n)
 {
     zip_source_t *source = zip_source_buffer(a->zip, bytes, n, 0);
     zip_int64_t index = source ? zip_file_add(a->zip, name, source, ZIP_FL_ENC_UTF_8) : -1;
@@ -170,16 +170,17 @@ static bool add(struct archive *a, const char *name, const void *bytes, size_t n
 
 static bool add_all(struct archive *a, const struct pickle *p, const struct tr_tensor *tensors, size_t count)
 {
-    bool good = add(a, FOLDER "data.pkl", p->bytes, p->n) && add(a, FOLDER "byteorder", "little", 6);
+    bool good = torch_write_add(a, FOLDER "data.pkl", p->bytes, p->n) &&
+                torch_write_add(a, FOLDER "byteorder", "little", 6);
     char name[48];
 
     for (size_t i = 0; i < count && good; i++) {
         size_t n;
 
         snprintf(name, sizeof name, FOLDER "data/%zu", i);
-        good = tr_tensor_bytes(&tensors[i], &n) == 0 && add(a, name, tensors[i].data, n);
+        good = tr_tensor_bytes(&tensors[i], &n) == 0 && torch_write_add(a, name, tensors[i].data, n);
     }
-    return good && add(a, FOLDER "version", "3\n", 2);
+    return good && torch_write_add(a, FOLDER "version", "3\n", 2);
 }
 
 static int copy_out(zip_source_t *source, const char *path, struct im_text *text)

@@ -53,7 +53,7 @@ static const struct peak {
 };
 
 /* Whether a name is the entry or begins with it: "NVIDIA L4" does not match "NVIDIA L40". */
-static bool begins(const char *name, const char *entry)
+static bool flops_begins(const char *name, const char *entry)
 {
     size_t n = strlen(entry);
 
@@ -67,7 +67,7 @@ double tr_peak_flops(const char *name, enum imk_dtype precision, bool tf32)
     if (strstr(name, " MIG "))
         return 0; /* a MIG instance is part of a GPU */
     for (size_t i = 0; i < IM_COUNT(peaks); i++)
-        if (begins(name, peaks[i].name) && (!best || strlen(peaks[i].name) > strlen(best->name)))
+        if (flops_begins(name, peaks[i].name) && (!best || strlen(peaks[i].name) > strlen(best->name)))
             best = &peaks[i];
     /* A laptop chip has the desktop's name and another clock; "D" and "Ti" are other chips. */
     if (!best || strstr(name, "Laptop") || strstr(name + strlen(best->name), " D"))

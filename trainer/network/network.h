@@ -99,7 +99,7 @@ const struct tr_groups *tr_network_groups(const struct tr_network *net);
 int tr_network_prepare(struct tr_network *net, int n, int size, bool training, struct im_text *text);
 
 /* The largest batch of training, up to `most`, that tr_network_prepare() would take with `kept` bytes less of memory; 0: not even one
- * image. -ENOTSUP with a sentence: the backend does not know how much memory is left. */
+ * image. -ENOTSUP with a sentence: the backend cannot report how much memory is left. */
 int tr_network_largest(struct tr_network *net, int size, int most, size_t kept, struct im_text *text);
 
 /* ---- steps (trainer/backends/step.h) ---- */

@@ -251,7 +251,7 @@ static struct im_json *head(struct bench *b, const char *schema)
     return j;
 }
 
-static int put(struct im_json *j)
+static int bench_put(struct im_json *j)
 {
     int err = im_json_print(j, stdout);
 
@@ -333,7 +333,7 @@ static int bench_json(struct bench *b)
     const struct im_summary now = im_series_summary(b->rates, (size_t)b->conf.passes);
 
     im_earlier_add_json(&b->earlier, &now, true, j);
-    return put(j);
+    return bench_put(j);
 }
 
 static void print_bench(struct bench *b)
@@ -412,7 +412,7 @@ static int report_profile(struct bench *b)
     im_json_set_real(j, "step_ms", total);
     im_json_set_real(j, "update_ms", update);
     im_json_set(j, "layers", layers);
-    return put(j);
+    return bench_put(j);
 }
 
 /* ---- commands ---- */

@@ -76,7 +76,7 @@ static const char *name_there(const struct tr_source *s)
     return s->conf.export_format == IM_EXPORT_TIMM ? tr_timm_name(s->model, &shape, NULL) : s->model->name;
 }
 
-static void print_text(const struct tr_source *s, const char *path, const char *proof)
+static void export_print_text(const struct tr_source *s, const char *path, const char *proof)
 {
     const struct im_conf *c = &s->conf;
 
@@ -100,7 +100,7 @@ static void print_text(const struct tr_source *s, const char *path, const char *
     tr_say_unsaid(s);
 }
 
-static int print_json(const struct tr_source *s, const char *path, bool differs, const char *proof)
+static int export_print_json(const struct tr_source *s, const char *path, bool differs, const char *proof)
 {
     struct im_json *j = im_json_object();
     int err;
@@ -150,9 +150,9 @@ int tr_cmd_export(struct im_conf *conf)
         err = err < 0 ? err : 0;
     }
     if (err == 0 && conf->json)
-        err = print_json(&s, conf->output, differs, proof.s);
+        err = export_print_json(&s, conf->output, differs, proof.s);
     else if (err == 0)
-        print_text(&s, conf->output, proof.s);
+        export_print_text(&s, conf->output, proof.s);
     tr_source_close(&s);
     return err < 0   ? im_command_fail(err == -ENOENT ? IM_EXIT_UNKNOWN_RUN : err, &text)
            : differs ? IM_EXIT_FAILED

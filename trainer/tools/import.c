@@ -10,7 +10,7 @@
 #include "trainer/export/state_dict.h"
 #include "trainer/tools/said.h"
 
-static void print_text(const struct tr_source *s, const char *path)
+static void import_print_text(const struct tr_source *s, const char *path)
 {
     im_say(stdout, "%s: %s with %d classes, %d tensors of %s", path, s->model->name, s->model->classes,
            s->model->tensor_count, s->path);
@@ -21,7 +21,7 @@ static void print_text(const struct tr_source *s, const char *path)
     tr_say_unsaid(s);
 }
 
-static int print_json(const struct tr_source *s, const char *path)
+static int import_print_json(const struct tr_source *s, const char *path)
 {
     struct im_json *j = im_json_object();
     int err;
@@ -55,9 +55,9 @@ int tr_cmd_import(struct im_conf *conf)
     if (err == 0)
         err = tr_state_dict_write(conf->output, &s, TR_HEAD_AS_IT_IS, NULL, &text);
     if (err == 0 && conf->json)
-        err = print_json(&s, conf->output);
+        err = import_print_json(&s, conf->output);
     else if (err == 0)
-        print_text(&s, conf->output);
+        import_print_text(&s, conf->output);
     tr_source_close(&s);
     return err < 0 ? im_command_fail(err == -ENOENT ? IM_EXIT_UNKNOWN_RUN : err, &text) : IM_EXIT_OK;
 }

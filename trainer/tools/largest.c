@@ -15,7 +15,7 @@
 
 enum { MOST = 1 << 16 };
 
-static int find(struct im_conf *conf, struct im_text *text)
+static int largest_find(struct im_conf *conf, struct im_text *text)
 {
     static const struct tr_bn_sync synced; /* only that there is one counts */
     struct tr_network_config config;
@@ -40,7 +40,7 @@ int tr_cmd_largest(struct im_conf *conf)
 {
     struct im_json *j = im_json_object();
     struct im_text text = {""};
-    const int largest = find(conf, &text);
+    const int largest = largest_find(conf, &text);
     int err;
 
     im_json_set_str(j, "schema", "imsuper.largest/1");

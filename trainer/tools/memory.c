@@ -26,7 +26,7 @@ static const struct kind {
     const char *word, *name;
     int sm;
     double memory;
-    bool cuda12_only; /* CUDA 13 does not know it */
+    bool cuda12_only; /* CUDA 13 does not support it */
 } known[] = {
     {"v100-16", "V100 16 GB", 70, 15.7, true},
     {"v100-32", "V100 32 GB", 70, 31.7, true},

@@ -180,7 +180,7 @@ static struct im_json *row_json(const struct row *r)
     return j;
 }
 
-static int print_json(const struct table *t)
+static int model_print_json(const struct table *t)
 {
     const struct tr_model *m = t->model;
     struct im_json *j = im_json_object(), *layers = im_json_array();
@@ -253,7 +253,7 @@ int tr_cmd_model(struct im_conf *conf)
     if (err == 0 && conf->init_from[0])
         err = check_file(&t, &text);
     else if (err == 0 && conf->json)
-        err = print_json(&t);
+        err = model_print_json(&t);
     else if (err == 0)
         print_table(&t);
     close_table(&t);

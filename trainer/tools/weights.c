@@ -16,7 +16,7 @@
 
 enum { ANY_CLASSES = 1000 };
 
-/* The network's options: metadata of ours have the flags' names. */
+/* The network's options: metadata that imsuper wrote has the flags' names. */
 static const enum im_conf_key_id shape_keys[] = {IM_KEY_model, IM_KEY_stem, IM_KEY_head, IM_KEY_blurpool,
                                                  IM_KEY_multi_label};
 

@@ -7,7 +7,9 @@
 set -euo pipefail
 bin=$(realpath "$1") mbit=${2:-10} seconds=${3:-30}
 folder=$(mktemp -d /tmp/imsuper-model.XXXXXX)
-tag=immodel$$
+tag=immodel$$ net=10.97.0
+# shellcheck source-path=SCRIPTDIR source=../../cluster/machines.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../cluster/machines.sh"
 # All processes of the machines.
 stop() {
   local k
@@ -16,18 +18,9 @@ stop() {
     kill -KILL $(ip netns pids "$tag-$k" 2>/dev/null) 2>/dev/null || true
   done
 }
-trap 'stop; for k in b 0 1 2 3; do ip netns del "$tag-$k" 2>/dev/null || true; done; rm -rf "$folder"' EXIT
-ip netns add "$tag-b"
-ip -n "$tag-b" link add br0 type bridge
-ip -n "$tag-b" link set br0 up
-for k in 0 1 2 3; do
-  ip netns add "$tag-$k"
-  ip -n "$tag-b" link add "v$k" type veth peer name eth0 netns "$tag-$k"
-  ip -n "$tag-b" link set "v$k" master br0 up
-  ip -n "$tag-$k" addr add "10.97.0.$((k + 1))/24" dev eth0
-  ip -n "$tag-$k" link set eth0 up
-  ip -n "$tag-$k" link set lo up
-done
+trap 'stop; remove_machines 4; rm -rf "$folder"' EXIT
+why=$(can_make_machines) || { echo "$why" >&2 && exit 1; }
+make_machines 4
 "$bin/imsuper" data synth --out "$folder/data" --classes 8 --per-class 128 --val-per-class 4 --side-min 32 --side-max 64 --quiet
 "$bin/imsuper" cluster key "$folder/key" >/dev/null
 

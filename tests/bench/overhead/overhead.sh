@@ -20,15 +20,15 @@ printf 'load %s, %s cores, %s files of %s KB\n' "$(cut -d ' ' -f 1 /proc/loadavg
 
 # Seconds and the nanoseconds that supervisor and warden of a run have taken, again and again until the run is over.
 watch() {
-  local pid thread sum
+  local supervisor warden thread sum
   until [ -e "$folder/over" ]; do
-    sum=0
-    for pid in $(pgrep -f "^$bin/imsuper (supervise|bench data --data-dir $data )" || true); do
-      for thread in "/proc/$pid/task"/*/schedstat; do sum=$((sum + $(cut -d ' ' -f 1 "$thread" 2>/dev/null || echo 0))); done
-    done
-    if pgrep -f "^$bin/imsuper supervise" >/dev/null; then echo "$EPOCHREALTIME $sum"; fi
+    if supervisor=$(pgrep -f "^$bin/imsuper supervise") && read -r _ _ _ warden _ <"/proc/$supervisor/stat"; then
+      sum=0
+      for thread in "/proc/$supervisor/task"/*/schedstat "/proc/$warden/task"/*/schedstat; do sum=$((sum + $(cut -d ' ' -f 1 "$thread" || echo 0))); done
+      echo "$EPOCHREALTIME $sum"
+    fi
     sleep 0.2
-  done >"$folder/watched"
+  done >"$folder/watched" 2>/dev/null
 }
 # Of that the part without the first and the last two seconds, where a run starts and writes its reports.
 steady() {

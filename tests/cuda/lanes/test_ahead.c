@@ -19,6 +19,7 @@
 #ifndef TESTS_GPU
 #include "tests/cuda/lanes/host.h"
 #endif
+#include "tests/support/gpu.h"
 #include "trainer/network/network.h"
 #include "trainer/training_step.h"
 
@@ -244,14 +245,8 @@ int main(void)
     };
 
 #ifdef TESTS_GPU
-    struct tr_backend *gpu = NULL;
-    struct im_text text = {{0}};
-
-    if (tr_backend_cuda.open(0, &gpu, &text) < 0) {
-        printf("skipped: %s\n", text.s);
+    if (!has_gpu(&tr_backend_cuda))
         return 77;
-    }
-    tr_backend_cuda.close(gpu);
 #endif
     return cmocka_run_group_tests(tests, draw, NULL);
 }

@@ -21,6 +21,7 @@
 #ifndef TESTS_GPU
 #include "tests/cuda/lanes/host.h"
 #endif
+#include "tests/support/gpu.h"
 #include "trainer/backends/step.h"
 #include "trainer/network/network.h"
 
@@ -659,18 +660,6 @@ static void a_recorded_event_is_no_place_outside(void **state)
     tr_gpu_close(g);
 }
 
-#else
-static bool has_gpu(void)
-{
-    struct tr_backend *gpu = NULL;
-    struct im_text text = {{0}};
-
-    if (tr_backend_cuda.open(0, &gpu, &text) < 0)
-        printf("skipped: %s\n", text.s);
-    else
-        tr_backend_cuda.close(gpu);
-    return gpu != NULL;
-}
 #endif
 
 int main(int argc, char **argv)
@@ -695,7 +684,7 @@ int main(int argc, char **argv)
     everything = argc > 1 && strcmp(argv[1], "all") == 0;
 #ifdef TESTS_GPU
     everything = true;
-    if (!has_gpu())
+    if (!has_gpu(&tr_backend_cuda))
         return 77;
 #endif
     return cmocka_run_group_tests(tests, draw, forget);

@@ -27,9 +27,9 @@
 #include "ipc/base/file.h"
 #include "ipc/base/hash.h"
 #include "tests/unit/augment/golden_images.h"
+#include "tests/unit/ipc/sandboxed.h"
 
 #define SIZE 32
-#define NO_SECCOMP 77
 #define IMAGES (35 + 149)
 
 /* The file that cases open; its bytes are a whole golden file of formats. */
@@ -45,27 +45,14 @@ static struct im_sandbox_state state;      /* in the sandbox */
 static int run_inside(act *what)
 {
     struct im_text text = {""};
-    int status;
-    pid_t pid = fork();
+    pid_t pid = begin_case();
 
-    assert_true(pid >= 0);
     if (pid == 0) {
-        const struct rlimit no_core = {0, 0};
-        int err;
-
-        setrlimit(RLIMIT_CORE, &no_core);
         signal(SIGABRT, SIG_DFL); /* cmocka's handler, and a sanitizer's, would turn a signal into an exit */
-        err = au_sandbox_enter(read_root, NULL, true, false, &state, &text);
-        if (err < 0)
-            fprintf(stderr, "%s\n", text.s);
-        _exit(err < 0 ? 2 : !state.filters_calls ? NO_SECCOMP : what() ? 0 : 1);
+        must_be_in_sandbox(au_sandbox_enter(read_root, NULL, true, false, &state, &text), &state, &text);
+        _exit(what() ? GOOD : BAD);
     }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == NO_SECCOMP) {
-        print_message("skipped: %s\n", text.s);
-        skip();
-    }
-    return status;
+    return status_of_case(pid);
 }
 
 static void assert_works(act *what)

@@ -139,7 +139,7 @@ static void tables_stay(void **state)
 
 static void two_of_them(void **state)
 {
-    struct fe_cache a = open_cache(*state, OBJECTS * OBJECT), b;
+    struct fe_cache a = open_cache(*state, OBJECTS * OBJECT), b, third;
     struct fe_claim claim, other;
     int fd = root_fd;
 
@@ -149,6 +149,11 @@ static void two_of_them(void **state)
     assert_int_equal(fe_cache_claim(&b, 1, &other), -EBUSY);
     assert_int_equal(fe_cache_promise(&a, &claim, OBJECT), 0);
     assert_int_equal(fe_cache_used(&b), OBJECT);
+    fd = root_fd;
+    third = open_cache(*state, OBJECTS * OBJECT); /* counts anew: what is under way, too */
+    close(fd);
+    assert_int_equal(fe_cache_used(&b), OBJECT);
+    fe_cache_close(&third);
     fe_cache_drop(&a, &claim);
     assert_int_equal(fe_cache_used(&b), 0);
     assert_int_equal(fe_cache_claim(&b, 1, &other), 0);

@@ -23,9 +23,8 @@
 #include "fetcher/client.h"
 #include "fetcher/sandbox.h"
 #include "ipc/base/count.h"
+#include "tests/unit/ipc/sandboxed.h"
 #include "tests/unit/reader/tree.h"
-
-enum { GOOD = 0, BAD = 1, NO_SANDBOX = 77 };
 
 static struct im_sandbox_state sandbox;
 
@@ -116,24 +115,14 @@ static int listens(const struct tree *tree)
 static int status_of(const struct tree *tree, int (*what)(const struct tree *tree))
 {
     struct im_text text = {""};
-    pid_t pid = fork();
-    int status;
+    pid_t pid = begin_case();
 
-    assert_true(pid >= 0);
     if (pid == 0) {
-        const struct rlimit no_core = {0, 0};
-
-        setrlimit(RLIMIT_CORE, &no_core);
-        if (fe_sandbox_enter(tree_path(tree, "objects"), false, &sandbox, &text) < 0) {
-            fprintf(stderr, "%s\n", text.s);
-            _exit(BAD);
-        }
-        _exit(sandbox.filters_calls ? what(tree) : NO_SANDBOX);
+        must_be_in_sandbox(fe_sandbox_enter(tree_path(tree, "objects"), false, &sandbox, &text), &sandbox,
+                           &text);
+        _exit(what(tree));
     }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == NO_SANDBOX)
-        skip();
-    return status;
+    return status_of_case(pid);
 }
 
 static void make_files(const struct tree *tree)

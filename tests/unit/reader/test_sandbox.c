@@ -21,9 +21,10 @@
 #include "ipc/base/file.h"
 #include "reader/io.h"
 #include "reader/sandbox.h"
+#include "tests/unit/ipc/sandboxed.h"
 #include "tests/unit/reader/tree.h"
 
-enum { GOOD = 0, BAD = 1, NO_SANDBOX = 77, CAPACITY = 4096 };
+enum { CAPACITY = 4096 };
 
 static struct im_sandbox_state sandbox;
 
@@ -108,26 +109,18 @@ static int starts_a_program(const struct tree *tree)
 static int status_of(const struct tree *tree, int (*what)(const struct tree *tree))
 {
     struct im_text text = {""};
-    int status;
-    pid_t pid = fork();
+    pid_t pid = begin_case();
 
-    assert_true(pid >= 0);
     if (pid == 0) {
-        const struct rlimit no_core = {0, 0}, few = {12, 12};
+        const struct rlimit few = {12, 12};
 
-        setrlimit(RLIMIT_CORE, &no_core);
         if (what == has_few_descriptors)
             setrlimit(RLIMIT_NOFILE, &few);
-        if (rd_sandbox_enter(tree->root, tree_path(tree, "index"), false, &sandbox, &text) < 0) {
-            fprintf(stderr, "%s\n", text.s);
-            _exit(BAD);
-        }
-        _exit(sandbox.filters_calls ? what(tree) : NO_SANDBOX);
+        must_be_in_sandbox(rd_sandbox_enter(tree->root, tree_path(tree, "index"), false, &sandbox, &text),
+                           &sandbox, &text);
+        _exit(what(tree));
     }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == NO_SANDBOX)
-        skip();
-    return status;
+    return status_of_case(pid);
 }
 
 static void files_below_the_root_are_read_and_no_others(void **state)

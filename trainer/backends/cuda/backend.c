@@ -190,7 +190,7 @@ static void host_unpin(struct tr_backend *b, void *memory)
     tr_gpu_unpin(b->gpu, memory);
 }
 
-static int settle(struct tr_backend *b, void *scratch, size_t bytes, struct im_text *text)
+static int tune(struct tr_backend *b, void *scratch, size_t bytes, struct im_text *text)
 {
     const struct tr_dnn_scratch lent = {.memory = scratch, .bytes = bytes};
     bool moved = false;
@@ -313,7 +313,7 @@ const struct tr_backend_ops tr_backend_cuda = {
     .add = tr_cuda_add,
     .sum_squares = tr_cuda_sum_squares,
     .sync = sync,
-    .tune = settle,
+    .tune = tune,
     .last_error = trouble,
     .step = &tr_cuda_step_ops,
     .shadow = &tr_cuda_shadow_ops,

@@ -141,8 +141,8 @@ int tr_cuda_muon_prepare(struct tr_backend *b, const struct tr_span *spans, size
                    : tr_cuda_buffer_grow(b, &b->muon_scratch, ends[5], false, "Muon's scratch memory", NULL);
 }
 
-static int begin(struct tr_backend *b, const struct tr_cuda_muon_args *a, const struct tr_span *s,
-                 const struct parts *at)
+static int muon_begin(struct tr_backend *b, const struct tr_cuda_muon_args *a, const struct tr_span *s,
+                      const struct parts *at)
 {
     const size_t count = (size_t)s->rows * (size_t)s->columns;
     int err = imk_cuda_muon_begin(&(struct imk_cuda_muon_begin){.m = a->u->m + s->first,
@@ -194,7 +194,7 @@ int tr_cuda_muon_step(struct tr_backend *b, const struct tr_cuda_muon_args *a, c
     int err;
 
     im_assert(p);
-    err = begin(b, a, s, &at);
+    err = muon_begin(b, a, s, &at);
     for (int i = 0; i < IMK_MUON_STEPS && err == 0; i++)
         err = iterate(b, p, &at);
     return err < 0 ? err

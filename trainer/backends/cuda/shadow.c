@@ -55,7 +55,7 @@ static void *host_of(struct tr_shadow *s)
     return s->host;
 }
 
-static int add(struct tr_backend *b, struct tr_shadow *s, size_t at, const void *from, size_t bytes)
+static int shadow_add(struct tr_backend *b, struct tr_shadow *s, size_t at, const void *from, size_t bytes)
 {
     im_assert(at + bytes <= s->bytes);
     return tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, (char *)s->device + at, from, bytes);
@@ -83,7 +83,7 @@ const struct tr_shadow_ops tr_cuda_shadow_ops = {
     .open = open_shadow,
     .close = close_shadow,
     .host = host_of,
-    .add = add,
+    .add = shadow_add,
     .send = send_to_host,
     .arrived = arrived,
 };

@@ -247,7 +247,7 @@ static int lerp(struct tr_backend *b, float *y, const float *x, double k, size_t
     return 0;
 }
 
-static int add(struct tr_backend *b, float *y, const float *x, size_t count)
+static int backend_add(struct tr_backend *b, float *y, const float *x, size_t count)
 {
     tr_cpu_set_threads(b->threads);
     tr_cpu_add(y, x, count);
@@ -417,7 +417,7 @@ const struct tr_backend_ops tr_backend_onednn = {
     .backward = backward,
     .update = update,
     .lerp = lerp,
-    .add = add,
+    .add = backend_add,
     .sum_squares = sum_squares,
     .step = &tr_host_step_ops,
     .value_in = value_in,

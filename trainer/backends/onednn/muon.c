@@ -92,7 +92,7 @@ static void transpose(float *to, const float *from, size_t rows, size_t columns)
 }
 
 /* Renews the momentum; x becomes what is made orthogonal, divided by its norm. */
-static void begin(const struct tr_update *u, const struct tr_span *span, struct matrix *a)
+static void muon_begin(const struct tr_update *u, const struct tr_span *span, struct matrix *a)
 {
     const size_t count = (size_t)span->rows * (size_t)span->columns;
     const float scale = (float)u->grad_scale, mu = (float)u->hyper->muon_momentum;
@@ -149,7 +149,7 @@ static int step_matrix(const struct tr_update *u, const struct tr_span *span, fl
     int err = 0;
 
     a.q = a.gram + (size_t)a.rows * (size_t)a.rows;
-    begin(u, span, &a);
+    muon_begin(u, span, &a);
     for (int i = 0; i < IMK_MUON_STEPS && err == 0; i++)
         err = iterate(&a);
     if (err == 0)

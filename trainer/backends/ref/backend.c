@@ -276,7 +276,7 @@ static int lerp(struct tr_backend *b, float *y, const float *x, double k, size_t
     return 0;
 }
 
-static int add(struct tr_backend *b, float *y, const float *x, size_t count)
+static int backend_add(struct tr_backend *b, float *y, const float *x, size_t count)
 {
     (void)b;
     tr_ref_add(y, x, count);
@@ -332,7 +332,7 @@ const struct tr_backend_ops tr_backend_ref = {
     .backward = backward,
     .update = update,
     .lerp = lerp,
-    .add = add,
+    .add = backend_add,
     .sum_squares = sum_squares,
     .step = &tr_host_step_ops,
     .value_in = value_in,

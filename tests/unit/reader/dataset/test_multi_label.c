@@ -140,6 +140,16 @@ static const char *labels_of(const struct rd_index *index, enum im_split split, 
     return rd_index_label_text(index, rd_index_label(index, split, id), text, sizeof text);
 }
 
+/* How many images of a split have the label. */
+static unsigned count(const struct rd_index *index, enum im_split split, uint32_t class)
+{
+    unsigned n = 0;
+
+    for (uint64_t id = 0; id < rd_index_count(index, split); id++)
+        n += rd_index_has(index, rd_index_label(index, split, id), class);
+    return n;
+}
+
 static void equal_sets_are_one_label(void **state)
 {
     static const char *const wanted[] = {"cat|dog", "cat", "cat|dog", "", "bee", "dog"};
@@ -236,8 +246,47 @@ static void choices_keep_the_sets(void **state)
     rd_data_close(&data);
     tree_remove(*state, "d/val.csv");
     data = load(*state, 0.34);
-    assert_true(rd_index_count(&data.index, IM_VAL) == 2 && rd_index_set_words(&data.index) == 1);
+    assert_int_equal(rd_index_set_words(&data.index), 1);
+    for (uint32_t class = 0; class < 3;
+         class ++) /* a third of those with dog and with cat; of one bee none */
+        assert_int_equal(count(&data.index, IM_VAL, class),
+                         strcmp(rd_index_class(&data.index, class), "bee") != 0);
     rd_data_close(&data);
+}
+
+/* a: half of 400 images; b: every 8th; c: every 40th, and each of these has a, too; none: where no other is. */
+static void each_label_gives_its_share(void **state)
+{
+    static const char *const names[] = {"a", "b", "c"};
+    unsigned all[3] = {0}, none = 0, val;
+    const size_t room = 32768;
+    char *table = calloc(1, room), path[32];
+    const struct tree *tree = *state;
+    size_t used = (size_t)snprintf(table, room, "file,labels\n");
+    struct rd_data data;
+
+    for (unsigned i = 0; i < 400; i++) {
+        const bool has[] = {i % 2 == 0, i % 8 == 3, i % 40 == 0};
+
+        snprintf(path, sizeof path, "d/images/%03u.jpg", i);
+        tree_file(tree, path, "");
+        used += (size_t)snprintf(table + used, room - used, "%03u.jpg,%s|%s|%s\n", i, has[0] ? "a" : "",
+                                 has[1] ? "b" : "", has[2] ? "c" : "");
+        for (int k = 0; k < 3; k++)
+            all[k] += has[k];
+        none += !has[0] && !has[1] && !has[2];
+    }
+    tree_file(tree, "d/train.csv", table);
+    data = load(tree, 0.1);
+    val = (unsigned)rd_index_count(&data.index, IM_VAL);
+    for (uint32_t k = 0; k < 3; k++) {
+        assert_string_equal(rd_index_class(&data.index, k), names[k]);
+        assert_int_equal(count(&data.index, IM_VAL, k), all[k] / 10);
+        assert_int_equal(count(&data.index, IM_TRAIN, k), all[k] - all[k] / 10);
+    }
+    assert_int_equal(val, all[0] / 10 + all[1] / 10 + none / 10);
+    rd_data_close(&data);
+    free(table);
 }
 
 /* A bit behind the last class, and a label behind the last set, are refused; of the right checksum. */
@@ -299,6 +348,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(tables_without_an_answer_are_refused, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(the_cache_tells_them_apart, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(choices_keep_the_sets, tree_setup, tree_teardown),
+        cmocka_unit_test_setup_teardown(each_label_gives_its_share, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(damaged_sets_are_refused, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(sets_go_to_the_trainers_and_back, tree_setup, tree_teardown),
     };

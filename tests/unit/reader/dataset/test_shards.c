@@ -384,12 +384,12 @@ static void check_mark(const struct rd_data *data, enum im_split split, uint64_t
     assert_int_equal(source.mark, rd_tar_mark(header));
 }
 
-/* All samples as "split class path\n", or "!sentence". */
-static void check_data(const struct tree *tree, const char *folder, const char *wanted)
+/* All samples as "split labels path\n", or "!sentence". */
+static void check_labels(const struct tree *tree, const char *folder, bool several, const char *wanted)
 {
-    const struct rd_source source = {.folder = tree_path(tree, folder)};
+    const struct rd_source source = {.folder = tree_path(tree, folder), .multi_label = several};
     struct im_text text = {""};
-    char got[4096] = "", path[PATH_MAX];
+    char got[4096] = "", path[PATH_MAX], label[256];
     struct rd_data data;
     size_t used = 0;
     int err = rd_data_open(&source, NULL, &data, &text);
@@ -405,10 +405,17 @@ static void check_data(const struct tree *tree, const char *folder, const char *
             check_mark(&data, (enum im_split)split, id);
             used += (size_t)snprintf(
                 got + used, sizeof got - used, "%c %s %s\n", split == IM_TRAIN ? 't' : 'v',
-                rd_index_class(&data.index, rd_index_label(&data.index, (enum im_split)split, id)), path);
+                rd_index_label_text(&data.index, rd_index_label(&data.index, (enum im_split)split, id), label,
+                                    sizeof label),
+                path);
         }
     assert_string_equal(got, wanted);
     rd_data_close(&data);
+}
+
+static void check_data(const struct tree *tree, const char *folder, const char *wanted)
+{
+    check_labels(tree, folder, false, wanted);
 }
 
 static void names_and_files_say_the_split(void **state)
@@ -487,6 +494,79 @@ static void a_changed_shard_is_indexed_again(void **state)
     free(a);
 }
 
+/* A shard of images 0.jpg, 1.jpg, ... with these labels in files of the ending. */
+static void put_labels(const struct tree *tree, const char *path, const char *ending,
+                       const char *const *labels)
+{
+    struct archive *a = calloc(1, sizeof *a);
+    char name[32];
+
+    for (int i = 0; labels[i]; i++) {
+        snprintf(name, sizeof name, "%d.%s", i, ending);
+        add(a, name, labels[i]);
+        snprintf(name, sizeof name, "%d.jpg", i);
+        add(a, name, "x");
+    }
+    put(tree, path, a);
+    free(a);
+}
+
+#define LABELS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static void labels_are_lists(void **state)
+{
+    const struct tree *tree = *state;
+
+    put_labels(tree, "a/t.tar", "json",
+               LABELS("{\"label\": [\"dog\", \"cat\"]}", "{\"labels\": []}", "{\"label\": \"cat\"}",
+                      "{\"label\": [{\"box\": 1}]}", "{\"label\": [\"cat\", \"dog\", \"cat\"]}"));
+    check_labels(tree, "a", true,
+                 "t cat|dog t.tar/0.jpg\nt  t.tar/1.jpg\nt cat t.tar/2.jpg\nt cat|dog t.tar/4.jpg\n");
+    check_data(tree, "a", "!t.tar/0.jpg has several labels: --multi-label trains on such images");
+    put_labels(tree, "b/t.tar", "json", LABELS("[2, 0]", "{\"cls\": [2.0]}"));
+    check_labels(tree, "b", true, "t 0|2 t.tar/0.jpg\nt 2 t.tar/1.jpg\n");
+    tree_file(tree, "b/classes.txt", "ant\nbee\ncow\n");
+    check_labels(tree, "b", true, "t ant|cow t.tar/0.jpg\nt cow t.tar/1.jpg\n");
+    tree_file(tree, "b/classes.txt", "ant\nbee\n");
+    check_labels(tree, "b", true, "!t.tar/0.jpg has the label 2, but classes.txt names 2 classes, 0 to 1");
+    put_labels(tree, "d/train.tar", "json", LABELS("{\"labels\": {\"dog\": true, \"cat\": 0, \"a\": 1}}"));
+    put_labels(tree, "d/val.tar", "json",
+               LABELS("{\"label\": [\"dog\", \"emu\"]}", "{\"label\": [\"dog\"]}"));
+    check_labels(tree, "d", true, "t a|dog train.tar/0.jpg\nv dog val.tar/1.jpg\n");
+    put_labels(tree, "e/t.tar", "cls", LABELS("[1, 0]", " 2\n", "0 2", "0,1", "1\n2\n"));
+    check_labels(
+        tree, "e", true,
+        "t 0|1 t.tar/0.jpg\nt 2 t.tar/1.jpg\nt 0|2 t.tar/2.jpg\nt 0|1 t.tar/3.jpg\nt 1|2 t.tar/4.jpg\n");
+    put_labels(tree, "f/t.tar", "cls", LABELS("golden retriever", "[\"cat\"]")); /* one label each */
+    check_data(tree, "f", "t golden retriever t.tar/0.jpg\nt cat t.tar/1.jpg\n");
+    check_labels(tree, "f", true, "t golden retriever t.tar/0.jpg\nt cat t.tar/1.jpg\n");
+}
+
+/* [0, 1, 1] is no list of classes: one of them stands there twice. */
+static void labels_are_flags_of_all_classes(void **state)
+{
+    const struct tree *tree = *state;
+
+    put_labels(tree, "a/t.tar", "json", LABELS("[0, 1, 1]", "[0, 0, 0]", "[1, 0, 0]"));
+    check_labels(tree, "a", true, "t 1|2 t.tar/0.jpg\nt  t.tar/1.jpg\nt 0 t.tar/2.jpg\n");
+    tree_file(tree, "a/classes.txt", "x\ny\nz\n");
+    check_labels(tree, "a", true, "t y|z t.tar/0.jpg\nt  t.tar/1.jpg\nt x t.tar/2.jpg\n");
+    tree_file(tree, "a/classes.txt", "x\ny\n");
+    check_labels(tree, "a", true, "!t.tar/0.jpg has 3 labels of 0 and 1, but classes.txt names 2 classes");
+    put_labels(tree, "b/t.tar", "json", LABELS("[0, 1]", "[1]", "[1, 0]")); /* classes */
+    check_labels(tree, "b", true, "t 0|1 t.tar/0.jpg\nt 1 t.tar/1.jpg\nt 0|1 t.tar/2.jpg\n");
+}
+
+/* Without labels each image has its folder's class. */
+static void folders_are_one_label(void **state)
+{
+    struct archive *a = calloc(1, sizeof *a);
+
+    add(a, "cat/0.jpg", "x"), add(a, "dog/0.jpg", "x"), put(*state, "a/t.tar", a);
+    check_labels(*state, "a", true, "t cat t.tar/cat/0.jpg\nt dog t.tar/dog/0.jpg\n");
+    free(a);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -498,6 +578,9 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(names_and_files_say_the_split, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(archives_without_labels_have_class_folders, tree_setup,
                                         tree_teardown),
+        cmocka_unit_test_setup_teardown(labels_are_lists, tree_setup, tree_teardown),
+        cmocka_unit_test_setup_teardown(labels_are_flags_of_all_classes, tree_setup, tree_teardown),
+        cmocka_unit_test_setup_teardown(folders_are_one_label, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(a_changed_shard_is_indexed_again, tree_setup, tree_teardown),
     };
 

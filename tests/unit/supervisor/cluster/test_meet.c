@@ -270,7 +270,7 @@ static void another_machine_needs_a_key(void **state)
     assert_int_equal(meet((struct sv_meet_config){.node = 1, .head = "192.0.2.1"}, &m, &text), -EINVAL);
     assert_non_null(strstr(text.s, "imsuper cluster key FILE"));
     assert_int_equal(meet((struct sv_meet_config){.node = 1}, &m, &text), -EINVAL);
-    assert_non_null(strstr(text.s, "which machine is the head"));
+    assert_non_null(strstr(text.s, "no address of the head"));
 }
 
 static int lines;

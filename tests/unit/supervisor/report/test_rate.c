@@ -1,6 +1,7 @@
 /* Rates of counters that grow by batches. */
 #include <math.h>
 
+#include "ipc/base/count.h"
 #include "supervisor/report/rate.h"
 #include "tests/unit/ipc/base/unit.h"
 
@@ -30,7 +31,7 @@ static void steps_of_seconds_have_one_rate(void **state)
     double low, high;
 
     (void)state;
-    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+    for (size_t i = 0; i < IM_COUNT(steps); i++) {
         struct sv_rate r = {.count = 0};
         const double true_rate = 128e9 / (double)steps[i];
 
