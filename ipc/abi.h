@@ -204,9 +204,9 @@ struct im_encoded_meta {
     uint32_t label;   /* class index */
     uint32_t verdict; /* enum im_verdict: IM_VERDICT_OK, or why there are no bytes */
     uint32_t
-        by_reference; /* 1: the cell holds where the file is (ipc/base/reference.h, with its 0), for it is larger than a cell; 2: the
-                         same, for the pixel cache has the image (IM_BY_PIXELS) */
-    uint64_t stamp;   /* of the file, by which the pixel cache knows it without its bytes; 0: none */
+        by_reference; /* 1: the cell holds where the file is (ipc/base/reference.h, with its 0), for it is larger
+                              than a cell; 2: the same, for the pixel cache has the image (IM_BY_PIXELS) */
+    uint64_t stamp;           /* of the file, by which the pixel cache finds it without its bytes; 0: none */
     char name[IM_NAME_BYTES]; /* path below the data directory, for messages; its end if longer */
     _Atomic uint64_t slow_ns; /* W reader while FILLING: when the read began, once it takes long, after all
                                  above, release; 0 = it does not. W supervisor: 0, before R2 */

@@ -206,7 +206,7 @@ int im_pixel_cells_file(const char *path, const struct im_pixel_shape *shape, st
     if (fd < 0)
         return im_fail(text, -errno, "cannot open '%.700s': %s", path, strerror(errno));
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (st.st_uid != geteuid() && st.st_uid != 0))
-        err = im_fail(text, -EPERM, "'%.700s' is no file, or belongs to somebody else; remove it", path);
+        err = im_fail(text, -EPERM, "'%.700s' is no file, or belongs to another user; remove it", path);
     else if (!has_shape(fd, shape)) {
         /* Two runs that start at once: one makes it, and the other finds it made. */
         err = flock(fd, LOCK_EX) < 0 ? -errno : has_shape(fd, shape) ? 0 : make(fd, shape);

@@ -166,10 +166,9 @@ static void wrong_flags_get_their_sentences(void **state)
     assert_flag_refused(WORDS("--lr", "--epochs", "3"), "--lr needs a value: --lr RATE");
     assert_flag_refused(WORDS("--no-lr"), "unknown flag --no-lr");
     assert_flag_refused(WORDS("--no-nesterov=true"), "--no-nesterov takes no value");
-    assert_flag_refused(WORDS("--undo"), "this command has no flag --undo");
+    assert_flag_refused(WORDS("--follow"), "this command has no flag --follow");
     assert_flag_refused(WORDS("--epoch", "3"), "this command has no flag --epoch; did you mean --epochs?");
     assert_flag_refused(WORDS("--jsn"), "unknown flag --jsn; did you mean --json?");
-    assert_flag_refused(WORDS("--follw"), "unknown flag --follw"); /* start has no --follow */
 }
 
 /* Advice is of no use when the flag that it names was renamed, or when the other's name became a
