@@ -20,7 +20,7 @@ case_suggests() {
   must_say "next       imsuper start --lr "
   between 1e-5 steepest 0.1 && between 1e-5 valley 0.1 && between 1e-6 min_div_10 0.01 && between 1e-5 suggested_max_lr 0.01
   [ "$(value diverged)" = false ] || fail "it did not diverge"
-  [ "$(ls "$T")" = "$(printf '%s\n' cache curve.json curve.png out rt)" ] || fail "left behind: $(ls "$T")"
+  [ "$(ls "$T")" = "$(printf '%s\n' cache curve.json curve.png never out rt)" ] || fail "left behind: $(ls "$T")"
 }
 
 has_third_step() { grep -qs '"step":3,' "$T"/imsuper-lr-find-*/lr-find/metrics.jsonl; }
