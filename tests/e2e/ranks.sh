@@ -228,7 +228,7 @@ case_status() {
   [ "$(grep -c 'trainer#' "$T/status")" = 2 ] || { cat "$T/status" && fail "status does not show two trainers"; }
   send INT
   finish 75
-  must_say "2 trainers (1 threads each)"
+  must_say "2 trainers (1 thread each)"
 }
 
 run_case
