@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "ipc/base/fault.h"
+#include "ipc/base/file.h"
 #include "ipc/base/hash.h"
 
 #define MAGIC UINT64_C(0x6c65786970736d69) /* "imspixel" in a little-endian file */
@@ -148,18 +149,6 @@ static int read_at(struct im_pixel_cells *c, void *to, size_t n, uint64_t at)
     return 0;
 }
 
-static int write_at(int fd, const void *from, size_t n, uint64_t at)
-{
-    for (size_t done = 0; done < n;) {
-        ssize_t put = pwrite(fd, (const char *)from + done, n - done, (off_t)(at + done));
-
-        if (put < 0 && errno != EINTR)
-            return -errno;
-        done += put > 0 ? (size_t)put : 0;
-    }
-    return 0;
-}
-
 /* ---- opening ---- */
 
 static uint64_t page_check(const struct page *p)
@@ -183,7 +172,7 @@ static int make(int fd, const struct im_pixel_shape *shape)
     p.check = page_check(&p);
     if (ftruncate(fd, 0) < 0 || ftruncate(fd, (off_t)im_pixel_cells_size(shape)) < 0)
         return -errno;
-    return write_at(fd, &p, sizeof p, 0);
+    return im_write_all_at(fd, &p, sizeof p, 0);
 }
 
 int im_pixel_cells_memory(const struct im_pixel_shape *shape, struct im_text *text)
@@ -316,7 +305,7 @@ static int write_head(struct im_pixel_cells *c, const struct im_pixel_cell *cell
 
     memcpy(h.bands, cell->bands, sizeof h.bands);
     h.check = head_check(&h);
-    return write_at(c->fd, &h, sizeof h, at);
+    return im_write_all_at(c->fd, &h, sizeof h, at);
 }
 
 int im_pixel_cells_put(struct im_pixel_cells *c, enum im_split split, uint64_t sample,
@@ -338,7 +327,7 @@ int im_pixel_cells_put(struct im_pixel_cells *c, enum im_split split, uint64_t s
     if (err == 0)
         err = IM_FAULT_ERR("pixels.put.before");
     if (err == 0)
-        err = write_at(c->fd, image, bytes, at + HEAD_BYTES);
+        err = im_write_all_at(c->fd, image, bytes, at + HEAD_BYTES);
     if (err == 0)
         err = IM_FAULT_ERR("pixels.put.half");
     if (err == 0)
@@ -353,7 +342,7 @@ void im_pixel_cells_drop(struct im_pixel_cells *c, enum im_split split, uint64_t
     const uint64_t none[3] = {0};
 
     if (c->fd >= 0 && sample < c->shape.samples[split])
-        (void)write_at(c->fd, none, sizeof none, cell_at(&c->shape, split, sample));
+        (void)im_write_all_at(c->fd, none, sizeof none, cell_at(&c->shape, split, sample));
 }
 
 int im_pixel_cells_restamp(struct im_pixel_cells *c, struct im_pixel_cell *cell, uint64_t stamp)

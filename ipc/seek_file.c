@@ -26,6 +26,7 @@
 
 #include "ipc/base/count.h"
 #include "ipc/base/fault.h"
+#include "ipc/base/file.h"
 #include "ipc/base/hash.h"
 
 #define MAGIC UINT64_C(0x6b6565736d69) /* "imseek" in a little-endian file */
@@ -258,18 +259,6 @@ bool im_seek_is_remote(const char *path)
 
 /* ---- writing ---- */
 
-static int write_at(int fd, const void *from, size_t n, uint64_t at)
-{
-    for (size_t done = 0; done < n;) {
-        ssize_t put = pwrite(fd, (const char *)from + done, n - done, (off_t)(at + done));
-
-        if (put < 0 && errno != EINTR)
-            return -errno;
-        done += put > 0 ? (size_t)put : 0;
-    }
-    return 0;
-}
-
 static uint32_t slots_for(uint64_t images)
 {
     uint32_t slots = SLOTS_MIN;
@@ -297,7 +286,7 @@ static int make(struct im_seek_owner *o, uint32_t slots)
     o->end = records_at(slots);
     o->used = 0;
     IM_FAULT("seek.make");
-    return write_at(fd, &h, sizeof h, 0);
+    return im_write_all_at(fd, &h, sizeof h, 0);
 }
 
 /* Counts the slots in use. */
@@ -390,7 +379,7 @@ static int append(struct im_seek_owner *o, uint64_t key, const void *bytes, size
     memcpy(whole + sizeof record, bytes, n);
     err = IM_FAULT_ERR("seek.record.before");
     if (err == 0)
-        err = write_at(o->file.fd, whole, size, o->end);
+        err = im_write_all_at(o->file.fd, whole, size, o->end);
     if (err < 0) {
         if (ftruncate(o->file.fd, (off_t)o->end) < 0)
             o->end += size; /* the part that was written stays, and is passed over */
@@ -437,7 +426,8 @@ int im_seek_add(struct im_seek_owner *o, uint64_t key, const void *bytes, size_t
         return err;
     i = choose_slot(window, key, same);
     slot = slot_of(key, at);
-    err = write_at(o->file.fd, &slot, sizeof slot, window_at(&o->file, key) + (uint64_t)i * sizeof slot);
+    err =
+        im_write_all_at(o->file.fd, &slot, sizeof slot, window_at(&o->file, key) + (uint64_t)i * sizeof slot);
     o->used += err == 0 && window[i] == 0;
     IM_FAULT("seek.slot.after");
     return err;
@@ -452,7 +442,7 @@ void im_seek_drop(struct im_seek_owner *o, uint64_t key)
 
     if (read_all_at(&o->file, window, sizeof window, window_at(&o->file, key)) == 0 &&
         seek_file_find(&o->file, key, there, sizeof there, window, &slot) > 0 &&
-        write_at(o->file.fd, &none, sizeof none, window_at(&o->file, key) + (uint64_t)slot * sizeof none) ==
-            0)
+        im_write_all_at(o->file.fd, &none, sizeof none,
+                        window_at(&o->file, key) + (uint64_t)slot * sizeof none) == 0)
         o->used--;
 }

@@ -11,17 +11,6 @@
 
 #define STATUS_ROOM (IM_CTL_MESSAGE_MAX - 65536) /* for what machines say, beside the rest */
 
-static struct im_json *copy_of(const struct im_json *j)
-{
-    struct im_json *copy = NULL;
-    char *text = j ? im_json_dump(j) : NULL;
-
-    if (text)
-        im_json_parse(text, strlen(text), &copy, NULL);
-    free(text);
-    return copy;
-}
-
 static size_t length_of(const struct im_json *j)
 {
     char *text = j ? im_json_dump(j) : NULL;
@@ -35,7 +24,7 @@ static size_t length_of(const struct im_json *j)
 
 static void nodes_answer_take(struct im_json *to, const struct im_json *from, const char *key)
 {
-    struct im_json *copy = copy_of(im_json_get(from, key));
+    struct im_json *copy = im_json_copy(im_json_get(from, key));
 
     if (copy)
         im_json_set(to, key, copy);
@@ -57,7 +46,7 @@ struct im_json *sv_nodes_status_here(struct sv_super *s)
 
 static struct im_json *join_row(const struct im_json *row, const struct im_json *answer, bool has_room)
 {
-    struct im_json *j = copy_of(row);
+    struct im_json *j = im_json_copy(row);
 
     im_json_set_bool(j, "answered", answer != NULL);
     if (!answer)
@@ -76,7 +65,7 @@ struct im_json *sv_nodes_join_status(struct sv_super *s, struct im_json *const *
 {
     const uint32_t here = (uint32_t)s->conf.node_index;
     /* Node 0 has the run; without its answer this machine's own numbers. */
-    struct im_json *all = answers[0] ? copy_of(answers[0]) : sv_status_json(s), *list = im_json_array();
+    struct im_json *all = answers[0] ? im_json_copy(answers[0]) : sv_status_json(s), *list = im_json_array();
     const struct im_json *rows = im_json_get(all, "nodes");
     size_t used = 0;
 
@@ -131,7 +120,7 @@ struct im_json *sv_nodes_join_replies(struct im_json *const *answers, uint64_t a
 
     for (uint32_t i = 0; i < IM_RANKS_MAX; i++)
         if (asked == (uint64_t)1 << i && answers[i])
-            return copy_of(answers[i]);
+            return im_json_copy(answers[i]);
     name_all(answers, asked, gone, true, failed, sizeof failed);
     name_all(answers, asked, gone, false, done, sizeof done);
     j = im_json_object();

@@ -140,6 +140,18 @@ bool im_data_is_there(const char *data_dir)
     return access(data_dir, S_ISDIR(st.st_mode) ? R_OK | X_OK : R_OK) == 0;
 }
 
+int im_write_all_at(int fd, const void *bytes, size_t n, uint64_t at)
+{
+    for (size_t done = 0; done < n;) {
+        ssize_t put = pwrite(fd, (const char *)bytes + done, n - done, (off_t)(at + done));
+
+        if (put < 0 && errno != EINTR)
+            return -errno;
+        done += put > 0 ? (size_t)put : 0;
+    }
+    return 0;
+}
+
 int im_write_all(int fd, const void *bytes, size_t n)
 {
     const char *p = bytes;

@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "ipc/base/err.h"
@@ -33,6 +34,9 @@ bool im_data_is_there(const char *data_dir);
 /* Writes all n bytes to a blocking descriptor, going on after short writes and signals. 0
  * or negative errno. */
 int im_write_all(int fd, const void *bytes, size_t n);
+
+/* The same at an offset of a file. */
+int im_write_all_at(int fd, const void *bytes, size_t n, uint64_t at);
 
 /* Makes the directory and those above it that are missing, with `mode`; their names are durable then. 0 also when it
  * is there already. */

@@ -391,6 +391,17 @@ char *im_json_dump(const struct im_json *j)
     return dump(j, false);
 }
 
+struct im_json *im_json_copy(const struct im_json *j)
+{
+    struct im_json *copy = NULL;
+    char *text = j ? im_json_dump(j) : NULL;
+
+    if (text)
+        im_json_parse(text, strlen(text), &copy, NULL);
+    free(text);
+    return copy;
+}
+
 char *im_json_dump_indented(const struct im_json *j)
 {
     return dump(j, true);

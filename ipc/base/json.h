@@ -76,6 +76,9 @@ int im_json_parse(const void *bytes, size_t n, struct im_json **ret, struct im_t
 char *im_json_dump(const struct im_json *j);
 char *im_json_dump_indented(const struct im_json *j);
 
+/* A value of its own, the caller's to free. NULL: out of memory, or `j` is NULL. */
+struct im_json *im_json_copy(const struct im_json *j);
+
 /* im_json_dump() as a line of `out`, which is flushed. -ENOMEM as there, or why it could not be written. */
 int im_json_print(const struct im_json *j, FILE *out);
 

@@ -8,18 +8,6 @@
 
 enum { EVENTS_BYTES = 16384 };
 
-/* NULL: there is none. */
-static struct im_json *copy(const struct im_json *j)
-{
-    struct im_json *to = NULL;
-    char *s = j ? im_json_dump(j) : NULL;
-
-    if (s)
-        im_json_parse(s, strlen(s), &to, NULL);
-    free(s);
-    return to;
-}
-
 static struct im_json *processes(const struct sv_top_run *r)
 {
     struct im_json *list = im_json_array();
@@ -55,8 +43,8 @@ static struct im_json *events(const struct sv_top_run *r)
 
 struct im_json *sv_top_run_json(const struct sv_top_run *r)
 {
-    struct im_json *j = im_json_object(), *status = r->state[0] ? NULL : copy(r->status),
-                   *epochs = copy(r->epochs);
+    struct im_json *j = im_json_object(), *status = r->state[0] ? NULL : im_json_copy(r->status),
+                   *epochs = im_json_copy(r->epochs);
 
     im_json_set_str(j, "run", r->name);
     im_json_set_str(j, "run_dir", r->run_dir);
