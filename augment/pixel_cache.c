@@ -74,10 +74,14 @@ static void count(struct au_pixel_cache *c, enum im_counter counter)
     im_stats_add(c->child->stats, counter, 1);
 }
 
-static void keep(struct au_pixel_cache *c, const struct au_cached *what)
+void au_pixel_cache_keep(struct au_pixel_cache *c, const struct au_cached *what)
 {
-    const int err = im_pixel_cells_put(&c->cells, what->split, what->sample, &c->cell, c->image.data);
+    int err;
 
+    if (!c->is_new)
+        return;
+    c->is_new = false;
+    err = im_pixel_cells_put(&c->cells, what->split, what->sample, &c->cell, c->image.data);
     if (err == 0)
         count(c, IM_C_PIXELS_MADE);
     else if (c->cells.fd >= 0 && !c->told_full) {
@@ -132,6 +136,7 @@ int au_pixel_cache_render(struct au_pixel_cache *c, struct au_renderer *renderer
     struct au_shrunk made;
     int result, found;
 
+    c->has_decoded = c->is_new = false;
     if (!what->bytes) {
         count(c, IM_C_PIXELS_USED);
         return render_made(c, renderer, job, out);
@@ -143,6 +148,7 @@ int au_pixel_cache_render(struct au_pixel_cache *c, struct au_renderer *renderer
         if (result != NOT_THERE)
             return result;
     }
+    c->has_decoded = true;
     result =
         au_render_shrunk(renderer, &shrink, what->bytes, what->n, im_pixel_fits, c->image.data, &made, NULL);
     if (result == AU_SHRINK_NONE) /* too long */
@@ -154,7 +160,6 @@ int au_pixel_cache_render(struct au_pixel_cache *c, struct au_renderer *renderer
     c->cell.width = made.width;
     c->cell.height = made.height;
     c->cell.memory = made.memory > what->n ? made.memory : what->n;
-    if (found != -EAGAIN)
-        keep(c, what);
+    c->is_new = found != -EAGAIN;
     return render_made(c, renderer, job, out);
 }

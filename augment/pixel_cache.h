@@ -15,6 +15,8 @@ struct au_pixel_cache {
     struct au_buffer image; /* one cell's pixels */
     struct im_pixel_cell cell;
     uint64_t settings[IM_SPLITS];
+    bool has_decoded; /* the image at hand */
+    bool is_new;      /* it is to be kept */
     bool told_full;
 };
 
@@ -42,8 +44,17 @@ struct au_cached {
 bool au_pixel_cache_load(struct au_pixel_cache *cache, const struct au_job *job,
                          const struct au_cached *what);
 
-/* As au_render(). */
+/* As au_render(). Nothing is kept yet. */
 int au_pixel_cache_render(struct au_pixel_cache *cache, struct au_renderer *renderer,
                           const struct au_job *job, const struct au_cached *what, unsigned char *out);
+
+/* Whether the image that was rendered last was decoded, and not found. */
+static inline bool au_pixel_cache_has_decoded(const struct au_pixel_cache *cache)
+{
+    return cache->has_decoded;
+}
+
+/* Keeps the image that was rendered last, if it is new. */
+void au_pixel_cache_keep(struct au_pixel_cache *cache, const struct au_cached *what);
 
 #endif

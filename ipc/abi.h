@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IM_ABI_VERSION 10u
+#define IM_ABI_VERSION 11u
 #define IM_MAGIC UINT64_C(0x3172657075736d69) /* "imsuper1" */
 #define IM_LINE 128                           /* two cache lines: the adjacent-line prefetcher pairs them */
 #define IM_PAGE 4096
@@ -199,7 +199,8 @@ struct im_stats {
  * supervisor for the name of a slow read. */
 struct im_encoded_meta {
     uint64_t sample;  /* id in its split */
-    uint64_t hash;    /* im_encoded_hash(): of the cell's bytes and of what stands here, but for the name */
+    uint64_t key;     /* im_seek_key() of the cell's bytes, as they were read */
+    uint64_t hash;    /* im_encoded_hash(): of what stands here, but for the name and what follows it */
     uint32_t bytes;   /* in the cell */
     uint32_t label;   /* class index */
     uint32_t verdict; /* enum im_verdict: IM_VERDICT_OK, or why there are no bytes */
@@ -210,6 +211,9 @@ struct im_encoded_meta {
     char name[IM_NAME_BYTES]; /* path below the data directory, for messages; its end if longer */
     _Atomic uint64_t slow_ns; /* W reader while FILLING: when the read began, once it takes long, after all
                                  above, release; 0 = it does not. W supervisor: 0, before R2 */
+    _Atomic uint64_t
+        ended; /* W supervisor: 1, before R3: an augmenter ended with these bytes in its hands; who takes
+                                 them next compares them before it decodes them. W reader: 0 */
 };
 
 /* Seek indexes that an augmenter has made (seek_ring.h): records one after another, over and over. */
@@ -351,15 +355,15 @@ struct im_control {
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
-static_assert(sizeof(struct im_event) == IM_LINE, "abi 10");
-static_assert(sizeof(struct im_process) == IM_LINE, "abi 10");
-static_assert(sizeof(struct im_encoded_meta) == 280 && offsetof(struct im_encoded_meta, name) == 40,
-              "abi 10");
-static_assert(sizeof(struct im_bad_entry) == 248, "abi 10");
-static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 10");
-static_assert(sizeof(struct im_snapshot_header) == 40, "abi 10");
-static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 10");
-static_assert(sizeof(struct im_stats) == 9 * IM_PAGE, "abi 10");
-static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 10");
+static_assert(sizeof(struct im_event) == IM_LINE, "abi 11");
+static_assert(sizeof(struct im_process) == IM_LINE, "abi 11");
+static_assert(sizeof(struct im_encoded_meta) == 296 && offsetof(struct im_encoded_meta, name) == 48,
+              "abi 11");
+static_assert(sizeof(struct im_bad_entry) == 248, "abi 11");
+static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 11");
+static_assert(sizeof(struct im_snapshot_header) == 40, "abi 11");
+static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 11");
+static_assert(sizeof(struct im_stats) == 9 * IM_PAGE, "abi 11");
+static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 11");
 
 #endif

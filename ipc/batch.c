@@ -72,6 +72,20 @@ int im_batch_commit(struct im_run *run, const struct im_place *at, uint32_t owne
     return 0;
 }
 
+int im_batch_abandon(struct im_run *run, const struct im_place *at, uint32_t owner)
+{
+    uint64_t word = im_word(IM_WRITING, owner, at->batch);
+
+    IM_FAULT("augmenter.abandon.before");
+    /* B4 release: we write there no more; pairs with the acquire of B1. */
+    if (!atomic_compare_exchange_strong_explicit(im_run_batch_word(run, at->rank, at->batch, at->place),
+                                                 &word, im_word(IM_EMPTY, 0, at->batch), memory_order_release,
+                                                 memory_order_relaxed))
+        return -ESTALE;
+    IM_FAULT("augmenter.abandon.after");
+    return 0;
+}
+
 uint32_t im_batch_done(const struct im_run *run, uint32_t rank, uint64_t batch, uint32_t from, uint32_t count)
 {
     uint32_t place = from;

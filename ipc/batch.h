@@ -1,5 +1,5 @@
 /* The batch ring of one rank: finished samples on their way to the trainer, at their final place in a batch.
- * Batch g lies in slot g mod M. States, order and deaths: PROTOCOL.md; the labels B1..B3 are its. */
+ * Batch g lies in slot g mod M. States, order and deaths: PROTOCOL.md; the labels B1..B4 are its. */
 #ifndef IPC_BATCH_H
 #define IPC_BATCH_H
 
@@ -10,7 +10,6 @@
  * to write. (B1) */
 int im_batch_claim(struct im_run *run, const struct im_place *at, uint32_t owner);
 
-/* Augmenter: commits pixels, label, verdict and sample id at once. 0 or -ESTALE. (B2) */
 /* Augmenter: says what is at the place that it holds, once its pixels are complete; with a check that ties it to
  * the batch and the place. */
 void im_batch_describe(const struct im_batch_view *view, const struct im_place *at, uint64_t sample,
@@ -22,7 +21,12 @@ void im_batch_describe(const struct im_batch_view *view, const struct im_place *
 bool im_batch_read(const struct im_batch_view *view, uint64_t batch, uint32_t rank, uint32_t place,
                    uint64_t sample, int32_t *ret_label, uint32_t *ret_verdict);
 
+/* Augmenter: commits pixels, label, verdict and sample id at once. 0 or -ESTALE. (B2) */
 int im_batch_commit(struct im_run *run, const struct im_place *at, uint32_t owner);
+
+/* Augmenter: gives up the place that it claimed, whatever it wrote there. Before the ticket is given back, as in
+ * ipc/reclaim.c: whoever finds the ticket READY must find the place open. 0 or -ESTALE. (B4) */
+int im_batch_abandon(struct im_run *run, const struct im_place *at, uint32_t owner);
 
 /* Trainer: how many of the first `count` places of batch `batch`, starting at `from`, are DONE in a row; from
  * + that many

@@ -201,18 +201,31 @@ uint32_t im_encoded_count(const struct im_run *run, enum im_state state)
     return count;
 }
 
-uint64_t im_encoded_hash(const struct im_encoded *e, uint64_t *ret_key)
+uint64_t im_encoded_hash(const struct im_encoded *e)
 {
     const struct im_encoded_meta *m = e->meta;
-    const uint64_t key = im_seek_key(e->bytes, m->bytes);
     const uint64_t said[] = {e->ticket,
                              m->sample,
                              (uint64_t)m->bytes << 32 | m->label,
                              (uint64_t)m->verdict << 32 | m->by_reference,
                              m->stamp,
-                             key};
+                             m->key};
 
-    if (ret_key)
-        *ret_key = key;
     return im_hash64(said, sizeof said, IM_MAGIC);
+}
+
+void im_encoded_seal(const struct im_encoded *e)
+{
+    e->meta->key = im_seek_key(e->bytes, e->meta->bytes);
+    e->meta->hash = im_encoded_hash(e);
+}
+
+bool im_encoded_is_sealed(const struct im_run *run, const struct im_encoded *e)
+{
+    return e->meta->bytes <= run->geometry.cell_bytes && im_encoded_hash(e) == e->meta->hash;
+}
+
+bool im_encoded_is_whole(const struct im_encoded *e)
+{
+    return im_seek_key(e->bytes, e->meta->bytes) == e->meta->key;
 }

@@ -3,6 +3,8 @@
 #ifndef IPC_ENCODED_H
 #define IPC_ENCODED_H
 
+#include <stdbool.h>
+
 #include "ipc/cell_word.h"
 #include "ipc/run.h"
 
@@ -25,9 +27,18 @@ int im_encoded_publish(struct im_run *run, uint32_t owner, const struct im_encod
  * 0 none. (E3) */
 int im_encoded_take(struct im_run *run, const struct im_plan *plan, uint32_t owner, struct im_encoded *ret);
 
-/* What meta.hash must be: a hash of the bytes, the ticket and all of meta but the name. meta->bytes must fit the
- * cell. On the way im_seek_key() of the bytes is had; ret_key may be NULL. */
-uint64_t im_encoded_hash(const struct im_encoded *e, uint64_t *ret_key);
+/* What meta.hash must be: a hash of the ticket and all of meta but the name, the key of the bytes among it. */
+uint64_t im_encoded_hash(const struct im_encoded *e);
+
+/* Reader: what meta says of the bytes is complete: adds their key, and the hash of it all. */
+void im_encoded_seal(const struct im_encoded *e);
+
+/* Augmenter: meta is that of this ticket, as its reader sealed it, and its bytes fit the cell. */
+bool im_encoded_is_sealed(const struct im_run *run, const struct im_encoded *e);
+
+/* Augmenter, of a sealed cell: the bytes are those that were read. Costs a look at all of them, which is cheap where
+ * they were decoded just before. */
+bool im_encoded_is_whole(const struct im_encoded *e);
 
 /* Augmenter: gives the cell back to the readers, for ticket + N. 0 or -ESTALE. (E4) */
 int im_encoded_release(struct im_run *run, uint32_t owner, const struct im_encoded *e);

@@ -40,6 +40,14 @@ static bool is_committed(const struct im_run *run, const struct im_plan *plan, u
     return im_word_number(word) > at.batch || word == im_word(IM_DONE, 0, at.batch);
 }
 
+/* The dead augmenter's ticket is to be taken again. Its bytes may be what it died of, and others than were read: they
+ * are compared before the next one decodes them, so that a file does not pay for them (supervisor/blame.h). */
+static bool return_taken(struct im_run *run, uint32_t cell, uint64_t word)
+{
+    atomic_store_explicit(&run->encoded_meta[cell].ended, 1, memory_order_relaxed);
+    return swap(&run->encoded_word[cell], word, im_word(IM_READY, 0, im_word_number(word)));
+}
+
 /* R2: FILLING(t, dead) -> FREE(t).  R3: TAKEN(t, dead) -> FREE(t+N) if the sample was committed, else
  * READY(t). */
 static void return_encoded(struct im_run *run, const struct im_plan *plan, uint32_t owner,
@@ -61,7 +69,7 @@ static void return_encoded(struct im_run *run, const struct im_plan *plan, uint3
             if (is_committed(run, plan, ticket))
                 ret->done += swap(&run->encoded_word[i], word, im_word(IM_FREE, 0, ticket + cells));
             else
-                ret->taken += swap(&run->encoded_word[i], word, im_word(IM_READY, 0, ticket));
+                ret->taken += return_taken(run, i, word);
         }
         IM_FAULT("reclaim.encoded");
     }

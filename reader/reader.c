@@ -116,7 +116,7 @@ static int publish(struct reader *r, struct flight *flight)
     int err;
 
     atomic_store_explicit(&meta->slow_ns, 0, memory_order_relaxed);
-    meta->hash = im_encoded_hash(&flight->cell, NULL);
+    im_encoded_seal(&flight->cell);
     err = im_encoded_publish(r->child->run, r->child->incarnation, &flight->cell);
     flight->used = false;
     flight->next_free = r->free_flight;
@@ -228,6 +228,7 @@ static int submit(struct reader *r, const struct im_encoded *cell)
         .cell = *cell, .split = (enum im_split)at.phase->split, .claimed = im_now(), .used = true};
     r->held++;
     atomic_store_explicit(&cell->meta->slow_ns, 0, memory_order_relaxed);
+    atomic_store_explicit(&cell->meta->ended, 0, memory_order_relaxed);
     cell->meta->sample = rd_order_sample(&r->order, &r->index, &at);
     cell->meta->stamp = 0;
     cell->meta->label = rd_index_label(&r->index, flight->split, cell->meta->sample);

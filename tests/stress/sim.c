@@ -181,7 +181,7 @@ static enum sim_end read_one(struct sim_worker *w, bool *ret_found)
     memcpy(e.bytes + n / 2, file + n / 2, n - n / 2);
     *e.meta = (struct im_encoded_meta){
         .sample = sample_of(sim, &at), .bytes = (uint32_t)n, .label = (uint32_t)(e.ticket % 10)};
-    e.meta->hash = im_encoded_hash(&e, NULL);
+    im_encoded_seal(&e);
     linger(w);
     if (dies(w, "sim.reader.filled"))
         return SIM_DIED;
@@ -206,6 +206,18 @@ static bool render(struct sim_worker *w, const struct im_place *at, const struct
     return true;
 }
 
+/* Place first, then ticket: see B4. */
+static enum sim_end give_back(struct sim_worker *w, const struct im_place *at, const struct im_encoded *e)
+{
+    struct im_run *run = &w->sim->run;
+
+    if (im_batch_abandon(run, at, w->incarnation) < 0)
+        return fenced(w);
+    if (dies(w, "sim.augmenter.abandoned"))
+        return SIM_DIED;
+    return im_encoded_reject(run, w->incarnation, e) == 0 ? SIM_LEFT : fenced(w);
+}
+
 static enum sim_end augment_one(struct sim_worker *w, bool *ret_found)
 {
     struct sim *sim = w->sim;
@@ -216,8 +228,8 @@ static enum sim_end augment_one(struct sim_worker *w, bool *ret_found)
     *ret_found = im_encoded_take(&sim->run, &sim->plan, w->incarnation, &e) == 1;
     if (!*ret_found)
         return SIM_LEFT;
-    if (im_plan_place(&sim->plan, e.ticket, &at) < 0 || e.meta->bytes > IM_PAGE ||
-        im_encoded_hash(&e, NULL) != e.meta->hash)
+    if (im_plan_place(&sim->plan, e.ticket, &at) < 0 || !im_encoded_is_sealed(&sim->run, &e) ||
+        !im_encoded_is_whole(&e))
         return SIM_FAILED;
     if (im_rng_below(&w->rng, 64) == 0) /* as if the hash had been wrong: the reader has to do it again */
         return im_encoded_reject(&sim->run, w->incarnation, &e) == 0 ? SIM_LEFT : fenced(w);
@@ -230,6 +242,8 @@ static enum sim_end augment_one(struct sim_worker *w, bool *ret_found)
         if (dies(w, "sim.augmenter.claimed") || !render(w, &at, &e))
             return SIM_DIED;
         linger(w);
+        if (im_rng_below(&w->rng, 8) == 0) /* as if the bytes had turned out to be others */
+            return give_back(w, &at, &e);
         if (im_batch_commit(&sim->run, &at, w->incarnation) < 0)
             return fenced(w);
     }

@@ -30,6 +30,8 @@ static const struct point {
     {"augmenter.claim.after", IM_ROLE_AUGMENTER},
     {"augmenter.commit.before", IM_ROLE_AUGMENTER},
     {"augmenter.commit.after", IM_ROLE_AUGMENTER},
+    {"augmenter.abandon.before", IM_ROLE_AUGMENTER},
+    {"augmenter.abandon.after", IM_ROLE_AUGMENTER},
     {"augmenter.release.before", IM_ROLE_AUGMENTER},
     {"augmenter.release.after", IM_ROLE_AUGMENTER},
     {"trainer.freeing", IM_ROLE_TRAINER},

@@ -12,6 +12,7 @@
 
 #include "augment/augment.h"
 #include "ipc/base/sysinfo.h"
+#include "ipc/pixel_cells.h"
 #include "ipc/process.h"
 #include "ipc/wait.h"
 #include "reader/dataset/index.h"
@@ -36,7 +37,7 @@ struct pipeline {
     struct im_run run;
     struct im_plan plan;
     struct member *members; /* [slots] */
-    int snapshot_fd;
+    int snapshot_fd, pixels_fd;
 };
 
 static int read_sizes(const char *index_file, uint64_t samples[IM_SPLITS], uint32_t *ret_classes,
@@ -76,6 +77,19 @@ static int create_run(struct pipeline *p, struct im_text *text)
     return err;
 }
 
+/* Memory for --pixel-cache, as much as there is. */
+static int open_pixels(struct pipeline *p, struct im_text *text)
+{
+    struct im_pixel_shape shape;
+
+    if (!im_conf_has_pixel_cache(&p->conf))
+        return 0;
+    shape = im_pixel_shape_of(&p->conf, p->run.geometry.samples);
+    p->conf.pixel_cache_limit = INT64_MAX;
+    p->pixels_fd = im_pixel_cells_memory(&shape, text);
+    return p->pixels_fd < 0 ? p->pixels_fd : 0;
+}
+
 int pipeline_open(struct pipeline **ret, const struct im_conf *conf, struct im_text *text)
 {
     struct pipeline *p = calloc(1, sizeof *p);
@@ -85,8 +99,11 @@ int pipeline_open(struct pipeline **ret, const struct im_conf *conf, struct im_t
     if (!p)
         return -ENOMEM;
     p->conf = *conf;
+    p->pixels_fd = -1;
     p->snapshot_fd = im_segment_create_empty("the snapshot", text);
     err = p->snapshot_fd < 0 ? p->snapshot_fd : create_run(p, text);
+    if (err == 0)
+        err = open_pixels(p, text);
     if (err == 0) {
         p->members = calloc(p->run.geometry.slots, sizeof *p->members);
         err = p->members ? 0 : -ENOMEM;
@@ -133,6 +150,8 @@ void pipeline_close(struct pipeline **pp)
     im_run_close(&p->run);
     if (p->snapshot_fd >= 0)
         close(p->snapshot_fd);
+    if (p->pixels_fd >= 0)
+        close(p->pixels_fd);
     free(p);
 }
 
@@ -187,6 +206,7 @@ int pipeline_start(struct pipeline *p, enum im_role role, uint32_t index, pipeli
                   .index = index,
                   .slot = slot,
                   .lease_fd = -1,
+                  .pixels_fd = p->pixels_fd,
                   .snapshot_fd = role == IM_ROLE_TRAINER ? p->snapshot_fd : -1,
                   .incarnation = im_process_announce(&p->run, role, index)},
     };

@@ -86,6 +86,22 @@ static void test_commit_without_claim_or_twice_is_stale(void **state)
     assert_int_equal(im_batch_commit(&s->run, &at, AUGMENTER), -ESTALE);
 }
 
+static void test_an_abandoned_place_is_open_for_its_batch(void **state)
+{
+    struct small_run *s = *state;
+    struct im_place at = place_of(s, 0);
+
+    assert_int_equal(im_batch_abandon(&s->run, &at, AUGMENTER), -ESTALE);
+    assert_int_equal(im_batch_claim(&s->run, &at, AUGMENTER), 0);
+    assert_int_equal(im_batch_abandon(&s->run, &at, OTHER), -ESTALE);
+    assert_int_equal(im_batch_abandon(&s->run, &at, AUGMENTER), 0);
+    assert_int_equal(small_batch_word(s, at.rank, at.batch, at.place), im_word(IM_EMPTY, 0, at.batch));
+    assert_int_equal(im_batch_abandon(&s->run, &at, AUGMENTER), -ESTALE);
+    finish(s, 0);
+    assert_int_equal(im_batch_abandon(&s->run, &at, AUGMENTER), -ESTALE);
+    assert_int_equal(small_batch_word(s, at.rank, at.batch, at.place), im_word(IM_DONE, 0, at.batch));
+}
+
 static void test_done_counts_in_a_row_only(void **state)
 {
     struct small_run *s = *state;
@@ -227,6 +243,7 @@ int main(void)
         TEST(test_a_place_of_a_later_batch_was_done),
         TEST(test_a_place_held_by_another_or_of_an_earlier_batch_is_stale),
         TEST(test_commit_without_claim_or_twice_is_stale),
+        TEST(test_an_abandoned_place_is_open_for_its_batch),
         TEST(test_done_counts_in_a_row_only),
         TEST(test_free_opens_every_place_for_the_batch_one_turn_later),
         TEST(test_a_batch_was_done_also_when_it_is_given_back),

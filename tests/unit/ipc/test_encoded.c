@@ -209,22 +209,23 @@ static void test_whoever_makes_work_wakes_those_who_wait_for_it(void **state)
     assert_int_not_equal(im_event_look(free), seen);
 }
 
-static void test_the_hash_covers_bytes_ticket_and_what_is_said_of_them(void **state)
+static void test_the_seal_covers_ticket_and_what_is_said_of_the_bytes(void **state)
 {
-    struct im_encoded e = claim(*state, 0), other;
-    uint64_t hash;
+    struct small_run *s = *state;
+    struct im_encoded e = claim(s, 0), other;
 
     *e.meta = (struct im_encoded_meta){.sample = 5, .bytes = 3, .label = 2};
     memcpy(e.bytes, "abc", 3);
-    hash = im_encoded_hash(&e, NULL);
-    assert_int_equal(im_encoded_hash(&e, NULL), hash);
+    im_encoded_seal(&e);
+    assert_true(im_encoded_is_sealed(&s->run, &e));
+    assert_true(im_encoded_is_whole(&e));
     other = e;
     other.ticket++;
-    assert_true(im_encoded_hash(&other, NULL) != hash);
+    assert_false(im_encoded_is_sealed(&s->run, &other));
 #define COVERS(member)                                                                                       \
     do {                                                                                                     \
         e.meta->member ^= 1;                                                                                 \
-        assert_true(im_encoded_hash(&e, NULL) != hash);                                                      \
+        assert_false(im_encoded_is_sealed(&s->run, &e));                                                     \
         e.meta->member ^= 1;                                                                                 \
     } while (0)
     COVERS(sample);
@@ -233,9 +234,33 @@ static void test_the_hash_covers_bytes_ticket_and_what_is_said_of_them(void **st
     COVERS(verdict);
     COVERS(by_reference);
     COVERS(stamp);
+    COVERS(key);
+    COVERS(hash);
 #undef COVERS
-    e.bytes[1] ^= 1;
-    assert_true(im_encoded_hash(&e, NULL) != hash);
+    assert_true(im_encoded_is_sealed(&s->run, &e));
+    e.meta->bytes = (uint32_t)s->run.geometry.cell_bytes + 1;
+    e.meta->hash = im_encoded_hash(&e);
+    assert_false(im_encoded_is_sealed(&s->run, &e));
+}
+
+/* Each bit of a cell that was read. */
+static void test_a_changed_bit_of_the_bytes_is_found(void **state)
+{
+    enum { BYTES = 300 };
+    struct im_encoded e = claim(*state, 0);
+
+    *e.meta = (struct im_encoded_meta){.sample = 5, .bytes = BYTES};
+    for (uint32_t i = 0; i < BYTES; i++)
+        e.bytes[i] = (unsigned char)(i * 7);
+    im_encoded_seal(&e);
+    assert_true(im_encoded_is_whole(&e));
+    for (uint32_t bit = 0; bit < 8 * BYTES; bit++) {
+        e.bytes[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        assert_false(im_encoded_is_whole(&e));
+        e.bytes[bit / 8] ^= (unsigned char)(1u << bit % 8);
+    }
+    e.meta->bytes--;
+    assert_false(im_encoded_is_whole(&e));
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, small_setup, small_teardown)
@@ -255,7 +280,8 @@ int main(void)
         TEST(test_wrong_hints_hide_nothing),
         TEST(test_count_tells_the_cells_of_a_state),
         TEST(test_whoever_makes_work_wakes_those_who_wait_for_it),
-        TEST(test_the_hash_covers_bytes_ticket_and_what_is_said_of_them),
+        TEST(test_the_seal_covers_ticket_and_what_is_said_of_the_bytes),
+        TEST(test_a_changed_bit_of_the_bytes_is_found),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

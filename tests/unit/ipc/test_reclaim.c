@@ -65,6 +65,32 @@ static void test_writing_becomes_empty_and_its_ticket_ready(void **state)
     assert_int_equal(small_encoded_word(s, 0), im_word(IM_READY, 0, 0));
 }
 
+static uint64_t ended(struct small_run *s, uint32_t cell)
+{
+    return atomic_load_explicit(&s->run.encoded_meta[cell].ended, memory_order_relaxed);
+}
+
+static void test_bytes_that_an_augmenter_ended_on_are_marked(void **state)
+{
+    struct small_run *s = *state;
+    struct im_encoded e;
+    struct im_place at = taken(s, &e);
+
+    assert_int_equal(ended(s, 0), 0);
+    reclaim(s, DEAD);
+    assert_int_equal(ended(s, 0), 1);
+
+    /* Committed: nobody takes them again. */
+    small_publish(s, READER, 1, 1);
+    assert_int_equal(im_encoded_take(&s->run, &s->plan, ALIVE, &e), 1);
+    assert_int_equal(im_encoded_take(&s->run, &s->plan, DEAD, &e), 1);
+    assert_int_equal(im_plan_place(&s->plan, e.ticket, &at), 0);
+    assert_int_equal(im_batch_claim(&s->run, &at, DEAD), 0);
+    assert_int_equal(im_batch_commit(&s->run, &at, DEAD), 0);
+    reclaim(s, DEAD);
+    assert_int_equal(ended(s, 1), 0);
+}
+
 static void test_taken_and_committed_is_given_to_the_readers(void **state)
 {
     struct small_run *s = *state;
@@ -237,6 +263,7 @@ int main(void)
         TEST(test_filling_becomes_free_for_the_same_ticket),
         TEST(test_taken_without_a_place_becomes_ready),
         TEST(test_writing_becomes_empty_and_its_ticket_ready),
+        TEST(test_bytes_that_an_augmenter_ended_on_are_marked),
         TEST(test_taken_and_committed_is_given_to_the_readers),
         TEST(test_taken_committed_and_consumed_is_given_to_the_readers),
         TEST(test_cells_of_the_living_and_of_nobody_stay),
