@@ -18,7 +18,7 @@
 #include "ipc/base/hash.h"
 
 #define MAGIC UINT64_C(0x6c65786970736d69) /* "imspixel" in a little-endian file */
-#define VERSION 1
+#define VERSION 2                          /* 1: hashes of bands were im_hash64() */
 #define ENDIAN 0x01020304u
 #define CELL_MAGIC UINT64_C(0x6c6c6563)
 #define ROOM_EVERY 64 /* cells: how often the disk is asked for its room */
@@ -39,7 +39,7 @@ struct head {
     uint64_t bands[IM_PIXEL_BANDS_MAX];
 };
 #define HEAD_BYTES 4096
-static_assert(sizeof(struct page) == 48 && sizeof(struct head) <= HEAD_BYTES, "version 1");
+static_assert(sizeof(struct page) == 48 && sizeof(struct head) <= HEAD_BYTES, "version 2");
 
 static uint64_t cell_bytes(uint32_t side)
 {
@@ -111,7 +111,7 @@ static uint64_t band_hash(const unsigned char *image, uint32_t width, uint32_t h
     const uint32_t rows = height - first < IM_PIXEL_BAND ? height - first : IM_PIXEL_BAND;
     const size_t row = (size_t)3 * width;
 
-    return im_hash64(image + first * row, rows * row, band);
+    return im_hash_bulk(image + first * row, rows * row, band);
 }
 
 static uint64_t head_check(const struct head *h)

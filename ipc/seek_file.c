@@ -30,7 +30,7 @@
 #include "ipc/base/hash.h"
 
 #define MAGIC UINT64_C(0x6b6565736d69) /* "imseek" in a little-endian file */
-#define VERSION 1
+#define VERSION 2                      /* 1: keys were im_hash64() */
 #define ENDIAN 0x01020304u
 #define KEY_SEED UINT64_C(0x7365656b)
 #define SLOTS_MIN (1u << 10)
@@ -55,11 +55,11 @@ struct record {
     uint32_t bytes;
     uint32_t unused;
 };
-static_assert(sizeof(struct header) == 32 && sizeof(struct record) == 24, "version 1");
+static_assert(sizeof(struct header) == 32 && sizeof(struct record) == 24, "version 2");
 
 uint64_t im_seek_key(const void *bytes, size_t n)
 {
-    return im_hash64(bytes, n, KEY_SEED);
+    return im_hash_bulk(bytes, n, KEY_SEED);
 }
 
 static uint64_t header_check(const struct header *h)
@@ -243,14 +243,22 @@ bool im_seek_is_remote(const char *path)
                                   0x47504653 /* GPFS */,  0x19830326 /* BeeGFS */, 0x73757245 /* Coda */};
     char folder[PATH_MAX];
     struct statfs fs;
-    char *slash;
 
     snprintf(folder, sizeof folder, "%s", path);
-    slash = strrchr(folder, '/');
-    if (slash)
-        *slash = '\0';
-    if (statfs(folder, &fs) < 0)
-        return false;
+    do { /* its folder, or that in which it will be made */
+        char *slash = strrchr(folder, '/');
+
+        if (slash == folder)
+            folder[1] = '\0';
+        else if (slash)
+            *slash = '\0';
+        else
+            snprintf(folder, sizeof folder, ".");
+        if (statfs(folder, &fs) == 0)
+            break;
+        if (errno != ENOENT || strcmp(folder, ".") == 0 || strcmp(folder, "/") == 0)
+            return false;
+    } while (true);
     for (size_t i = 0; i < IM_COUNT(remote); i++)
         if (((long)fs.f_type & 0xffffffff) == remote[i])
             return true;

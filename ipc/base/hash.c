@@ -1,24 +1,39 @@
-/* XXH3 behind our names: the one file that includes xxhash.h.
+/* XXH3 behind our names.
  *
- * The plain functions of a distribution's library are built for the least CPU. Where the library has versions for
- * AVX2 and AVX-512 too, xxh_x86dispatch.h puts them in the place of the plain ones: the same values, three times as
- * fast, and the bytes of each image are hashed twice.
+ * The plain functions of a distribution's library are built for the least CPU. On those that have AVX2, hash_avx2.c makes
+ * the same values in a quarter of the time. The bytes of each image are hashed twice, by im_hash_bulk() (hash_aes.c).
+ *
+ * Not AVX-512, which libxxhash's own choice (xxh_x86dispatch.h) takes where there is one: Xeons of the Skylake and Cascade Lake kind
+ * lower their clock for a millisecond or two after each use of its multiplications. With one hash for each image, reading and decoding
+ * took 8 to 12 % longer, of which the time in the hash was 1 % (tests/bench/results/2026-11-30-overhead.md).
  *
  * The streaming state is xxhash's own, allocated by it because it needs 64-byte alignment. Feeding bytes
  * cannot fail (xxhash reports only NULL arguments), so the functions return nothing. */
 #include "ipc/base/hash.h"
 
-#ifdef IMSUPER_XXHASH_DISPATCH
-#include <xxh_x86dispatch.h>
-#else
 #include <xxhash.h>
-#endif
 
 #include "ipc/base/err.h"
+#include "ipc/base/hash_versions.h"
+
+#define WIDE_MIN 256 /* bytes; shorter ones have other code, without vectors */
 
 uint64_t im_hash64(const void *bytes, size_t n, uint64_t seed)
 {
+#ifdef IMSUPER_HASH_X86
+    if (n >= WIDE_MIN && __builtin_cpu_supports("avx2"))
+        return im_hash64_avx2(bytes, n, seed);
+#endif
     return XXH3_64bits_withSeed(bytes, n, seed);
+}
+
+uint64_t im_hash_bulk(const void *bytes, size_t n, uint64_t seed)
+{
+#ifdef IMSUPER_HASH_X86
+    if (__builtin_cpu_supports("aes"))
+        return im_hash_bulk_aes(bytes, n, seed);
+#endif
+    return im_hash64(bytes, n, seed);
 }
 
 struct im_hash *im_hash_new(uint64_t seed)

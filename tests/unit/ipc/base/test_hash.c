@@ -34,6 +34,96 @@ static void hash_of_each_length_is_that_of_plain_c(void **state)
                         XXH3_64bits_withSeed(bytes + n % 16, n, seed * 0x9e3779b97f4a7c15u));
 }
 
+static unsigned char bulk[5000];
+
+static void fill_bulk(void)
+{
+    for (size_t i = 0; i < sizeof bulk; i++)
+        bulk[i] = (unsigned char)(i * i * 2654435761u >> 11);
+}
+
+/* Any one or two bits that change, wherever they are. */
+static void bulk_hash_finds_changed_bits(void **state)
+{
+    enum { BITS = 8 * 170 };
+
+    (void)state;
+    fill_bulk();
+    for (size_t n = BITS / 8; n <= 2 * BITS / 8;
+         n += BITS / 8) { /* a part of a step behind one step, and behind two */
+        const uint64_t whole = im_hash_bulk(bulk, n, 7);
+
+        for (size_t first = 0; first < 8 * n; first++) {
+            bulk[first / 8] ^= (unsigned char)(1u << first % 8);
+            assert_true(im_hash_bulk(bulk, n, 7) != whole);
+            for (size_t second = first + 1; second < 8 * n; second += first % 7 > 0 ? 4 : 1) {
+                bulk[second / 8] ^= (unsigned char)(1u << second % 8);
+                assert_true(im_hash_bulk(bulk, n, 7) != whole);
+                bulk[second / 8] ^= (unsigned char)(1u << second % 8);
+            }
+            bulk[first / 8] ^= (unsigned char)(1u << first % 8);
+        }
+        assert_true(im_hash_bulk(bulk, n, 7) == whole);
+    }
+}
+
+/* Bytes of another file in a part of a cell, bytes that are not there yet, blocks that changed places. */
+static void bulk_hash_finds_torn_bytes(void **state)
+{
+    unsigned char torn[sizeof bulk];
+    uint64_t whole;
+
+    (void)state;
+    fill_bulk();
+    whole = im_hash_bulk(bulk, sizeof bulk, 7);
+    for (size_t from = 0; from < sizeof bulk; from += 61)
+        for (size_t n = 1; from + n <= sizeof bulk; n += 1 + n / 3) {
+            memcpy(torn, bulk, sizeof bulk);
+            memset(torn + from, 0, n);
+            if (memcmp(torn, bulk, sizeof bulk) != 0)
+                assert_true(im_hash_bulk(torn, sizeof torn, 7) != whole);
+            memmove(torn + from, bulk, n);
+            if (memcmp(torn, bulk, sizeof bulk) != 0)
+                assert_true(im_hash_bulk(torn, sizeof torn, 7) != whole);
+        }
+    for (size_t a = 0; a + 32 <= sizeof bulk; a += 16)
+        for (size_t b = a + 16; b + 16 <= sizeof bulk; b += 16) {
+            memcpy(torn, bulk, sizeof bulk);
+            memcpy(torn + a, bulk + b, 16);
+            memcpy(torn + b, bulk + a, 16);
+            assert_true(im_hash_bulk(torn, sizeof torn, 7) != whole);
+        }
+}
+
+static int compare_values(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static void bulk_hash_depends_on_length_and_seed_and_not_on_the_address(void **state)
+{
+    enum { LENGTHS = 700, SEEDS = 3 };
+    static uint64_t values[SEEDS * LENGTHS];
+    static unsigned char moved[LENGTHS + 16];
+
+    (void)state;
+    memset(bulk, 0, sizeof bulk); /* nothing but the length tells them apart */
+    for (size_t n = 0; n < LENGTHS; n++)
+        for (uint64_t seed = 0; seed < SEEDS; seed++)
+            values[n * SEEDS + seed] = im_hash_bulk(bulk, n, seed);
+    qsort(values, IM_COUNT(values), sizeof values[0], compare_values);
+    for (size_t i = 1; i < IM_COUNT(values); i++)
+        assert_true(values[i] != values[i - 1]);
+    fill_bulk();
+    for (size_t n = 0; n < LENGTHS; n += 13)
+        for (size_t by = 0; by < 16; by++) {
+            memcpy(moved + by, bulk, n);
+            assert_true(im_hash_bulk(moved + by, n, 1) == im_hash_bulk(bulk, n, 1));
+        }
+}
+
 static void streamed_hash_equals_the_whole(void **state)
 {
     unsigned char bytes[5000];
@@ -93,6 +183,9 @@ int main(void)
         cmocka_unit_test(hash_of_nothing_is_the_known_answer),
         cmocka_unit_test(hash_depends_on_seed_and_bytes),
         cmocka_unit_test(hash_of_each_length_is_that_of_plain_c),
+        cmocka_unit_test(bulk_hash_finds_changed_bits),
+        cmocka_unit_test(bulk_hash_finds_torn_bytes),
+        cmocka_unit_test(bulk_hash_depends_on_length_and_seed_and_not_on_the_address),
         cmocka_unit_test(streamed_hash_equals_the_whole),
         cmocka_unit_test(crc_of_the_digits_is_the_known_answer),
         cmocka_unit_test(crc_of_32_zeros_is_that_of_the_rfc),
