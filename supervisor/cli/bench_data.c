@@ -137,8 +137,8 @@ static void add_stage(struct sv_bench_stage *sum, const struct sv_bench_stage *s
     sum->wait_output += share * s->wait_output;
 }
 
-/* Adds what one run's stand-ins wrote. False: one wrote nothing. `share`: of all runs. */
-static bool gather(const struct im_conf *conf, const char *folder, double share, struct sv_bench *b)
+/* Adds what one run's stand-ins wrote. The passes that all of them have; -ENOENT: one wrote nothing. `share`: of all runs. */
+static int gather(const struct im_conf *conf, const char *folder, double share, struct sv_bench *b)
 {
     size_t passes = SV_BENCH_PASSES_MAX;
     double *rates = b->rates + b->passes;
@@ -147,6 +147,8 @@ static bool gather(const struct im_conf *conf, const char *folder, double share,
         struct im_json *j = read_result(folder, rank);
         const struct im_json *list = im_json_get(j, "rates");
 
+        if (!j)
+            return -ENOENT;
         if (im_json_count(list) < passes)
             passes = im_json_count(list);
         for (size_t i = 0; i < passes && b->passes + i < SV_BENCH_PASSES_MAX; i++) {
@@ -170,7 +172,7 @@ static bool gather(const struct im_conf *conf, const char *folder, double share,
         im_json_free(&j);
     }
     b->passes += passes < SV_BENCH_PASSES_MAX - b->passes ? passes : 0;
-    return passes > 0;
+    return (int)passes;
 }
 
 static int find_limit(const struct sv_bench *b)
@@ -196,10 +198,25 @@ static int drop_cache(const struct im_conf *conf, double *ret_left)
     return status < 0 ? IM_EXIT_FAILED : status;
 }
 
+static int take_results(const struct im_conf *c, const char *folder, double share, struct sv_bench *b)
+{
+    const int passes = gather(c, folder, share, b);
+
+    if (passes > 0)
+        return 0;
+    if (passes < 0)
+        im_say(stderr, "imsuper: nothing was measured: the results in %s were removed by another program",
+               folder);
+    else
+        im_say(stderr, "imsuper: nothing was measured: the images were over before the first pass was; use "
+                       "more images, or shorter --warm-up-seconds and --pass-seconds");
+    return IM_EXIT_FAILED;
+}
+
 /* One run, of conf->passes passes. */
 static int one_run(struct im_conf *c, double share, struct sv_bench *b)
 {
-    char folder[IM_CONF_TEXT_BYTES];
+    struct sv_temporary folder;
     struct im_text text = {""};
     sigset_t before;
     double left = 0;
@@ -210,20 +227,16 @@ static int one_run(struct im_conf *c, double share, struct sv_bench *b)
     b->still_cached += share * left;
     sigprocmask(SIG_BLOCK, NULL, &before);
     sv_hold_stop_signals(); /* until whoever measures prints: what waits was meant for all that we do */
-    if (sv_temporary_make(RUN_NAME, folder, sizeof folder, &text) < 0)
+    if (sv_temporary_make(RUN_NAME, &folder, &text) < 0)
         return im_command_fail(-EIO, &text);
-    prepare(c, folder);
+    prepare(c, folder.path);
     b->readers = c->readers, b->augmenters = c->augmenters, b->trainers = c->ranks, b->cores = im_cpu_count();
     status = run_apart(c, &before);
     if (status == IM_EXIT_RESUMABLE)
         status = IM_EXIT_FORCED;
-    if (status == 0 && !gather(c, folder, share, b)) {
-        im_say(stderr, "imsuper: nothing was measured: the images were over before the first pass was; use "
-                       "more images, or "
-                       "shorter --warm-up-seconds and --pass-seconds");
-        status = IM_EXIT_FAILED;
-    }
-    sv_temporary_remove(folder);
+    if (status == 0)
+        status = take_results(c, folder.path, share, b);
+    sv_temporary_drop(&folder);
     return status;
 }
 

@@ -62,7 +62,7 @@ static void leave_train_folder(struct im_conf *conf)
 }
 
 /* What a range test needs, in place of what a run would do. */
-static int prepare(struct im_conf *conf, char *folder, size_t n, struct im_text *text)
+static int prepare(struct im_conf *conf, struct sv_temporary *folder, struct im_text *text)
 {
     struct im_conf_resize resize;
     struct im_conf_sizes first;
@@ -81,10 +81,10 @@ static int prepare(struct im_conf *conf, char *folder, size_t n, struct im_text 
     conf->snapshot_steps = 0;
     conf->lr_range_test = true;
     sv_hold_stop_signals();
-    err = sv_temporary_make(RUN_NAME, folder, n, text);
+    err = sv_temporary_make(RUN_NAME, folder, text);
     if (err < 0)
         return err;
-    snprintf(conf->workspace, sizeof conf->workspace, "%s", folder);
+    snprintf(conf->workspace, sizeof conf->workspace, "%s", folder->path);
     snprintf(conf->run_name, sizeof conf->run_name, RUN_NAME);
     return 0;
 }
@@ -305,13 +305,13 @@ static int name_files(const struct im_conf *conf, struct lr_files *ret, struct i
 
 /* The run's folder is removed once its lines are read: then nothing is left but files whose writing cleans up, and to
  * print, and signals act again. */
-static int report(const struct im_conf *conf, const struct lr_files *files, const char *folder,
+static int report(const struct im_conf *conf, const struct lr_files *files, struct sv_temporary *folder,
                   struct im_text *text)
 {
     struct lr_range s = {0};
     int err = read_losses(conf, &s, text);
 
-    sv_temporary_remove(folder);
+    sv_temporary_drop(folder);
     sv_release_stop_signals();
     if (err == 0)
         err = write_json(conf, &s, files->json, text);
@@ -326,18 +326,18 @@ static int report(const struct im_conf *conf, const struct lr_files *files, cons
 int sv_cmd_lr_find(struct im_conf *conf)
 {
     struct im_text text = {""};
-    char folder[IM_CONF_TEXT_BYTES];
+    struct sv_temporary folder = {.lock = 0};
     struct lr_files files;
     int status;
 
     if (!sv_start_is_ours(conf, &status))
         return status;
-    if (name_files(conf, &files, &text) < 0 || prepare(conf, folder, sizeof folder, &text) < 0)
+    if (name_files(conf, &files, &text) < 0 || prepare(conf, &folder, &text) < 0)
         return sv_print_failure(&text, IM_EXIT_FAILED);
     status = sv_start_run(conf);
-    if (status == IM_EXIT_OK && !conf->dry_run && report(conf, &files, folder, &text) < 0)
+    if (status == IM_EXIT_OK && !conf->dry_run && report(conf, &files, &folder, &text) < 0)
         status = sv_print_failure(&text, IM_EXIT_FAILED);
-    sv_temporary_remove(folder);
+    sv_temporary_drop(&folder);
     if (status != IM_EXIT_OK && !conf->output[0])
         rmdir(DEFAULT_FOLDER); /* ours, if nothing is in it */
     if (status == IM_EXIT_RESUMABLE) {

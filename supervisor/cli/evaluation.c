@@ -367,7 +367,7 @@ static int choose_names(struct im_conf *conf, struct sv_evaluation_run *e, struc
         names = NULL;
     if (!names && !conf->image_list[0])
         return 0;
-    if (snprintf(conf->class_names, sizeof conf->class_names, "%s/outputs.txt", e->folder) >=
+    if (snprintf(conf->class_names, sizeof conf->class_names, "%s/outputs.txt", e->folder.path) >=
         (int)sizeof conf->class_names)
         return -ENAMETOOLONG;
     return write_names(names, e->weights.outputs, conf->class_names, text);
@@ -418,15 +418,15 @@ int sv_evaluation_open(struct im_conf *conf, const struct sv_inputs *inputs, str
         err = im_conf_check_network(conf, text);
     sv_hold_stop_signals(); /* a folder that is there is removed */
     if (err == 0)
-        err = sv_temporary_make(RUN_NAME, ret->folder, sizeof ret->folder, text);
+        err = sv_temporary_make(RUN_NAME, &ret->folder, text);
     if (err == 0 && inputs)
-        err = write_list(conf, ret->folder, inputs, text);
+        err = write_list(conf, ret->folder.path, inputs, text);
     return err < 0 ? err : choose_names(conf, ret, text);
 }
 
 int sv_evaluation_run_dir(const struct sv_evaluation_run *e, char ret[PATH_MAX])
 {
-    return snprintf(ret, PATH_MAX, "%s/" RUN_NAME, e->folder) < PATH_MAX ? 0 : -ENAMETOOLONG;
+    return snprintf(ret, PATH_MAX, "%s/" RUN_NAME, e->folder.path) < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
 int sv_evaluation_run(struct im_conf *conf, struct sv_evaluation_run *e)
@@ -434,7 +434,7 @@ int sv_evaluation_run(struct im_conf *conf, struct sv_evaluation_run *e)
     struct im_json *epoch;
     int status;
 
-    snprintf(conf->workspace, sizeof conf->workspace, "%s", e->folder);
+    snprintf(conf->workspace, sizeof conf->workspace, "%s", e->folder.path);
     snprintf(conf->run_name, sizeof conf->run_name, RUN_NAME);
     status = sv_start_run(conf);
     if (status == IM_EXIT_RESUMABLE) {
@@ -450,14 +450,13 @@ int sv_evaluation_run(struct im_conf *conf, struct sv_evaluation_run *e)
 
 void sv_evaluation_drop(struct sv_evaluation_run *e)
 {
-    sv_temporary_remove(e->folder);
-    e->folder[0] = 0;
+    sv_temporary_drop(&e->folder);
     sv_release_stop_signals();
 }
 
 void sv_evaluation_close(struct sv_evaluation_run *e)
 {
-    sv_temporary_remove(e->folder);
+    sv_temporary_drop(&e->folder);
     im_json_free(&e->weights.info);
     *e = (struct sv_evaluation_run){0};
 }

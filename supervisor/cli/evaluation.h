@@ -10,6 +10,7 @@
 #include "ipc/base/json.h"
 #include "ipc/config/conf.h"
 #include "supervisor/cli/inputs.h"
+#include "supervisor/cli/temporary.h"
 
 struct sv_weights {
     char path[PATH_MAX];
@@ -20,8 +21,8 @@ struct sv_weights {
 
 struct sv_evaluation_run {
     struct sv_weights weights;
-    char folder[IM_CONF_TEXT_BYTES]; /* temporary; holds the run */
-    double seconds;                  /* of the pass, without the start */
+    struct sv_temporary folder; /* holds the run */
+    double seconds;             /* of the pass, without the start */
 };
 
 /* Finds the weights that conf->weights_from means, and gives each option that the user has not set the value of their
