@@ -88,7 +88,9 @@ void au_pixel_cache_keep(struct au_pixel_cache *c, const struct au_cached *what)
         c->told_full = true;
         im_log(IM_LOG_WARN, "an image is not kept in the pixel cache; it will be decoded again", "why=%s",
                im_log_quote(&(struct im_quoted){0},
-                            err == -ENOSPC ? "the cache has its size, or the disk is full" : strerror(-err)));
+                            err == -ENOSPC || err == -EDQUOT
+                                ? "the cache has its size, or the disk less than 256 MiB left"
+                                : strerror(-err)));
     }
 }
 

@@ -22,7 +22,6 @@
 #define ENDIAN 0x01020304u
 #define CELL_MAGIC UINT64_C(0x6c6c6563)
 #define ROOM_EVERY 64 /* cells: how often the disk is asked for its room */
-#define ROOM_MIN (UINT64_C(256) << 20)
 
 struct page {
     uint64_t magic;
@@ -283,16 +282,22 @@ int im_pixel_cells_rows(struct im_pixel_cells *c, const struct im_pixel_cell *ce
     return 1;
 }
 
-/* Whether so many bytes more are allowed, and there. */
-static int check_room(struct im_pixel_cells *c, uint64_t bytes)
+static bool ask_disk(const struct im_pixel_cells *c)
 {
     struct statfs fs;
 
+    return IM_FAULT_ERR("pixels.room") < 0 ||
+           (fstatfs(c->fd, &fs) == 0 && (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize < IM_PIXEL_DISK_SPARED);
+}
+
+/* Whether so many bytes more are allowed, and there. */
+static int check_room(struct im_pixel_cells *c, uint64_t bytes)
+{
     if (im_pixel_cells_bytes(c) + bytes > c->limit)
         return -ENOSPC;
-    if (c->is_memory || c->puts++ % ROOM_EVERY != 0 || fstatfs(c->fd, &fs) < 0)
-        return 0;
-    return (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize < ROOM_MIN ? -ENOSPC : 0;
+    if (!c->is_memory && c->puts++ % ROOM_EVERY == 0)
+        c->is_full = ask_disk(c);
+    return c->is_full ? -ENOSPC : 0;
 }
 
 static int write_head(struct im_pixel_cells *c, const struct im_pixel_cell *cell, uint64_t at)

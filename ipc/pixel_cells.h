@@ -23,7 +23,9 @@
 
 #define IM_PIXEL_SIDE_MAX (uint32_t) IM_CONF_PIXEL_SIDE_MAX
 #define IM_PIXEL_SHAPE_MAX 4u /* an image that is longer than so many times its short side has no cell */
-#define IM_PIXEL_BAND 32u     /* rows that one hash is of */
+#define IM_PIXEL_DISK_SPARED                                                                                 \
+    (UINT64_C(256) << 20) /* bytes of the disk that stay free, beside a share of it at the start */
+#define IM_PIXEL_BAND 32u /* rows that one hash is of */
 #define IM_PIXEL_BANDS_MAX (IM_PIXEL_SIDE_MAX * IM_PIXEL_SHAPE_MAX / IM_PIXEL_BAND)
 
 /* What a file of cells is for: samples of each split, and the short side of their images. */
@@ -61,7 +63,8 @@ struct im_pixel_cells {
     uint64_t limit; /* bytes that the file may take */
     bool is_memory;
     bool may_wait; /* the file system cannot say whether a read would wait */
-    uint32_t puts; /* since the room on the disk was asked for */
+    uint32_t puts; /* the disk is asked for its room every so many */
+    bool is_full;  /* it had none when it was asked last */
 };
 
 /* Memory, or the file at `path`, which is made, or emptied where it is of another shape. The descriptor (close-on-exec), or negative

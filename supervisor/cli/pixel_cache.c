@@ -54,7 +54,7 @@ static void find_existing(const char *folder, char *ret, size_t n)
     }
 }
 
-/* Of a disk: what is free but for a twentieth, and what the file has already. */
+/* Of a disk: what is free but for a twentieth and what always stays free, and what the file has already. */
 static int disk_room(struct sv_pixel_cache *c, const char *folder, struct im_text *text)
 {
     char there[PATH_MAX];
@@ -73,6 +73,7 @@ static int disk_room(struct sv_pixel_cache *c, const char *folder, struct im_tex
                        folder);
     available = (uint64_t)fs.f_bavail * fs.f_frsize;
     spared = (uint64_t)fs.f_blocks * fs.f_frsize / 20;
+    spared = spared > IM_PIXEL_DISK_SPARED ? spared : IM_PIXEL_DISK_SPARED;
     c->room = available > spared ? available - spared : 0;
     if (stat(c->path, &st) == 0)
         c->room += (uint64_t)st.st_blocks * 512;
@@ -90,24 +91,26 @@ static uint64_t memory_room(void)
 static int check_room(const struct im_conf *conf, const struct sv_pixel_cache *c, uint64_t size,
                       struct im_text *text)
 {
-    const uint64_t room = size > 0 && size < c->room ? size : c->room;
+    const bool by_size = size > 0 && size < c->room;
+    const uint64_t room = by_size ? size : c->room;
     char need[24], there[24];
     struct rlimit limit;
 
     if (c->bytes > room)
-        return im_fail(text, -ENOSPC,
-                       "--pixel-cache %.300s needs about %s for %" PRIu64 " images of %u and %" PRIu64
-                       " of %u pixels, and %s %s: use a smaller --pixel-cache-side, %s, or --pixel-cache off",
-                       conf->pixel_cache, sv_format_bytes(c->bytes, need, sizeof need),
-                       c->shape.samples[IM_TRAIN], c->shape.side[IM_TRAIN], c->shape.samples[IM_VAL],
-                       c->shape.side[IM_VAL],
-                       room == size ? "--pixel-cache-size is"
-                       : *c->path   ? "the disk has room for"
-                                    : "there is memory for",
-                       sv_format_bytes(room, there, sizeof there),
-                       room == size ? "a larger --pixel-cache-size"
-                       : *c->path   ? "another folder"
-                                    : "--pixel-cache disk");
+        return im_fail(
+            text, -ENOSPC,
+            "--pixel-cache %.300s needs about %s for %" PRIu64 " images of %u and %" PRIu64
+            " of %u pixels, and %s %s%s: use a smaller --pixel-cache-side, %s, or --pixel-cache off",
+            conf->pixel_cache, sv_format_bytes(c->bytes, need, sizeof need), c->shape.samples[IM_TRAIN],
+            c->shape.side[IM_TRAIN], c->shape.samples[IM_VAL], c->shape.side[IM_VAL],
+            by_size    ? "--pixel-cache-size is"
+            : *c->path ? "the disk has room for"
+                       : "there is memory for",
+            sv_format_bytes(room, there, sizeof there),
+            !by_size && *c->path ? " beside a twentieth of it, or 256 MiB, that stay free" : "",
+            by_size    ? "a larger --pixel-cache-size"
+            : *c->path ? "another folder"
+                       : "--pixel-cache disk");
     if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
         limit.rlim_cur < im_pixel_cells_size(&c->shape))
         return im_fail(text, -EFBIG,
@@ -121,6 +124,7 @@ int sv_pixel_cache_plan(struct im_conf *conf, const uint64_t samples[IM_SPLITS],
                         struct sv_pixel_cache *c, struct im_text *text)
 {
     char folder[PATH_MAX - 128];
+    struct im_text why = {""};
     uint64_t size;
     int err;
 
@@ -142,17 +146,21 @@ int sv_pixel_cache_plan(struct im_conf *conf, const uint64_t samples[IM_SPLITS],
     }
     if (err == 0)
         err = check_room(conf, c, size, text);
-    if (err == 0 && *c->path && !conf->dry_run)
-        err = im_mkdirs(folder, 0700, text);
+    if (err == 0 && *c->path && !conf->dry_run && (err = im_mkdirs(folder, 0700, &why)) < 0)
+        im_fail(text, err, "--pixel-cache: %.900s", why.s);
     conf->pixel_cache_limit = (int64_t)(size > 0 && size < c->room ? size : c->room);
     return err;
 }
 
 int sv_pixel_cache_open(const struct sv_pixel_cache *c, struct im_text *text)
 {
+    struct im_text why = {""};
+    int fd;
+
     if (!c->is_on)
         return -1;
-    return *c->path ? im_pixel_cells_file(c->path, &c->shape, text) : im_pixel_cells_memory(&c->shape, text);
+    fd = *c->path ? im_pixel_cells_file(c->path, &c->shape, &why) : im_pixel_cells_memory(&c->shape, &why);
+    return fd < 0 ? im_fail(text, fd, "--pixel-cache: %.900s", why.s) : fd;
 }
 
 const char *sv_pixel_cache_line(const struct sv_pixel_cache *c, char *buffer, size_t n)

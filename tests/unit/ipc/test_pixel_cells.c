@@ -270,6 +270,24 @@ static void a_full_cache_takes_no_more_and_keeps_what_it_has(void **state)
     assert_false(has(&p->cells, IM_TRAIN, 1, 6));
 }
 
+/* The disk is not asked for each cell: what it said holds until then. */
+static void a_disk_that_is_nearly_full_takes_nothing_until_it_is_asked_again(void **state)
+{
+    struct place *p = *state;
+    uint32_t refused = 0;
+
+#ifndef IMSUPER_FAULTS
+    skip();
+#endif
+    assert_int_equal(im_fault_arm("pixels.room=fail:ENOSPC", NULL), 0);
+    while (put(&p->cells, IM_TRAIN, 0, 5) == -ENOSPC && refused < 1000)
+        refused++;
+    im_fault_arm("", NULL);
+    assert_in_range(refused, 32, 256);
+    assert_true(has(&p->cells, IM_TRAIN, 0, 5));
+    assert_int_equal(put(&p->cells, IM_TRAIN, 1, 6), 0);
+}
+
 static void a_file_is_used_again_and_one_of_another_shape_is_emptied(void **state)
 {
     struct place *p = *state;
@@ -337,6 +355,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_torn_cell_is_none, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_cut_file_has_no_cells_and_takes_new_ones, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_full_cache_takes_no_more_and_keeps_what_it_has, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_disk_that_is_nearly_full_takes_nothing_until_it_is_asked_again,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_file_is_used_again_and_one_of_another_shape_is_emptied, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(no_link_and_no_folder_is_opened, set_up, tear_down),
