@@ -48,8 +48,7 @@ struct au_huffman {
     struct au_huffman_table tables[AU_HUFFMAN_CLASSES][AU_HUFFMAN_SLOTS];
 };
 
-/* Where the k-th coefficient goes, in a block of rows. 63 for all that a code may run past the end. */
-static const uint8_t natural_order[128] = {
+const uint8_t au_huffman_natural_order[AU_HUFFMAN_ORDER] = {
     0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
     13, 6,  7,  14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45,
     38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63,
@@ -201,8 +200,10 @@ static inline __attribute__((always_inline)) bool can_look_up(const struct reade
 
 /* The one or two coefficients whose codes and values the table's bits hold. False: they hold none, nothing is read.
  * At the end of the block a second one would be the next block's. */
-static inline __attribute__((always_inline)) bool
-short_coefficients(struct reader *r, const struct au_huffman_table *t, uint32_t *k, int16_t *block)
+static inline __attribute__((always_inline)) bool short_coefficients(struct reader *r,
+                                                                     const struct au_huffman_table *t,
+                                                                     const uint8_t *order, uint32_t *k,
+                                                                     int16_t *block)
 {
     uint64_t pair = t->pairs[r->window >> (64 - AU_TABLE_BITS)];
     uint32_t first = *k + AU_PAIR_FIRST_ADVANCE(pair);
@@ -210,24 +211,26 @@ short_coefficients(struct reader *r, const struct au_huffman_table *t, uint32_t 
     if (UNLIKELY(pair == 0))
         return false;
     *k += AU_PAIR_ADVANCE(pair);
-    block[natural_order[first - 1]] = AU_PAIR_VALUE(pair);
+    block[order[first - 1]] = AU_PAIR_VALUE(pair);
     if (UNLIKELY(*k >= 64) && first >= 64) {
         drop(r, AU_PAIR_FIRST_BITS(pair));
         return true;
     }
-    block[natural_order[*k - 1]] = AU_PAIR_NEXT(pair);
+    block[order[*k - 1]] = AU_PAIR_NEXT(pair);
     drop(r, (uint32_t)pair);
     return true;
 }
 
 /* Any other, which fits into a window just refilled. */
-static inline __attribute__((always_inline)) uint32_t
-long_coefficient(struct reader *r, const struct au_huffman_table *t, uint32_t k, int16_t *block)
+static inline __attribute__((always_inline)) uint32_t long_coefficient(struct reader *r,
+                                                                       const struct au_huffman_table *t,
+                                                                       const uint8_t *order, uint32_t k,
+                                                                       int16_t *block)
 {
     uint32_t entry = look_up(r, t);
 
     k += AU_ENTRY_ADVANCE(entry);
-    block[natural_order[k - 1]] = (int16_t)value_of(r->window, entry);
+    block[order[k - 1]] = (int16_t)value_of(r->window, entry);
     drop(r, entry);
     return k;
 }
@@ -235,8 +238,8 @@ long_coefficient(struct reader *r, const struct au_huffman_table *t, uint32_t k,
 /* From one refill as many look-ups of the table's bits as are sure to be in the window, or until it holds a longer
  * coefficient. */
 #define LOOK_UPS (56 / AU_TABLE_BITS)
-static inline __attribute__((always_inline)) void decode_ac(struct reader *r,
-                                                            const struct au_huffman_table *t, int16_t *block)
+static inline __attribute__((always_inline)) void
+decode_ac(struct reader *r, const struct au_huffman_table *t, const uint8_t *order, int16_t *block)
 {
     uint32_t k = 1;
 
@@ -246,13 +249,13 @@ static inline __attribute__((always_inline)) void decode_ac(struct reader *r,
         refill(r);
 #pragma GCC unroll 8
         for (uint32_t i = 0; i < LOOK_UPS; i++) {
-            is_short = short_coefficients(r, t, &k, block);
+            is_short = short_coefficients(r, t, order, &k, block);
             if (UNLIKELY(!is_short) || k >= 64)
                 break;
         }
         if (!is_short) {
             refill(r);
-            k = long_coefficient(r, t, k, block);
+            k = long_coefficient(r, t, order, k, block);
         }
     } while (k < 64);
 }
@@ -374,7 +377,7 @@ static bool decode_mcu(struct au_huffman *h, int16_t (*const *blocks)[64], bool 
         if (is_wanted)
             (*blocks[i])[0] = (int16_t)dc;
         if (is_wanted && !scan->block[i].only_dc) {
-            decode_ac(&r, ac, *blocks[i]);
+            decode_ac(&r, ac, scan->order, *blocks[i]);
         } else if (h->seek && !ac->has_strides) {
             skip_few_ac(&r, ac);
         } else {
