@@ -25,6 +25,8 @@
 
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* The compiler would make each address of a table from that of the whole decoder again. */
+#define KEEP_IN_REGISTER(pointer) __asm__("" : "+r"(pointer))
 #define UNSOUND (1 << 20) /* padding that no window can hold: fails the MCU */
 
 struct reader {
@@ -34,8 +36,21 @@ struct reader {
     const unsigned char *at, *end; /* bytes not in the window yet */
 };
 
+/* What a block's codes take. */
+struct block_tables {
+    const struct au_huffman_table *dc;
+    struct au_huffman_table *ac;
+    int32_t *prediction;
+    bool only_dc;
+};
+
+/* The next MCU's codes; see decode_mcu(). */
+typedef bool (*mcu_version)(struct au_huffman *h, int16_t (*const *blocks)[64], bool is_wanted);
+
 struct au_huffman {
     struct au_huffman_scan scan;
+    struct block_tables blocks[AU_HUFFMAN_BLOCKS_MAX];
+    mcu_version decode_mcu;
     struct reader reader;
     int32_t dc[AU_HUFFMAN_COMPONENTS];
     uint32_t row, column; /* of the next MCU that is asked for */
@@ -55,12 +70,15 @@ const uint8_t au_huffman_natural_order[AU_HUFFMAN_ORDER] = {
     63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63,
     63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63};
 
+static mcu_version choose_version(void);
+
 int au_huffman_new(struct au_huffman **ret)
 {
     struct au_huffman *huffman = calloc(1, sizeof *huffman);
 
     if (!huffman)
         return -ENOMEM;
+    huffman->decode_mcu = choose_version();
     *ret = huffman;
     return 0;
 }
@@ -80,6 +98,10 @@ void au_huffman_table(struct au_huffman *h, int class, int slot, const uint8_t c
 void au_huffman_begin(struct au_huffman *h, const struct au_huffman_scan *scan)
 {
     h->scan = *scan;
+    for (uint32_t i = 0; i < scan->blocks; i++)
+        h->blocks[i] = (struct block_tables){
+            &h->tables[AU_HUFFMAN_DC][scan->block[i].dc_slot], &h->tables[AU_HUFFMAN_AC][scan->block[i].ac_slot],
+            &h->dc[scan->block[i].component], scan->block[i].only_dc};
     h->reader = (struct reader){.at = scan->bytes, .end = scan->bytes + scan->n};
     memset(h->dc, 0, sizeof h->dc);
     h->row = h->column = 0;
@@ -198,66 +220,80 @@ static inline __attribute__((always_inline)) bool can_look_up(const struct reade
     return r->bits >= LOOK_UP_BITS;
 }
 
-/* The one or two coefficients whose codes and values the table's bits hold. False: they hold none, nothing is read.
- * At the end of the block a second one would be the next block's. */
-static inline __attribute__((always_inline)) bool short_coefficients(struct reader *r,
-                                                                     const struct au_huffman_table *t,
-                                                                     const uint8_t *order, uint32_t *k,
-                                                                     int16_t *block)
-{
-    uint64_t pair = t->pairs[r->window >> (64 - AU_TABLE_BITS)];
-    uint32_t first = *k + AU_PAIR_FIRST_ADVANCE(pair);
-
-    if (UNLIKELY(pair == 0))
-        return false;
-    *k += AU_PAIR_ADVANCE(pair);
-    block[order[first - 1]] = AU_PAIR_VALUE(pair);
-    if (UNLIKELY(*k >= 64) && first >= 64) {
-        drop(r, AU_PAIR_FIRST_BITS(pair));
-        return true;
-    }
-    block[order[*k - 1]] = AU_PAIR_NEXT(pair);
-    drop(r, (uint32_t)pair);
-    return true;
-}
-
-/* Any other, which fits into a window just refilled. */
+/* The coefficient of a code that the table's bits do not hold with its value; it fits into a window just refilled. */
 static inline __attribute__((always_inline)) uint32_t long_coefficient(struct reader *r,
                                                                        const struct au_huffman_table *t,
                                                                        const uint8_t *order, uint32_t k,
                                                                        int16_t *block)
 {
-    uint32_t entry = look_up(r, t);
+    uint32_t entry;
 
+    refill(r);
+    entry = look_up(r, t);
     k += AU_ENTRY_ADVANCE(entry);
     block[order[k - 1]] = (int16_t)value_of(r->window, entry);
     drop(r, entry);
     return k;
 }
 
-/* From one refill as many look-ups of the table's bits as are sure to be in the window, or until it holds a longer
- * coefficient. */
-#define LOOK_UPS (56 / AU_TABLE_BITS)
-static inline __attribute__((always_inline)) void
-decode_ac(struct reader *r, const struct au_huffman_table *t, const uint8_t *order, int16_t *block)
+/* What a look-up leads to that is not two coefficients within the block: the end of the block, or a longer code. */
+static inline __attribute__((always_inline)) uint32_t unusual_coefficient(struct reader *r,
+                                                                          const struct au_huffman_table *t,
+                                                                          const uint8_t *order, uint32_t k,
+                                                                          uint64_t pair, int16_t *block)
 {
-    uint32_t k = 1;
+    const uint32_t first = k + AU_PAIR_FIRST_ADVANCE(pair), next = k + AU_PAIR_ADVANCE(pair);
 
-    do {
-        bool is_short = true;
+    if (pair == AU_PAIR_NONE)
+        return long_coefficient(r, t, order, k, block);
+    block[order[first - 1]] = AU_PAIR_VALUE(pair);
+    if (first >= 64) { /* the second one would be the next block's */
+        drop(r, AU_PAIR_FIRST_BITS(pair));
+        return first;
+    }
+    block[order[next - 1]] = AU_PAIR_NEXT(pair);
+    drop(r, (uint32_t)pair);
+    return next;
+}
 
-        refill(r);
+/* The next look-ups, of which the window holds so many, or until one is unusual. Returns the k after them. */
+static inline __attribute__((always_inline)) uint32_t coefficients(struct reader *r, const struct au_huffman_table *t,
+                                                                   const uint64_t *pairs, const uint8_t *order,
+                                                                   uint32_t k, int16_t *block, uint32_t look_ups)
+{
 #pragma GCC unroll 8
-        for (uint32_t i = 0; i < LOOK_UPS; i++) {
-            is_short = short_coefficients(r, t, order, &k, block);
-            if (UNLIKELY(!is_short) || k >= 64)
-                break;
-        }
-        if (!is_short) {
-            refill(r);
-            k = long_coefficient(r, t, order, k, block);
-        }
-    } while (k < 64);
+    for (uint32_t i = 0; i < look_ups; i++) {
+        const uint64_t pair = pairs[r->window >> (64 - AU_TABLE_BITS)];
+        const uint32_t next = k + AU_PAIR_ADVANCE(pair);
+
+        if (UNLIKELY(next >= 64))
+            return unusual_coefficient(r, t, order, k, pair, block);
+        block[order[k + AU_PAIR_FIRST_ADVANCE(pair) - 1]] = AU_PAIR_VALUE(pair);
+        block[order[next - 1]] = AU_PAIR_NEXT(pair);
+        drop(r, (uint32_t)pair);
+        k = next;
+    }
+    return k;
+}
+
+/* Behind a DC coefficient the window still holds some look-ups, and from each refill on as many as fit. */
+#define LOOK_UPS (56 / AU_TABLE_BITS)
+#define LOOK_UPS_AFTER_DC 3
+static inline __attribute__((always_inline)) void decode_ac(struct reader *r,
+                                                            const struct au_huffman_table *t,
+                                                            const uint8_t *order, int16_t *block)
+{
+    const uint64_t *pairs = t->pairs;
+    uint32_t k;
+
+    KEEP_IN_REGISTER(pairs);
+    if (UNLIKELY(r->bits < LOOK_UPS_AFTER_DC * AU_TABLE_BITS))
+        refill(r);
+    k = coefficients(r, t, pairs, order, 1, block, LOOK_UPS_AFTER_DC);
+    while (k < 64) {
+        refill(r);
+        k = coefficients(r, t, pairs, order, k, block, LOOK_UPS);
+    }
 }
 
 static inline __attribute__((always_inline)) uint32_t pass_long(struct reader *r,
@@ -276,7 +312,7 @@ static inline __attribute__((always_inline)) bool pass_short(struct reader *r,
     uint64_t pair = t->pairs[r->window >> (64 - AU_TABLE_BITS)];
     uint32_t first = *k + AU_PAIR_FIRST_ADVANCE(pair);
 
-    if (UNLIKELY(pair == 0))
+    if (UNLIKELY(pair == AU_PAIR_NONE))
         return false;
     *k += AU_PAIR_ADVANCE(pair);
     drop(r, UNLIKELY(*k >= 64) && first >= 64 ? AU_PAIR_FIRST_BITS(pair) : (uint32_t)pair);
@@ -363,31 +399,66 @@ static bool restart(struct au_huffman *h)
     return true;
 }
 
-/* The next MCU's codes. */
-static bool decode_mcu(struct au_huffman *h, int16_t (*const *blocks)[64], bool is_wanted)
+/* A block's codes without its coefficients, or with the first alone. */
+static inline __attribute__((always_inline)) void skip_block(struct reader *r, struct au_huffman_table *ac,
+                                                             bool has_index)
 {
-    const struct au_huffman_scan *scan = &h->scan;
+    if (has_index && !ac->has_strides) {
+        skip_few_ac(r, ac);
+        return;
+    }
+    if (UNLIKELY(!ac->has_strides))
+        au_huffman_table_stride(ac);
+    skip_ac(r, ac);
+}
+
+/* The next MCU's codes. False: they are not whole. */
+static inline __attribute__((always_inline)) bool decode_any_mcu(struct au_huffman *h,
+                                                                 int16_t (*const *blocks)[64], bool is_wanted)
+{
     struct reader r = h->reader;
 
-    for (uint32_t i = 0; i < scan->blocks; i++) {
-        struct au_huffman_table *ac = &h->tables[AU_HUFFMAN_AC][scan->block[i].ac_slot];
-        int32_t dc = decode_dc(&r, &h->tables[AU_HUFFMAN_DC][scan->block[i].dc_slot],
-                               &h->dc[scan->block[i].component]);
+    for (uint32_t i = 0; i < h->scan.blocks; i++) {
+        const struct block_tables *t = &h->blocks[i];
+        int32_t dc = decode_dc(&r, t->dc, t->prediction);
 
         if (is_wanted)
             (*blocks[i])[0] = (int16_t)dc;
-        if (is_wanted && !scan->block[i].only_dc) {
-            decode_ac(&r, ac, scan->order, *blocks[i]);
-        } else if (h->seek && !ac->has_strides) {
-            skip_few_ac(&r, ac);
-        } else {
-            if (UNLIKELY(!ac->has_strides))
-                au_huffman_table_stride(ac);
-            skip_ac(&r, ac);
-        }
+        if (is_wanted && !t->only_dc)
+            decode_ac(&r, t->ac, h->scan.order, *blocks[i]);
+        else
+            skip_block(&r, t->ac, h->seek != NULL);
     }
     h->reader = r;
     return r.padding <= r.bits;
+}
+
+static bool decode_mcu_anywhere(struct au_huffman *h, int16_t (*const *blocks)[64], bool is_wanted)
+{
+    return decode_any_mcu(h, blocks, is_wanted);
+}
+
+#if defined(__x86_64__)
+/* Shifts by a number take one instruction there. */
+__attribute__((target("bmi,bmi2"))) static bool decode_mcu_bmi2(struct au_huffman *h, int16_t (*const *blocks)[64],
+                                                            bool is_wanted)
+{
+    return decode_any_mcu(h, blocks, is_wanted);
+}
+#endif
+
+static mcu_version choose_version(void)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2"))
+        return decode_mcu_bmi2;
+#endif
+    return decode_mcu_anywhere;
+}
+
+static inline bool decode_mcu(struct au_huffman *h, int16_t (*const *blocks)[64], bool is_wanted)
+{
+    return h->decode_mcu(h, blocks, is_wanted);
 }
 
 /* ---- the seek index ---- */
