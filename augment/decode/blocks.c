@@ -36,8 +36,14 @@ static void place_component(struct au_blocks *b, int component, const jpeg_compo
     for (uint32_t k = 0; k < DCTSIZE2; k++)
         b->quant[component][imk_dct_place(k / 8, k % 8)] = c->quant_table->quantval[k];
     for (int i = 0; i < c->MCU_blocks; i++)
-        b->places[first + i] = (struct au_block_place){c, b->quant[component], (uint8_t)(i % c->MCU_width),
-                                                       (uint8_t)(i / c->MCU_width)};
+        b->places[first + i] = (struct au_block_place){
+            c,
+            b->quant[component],
+            (uint8_t)c->component_index,
+            (uint8_t)(i % c->MCU_width),
+            (uint8_t)(i / c->MCU_width),
+            (uint8_t)c->MCU_sample_width,
+        };
 }
 
 bool au_blocks_begin(struct au_blocks *b, const struct jpeg_decompress_struct *d)
@@ -61,35 +67,43 @@ static void transform_by_library(j_decompress_ptr d, const struct au_block_place
 
     for (uint32_t k = 0; k < DCTSIZE2; k++)
         natural[k] = block[imk_dct_place(k / 8, k % 8)];
-    d->idct->inverse_DCT[place->component->component_index](d, (jpeg_component_info *)place->component,
-                                                            natural, rows, x);
+    d->idct->inverse_DCT[place->index](d, (jpeg_component_info *)place->component, natural, rows, x);
     memset(block, 0, DCTSIZE2 * sizeof *block);
 }
 
-static void put_block(struct au_blocks *b, j_decompress_ptr d, int i, JSAMPIMAGE out, JDIMENSION column)
+/* Blocks of the last column and the last row may lie outside of the image. */
+static bool is_outside(const struct jpeg_decompress_struct *d, const struct au_block_place *place,
+                       JDIMENSION column)
 {
-    const struct au_block_place *place = &b->places[i];
-    const jpeg_component_info *c = place->component;
-    JSAMPARRAY rows = out[c->component_index] + (size_t)DCTSIZE * place->y;
-    JDIMENSION x = (column - d->master->first_iMCU_col) * (JDIMENSION)c->MCU_sample_width +
-                   (JDIMENSION)DCTSIZE * place->x;
-    bool is_outside = (column == d->MCUs_per_row - 1 && place->x >= c->last_col_width) ||
-                      (d->input_iMCU_row == d->total_iMCU_rows - 1 && place->y >= c->last_row_height);
+    return (column == d->MCUs_per_row - 1 && place->x >= place->component->last_col_width) ||
+           (d->input_iMCU_row == d->total_iMCU_rows - 1 && place->y >= place->component->last_row_height);
+}
 
-    if (is_outside)
-        memset(b->block[i], 0, sizeof b->block[i]);
-    else if (!b->ops.idct(rows, x, b->block[i], place->quant))
-        transform_by_library(d, place, b->block[i], rows, x);
+static void put_mcu(struct au_blocks *b, j_decompress_ptr d, JSAMPIMAGE out, JDIMENSION column)
+{
+    const JDIMENSION mcu = column - d->master->first_iMCU_col;
+
+    for (int i = 0; i < d->blocks_in_MCU; i++) {
+        const struct au_block_place *place = &b->places[i];
+        JSAMPARRAY rows = out[place->index] + (size_t)DCTSIZE * place->y;
+        JDIMENSION x = mcu * place->mcu_width + (JDIMENSION)DCTSIZE * place->x;
+
+        if (is_outside(d, place, column))
+            memset(b->block[i], 0, sizeof b->block[i]);
+        else if (!b->ops.idct(rows, x, b->block[i], place->quant))
+            transform_by_library(d, place, b->block[i], rows, x);
+    }
 }
 
 bool au_blocks_row(struct au_blocks *b, j_decompress_ptr d, struct au_huffman *huffman, JSAMPIMAGE out)
 {
+    const JDIMENSION first = d->master->first_iMCU_col, last = d->master->last_iMCU_col;
+
     for (JDIMENSION column = 0; column < d->MCUs_per_row; column++) {
         if (!au_huffman_mcu(huffman, b->pointers))
             return false;
-        if (column >= d->master->first_iMCU_col && column <= d->master->last_iMCU_col)
-            for (int i = 0; i < d->blocks_in_MCU; i++)
-                put_block(b, d, i, out, column);
+        if (column >= first && column <= last)
+            put_mcu(b, d, out, column);
     }
     return true;
 }

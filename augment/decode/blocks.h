@@ -24,7 +24,9 @@ struct au_blocks {
     struct au_block_place {
         const jpeg_component_info *component;
         const uint16_t *quant;
-        uint8_t x, y; /* block of its component in the MCU */
+        uint8_t index;     /* of the component in the frame */
+        uint8_t x, y;      /* block of its component in the MCU */
+        uint8_t mcu_width; /* samples of its component */
     } places[AU_HUFFMAN_BLOCKS_MAX];
     bool is_fast; /* the kernel is faster than libjpeg's */
 };

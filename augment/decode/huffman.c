@@ -58,6 +58,7 @@ struct au_huffman {
     uint32_t from_column;       /* with `seek`: of the last point up to first_column */
     struct au_seek *record;     /* NULL: nothing is written down */
     const struct au_seek *seek; /* NULL: every MCU is decoded */
+    uint32_t next_point;        /* with `seek`: the column of the next one in this row */
     uint64_t stands_at;         /* with `seek`: the MCU that the reader is before; UINT64_MAX: none yet */
     uint32_t restarts_to_go, next_restart;
     struct au_huffman_table tables[AU_HUFFMAN_CLASSES][AU_HUFFMAN_SLOTS];
@@ -99,9 +100,9 @@ void au_huffman_begin(struct au_huffman *h, const struct au_huffman_scan *scan)
 {
     h->scan = *scan;
     for (uint32_t i = 0; i < scan->blocks; i++)
-        h->blocks[i] = (struct block_tables){
-            &h->tables[AU_HUFFMAN_DC][scan->block[i].dc_slot], &h->tables[AU_HUFFMAN_AC][scan->block[i].ac_slot],
-            &h->dc[scan->block[i].component], scan->block[i].only_dc};
+        h->blocks[i] = (struct block_tables){&h->tables[AU_HUFFMAN_DC][scan->block[i].dc_slot],
+                                             &h->tables[AU_HUFFMAN_AC][scan->block[i].ac_slot],
+                                             &h->dc[scan->block[i].component], scan->block[i].only_dc};
     h->reader = (struct reader){.at = scan->bytes, .end = scan->bytes + scan->n};
     memset(h->dc, 0, sizeof h->dc);
     h->row = h->column = 0;
@@ -220,7 +221,8 @@ static inline __attribute__((always_inline)) bool can_look_up(const struct reade
     return r->bits >= LOOK_UP_BITS;
 }
 
-/* The coefficient of a code that the table's bits do not hold with its value; it fits into a window just refilled. */
+/* The coefficient of a code that the table's bits do not hold with its value; it fits into a window just refilled. k: the
+ * last coefficient's number, from 0; returned is the new one's, past the end of a block at its end. */
 static inline __attribute__((always_inline)) uint32_t long_coefficient(struct reader *r,
                                                                        const struct au_huffman_table *t,
                                                                        const uint8_t *order, uint32_t k,
@@ -231,7 +233,7 @@ static inline __attribute__((always_inline)) uint32_t long_coefficient(struct re
     refill(r);
     entry = look_up(r, t);
     k += AU_ENTRY_ADVANCE(entry);
-    block[order[k - 1]] = (int16_t)value_of(r->window, entry);
+    block[order[k]] = (int16_t)value_of(r->window, entry);
     drop(r, entry);
     return k;
 }
@@ -246,42 +248,45 @@ static inline __attribute__((always_inline)) uint32_t unusual_coefficient(struct
 
     if (pair == AU_PAIR_NONE)
         return long_coefficient(r, t, order, k, block);
-    block[order[first - 1]] = AU_PAIR_VALUE(pair);
-    if (first >= 64) { /* the second one would be the next block's */
+    block[order[first]] = AU_PAIR_VALUE(pair);
+    if (first >= 63) { /* the second one would be the next block's */
         drop(r, AU_PAIR_FIRST_BITS(pair));
         return first;
     }
-    block[order[next - 1]] = AU_PAIR_NEXT(pair);
+    block[order[next]] = AU_PAIR_NEXT(pair);
     drop(r, (uint32_t)pair);
     return next;
 }
 
-/* The next look-ups, of which the window holds so many, or until one is unusual. Returns the k after them. */
-static inline __attribute__((always_inline)) uint32_t coefficients(struct reader *r, const struct au_huffman_table *t,
-                                                                   const uint64_t *pairs, const uint8_t *order,
-                                                                   uint32_t k, int16_t *block, uint32_t look_ups)
+/* The next look-ups, of which the window holds so many, or until one is unusual. */
+static inline __attribute__((always_inline)) uint32_t
+coefficients(struct reader *r, const struct au_huffman_table *t, const uint64_t *pairs, const uint8_t *order,
+             uint32_t k, int16_t *block, uint32_t look_ups)
 {
 #pragma GCC unroll 8
     for (uint32_t i = 0; i < look_ups; i++) {
         const uint64_t pair = pairs[r->window >> (64 - AU_TABLE_BITS)];
         const uint32_t next = k + AU_PAIR_ADVANCE(pair);
 
-        if (UNLIKELY(next >= 64))
+        if (UNLIKELY(next >= 63)) {
+            r->bits &= 63;
             return unusual_coefficient(r, t, order, k, pair, block);
-        block[order[k + AU_PAIR_FIRST_ADVANCE(pair) - 1]] = AU_PAIR_VALUE(pair);
-        block[order[next - 1]] = AU_PAIR_NEXT(pair);
-        drop(r, (uint32_t)pair);
+        }
+        block[order[k + AU_PAIR_FIRST_ADVANCE(pair)]] = AU_PAIR_VALUE(pair);
+        block[order[next]] = AU_PAIR_NEXT(pair);
+        r->window <<= pair & 63;
+        r->bits -= (uint32_t)pair; /* the lowest 6 bits are meant */
         k = next;
     }
+    r->bits &= 63;
     return k;
 }
 
 /* Behind a DC coefficient the window still holds some look-ups, and from each refill on as many as fit. */
 #define LOOK_UPS (56 / AU_TABLE_BITS)
 #define LOOK_UPS_AFTER_DC 3
-static inline __attribute__((always_inline)) void decode_ac(struct reader *r,
-                                                            const struct au_huffman_table *t,
-                                                            const uint8_t *order, int16_t *block)
+static inline __attribute__((always_inline)) void
+decode_ac(struct reader *r, const struct au_huffman_table *t, const uint8_t *order, int16_t *block)
 {
     const uint64_t *pairs = t->pairs;
     uint32_t k;
@@ -289,8 +294,8 @@ static inline __attribute__((always_inline)) void decode_ac(struct reader *r,
     KEEP_IN_REGISTER(pairs);
     if (UNLIKELY(r->bits < LOOK_UPS_AFTER_DC * AU_TABLE_BITS))
         refill(r);
-    k = coefficients(r, t, pairs, order, 1, block, LOOK_UPS_AFTER_DC);
-    while (k < 64) {
+    k = coefficients(r, t, pairs, order, 0, block, LOOK_UPS_AFTER_DC);
+    while (k < 63) {
         refill(r);
         k = coefficients(r, t, pairs, order, k, block, LOOK_UPS);
     }
@@ -440,8 +445,8 @@ static bool decode_mcu_anywhere(struct au_huffman *h, int16_t (*const *blocks)[6
 
 #if defined(__x86_64__)
 /* Shifts by a number take one instruction there. */
-__attribute__((target("bmi,bmi2"))) static bool decode_mcu_bmi2(struct au_huffman *h, int16_t (*const *blocks)[64],
-                                                            bool is_wanted)
+__attribute__((target("bmi,bmi2"))) static bool decode_mcu_bmi2(struct au_huffman *h,
+                                                                int16_t (*const *blocks)[64], bool is_wanted)
 {
     return decode_any_mcu(h, blocks, is_wanted);
 }
@@ -507,26 +512,24 @@ static bool go_to(struct au_huffman *h, const struct au_seek_point *point)
     return true;
 }
 
-/* The point before an MCU; NULL: there is none. */
-static const struct au_seek_point *point_at(const struct au_seek *seek, uint32_t row, uint32_t column)
-{
-    if (column % seek->stride != 0)
-        return NULL;
-    return &seek->points[(uint64_t)row * seek->per_row + column / seek->stride];
-}
-
 /* An MCU with an index that is wanted, or lies on the way from a point to one that is. */
 static bool seek_mcu(struct au_huffman *h, int16_t (*const *blocks)[64], uint32_t row, uint32_t column)
 {
     const struct au_seek *seek = h->seek;
     const uint64_t mcu = (uint64_t)row * seek->mcus_per_row + column;
-    const struct au_seek_point *point;
 
     if (row >= seek->mcu_rows)
         return false;
-    point = point_at(seek, row, column);
-    if (point && !(h->stands_at == mcu ? is_at(h, point) : go_to(h, point)))
-        return false;
+    if (column == h->from_column)
+        h->next_point = column;
+    if (column == h->next_point) {
+        const struct au_seek_point *point =
+            &seek->points[(uint64_t)row * seek->per_row + column / seek->stride];
+
+        if (!(h->stands_at == mcu ? is_at(h, point) : go_to(h, point)))
+            return false;
+        h->next_point += seek->stride;
+    }
     h->stands_at = mcu + 1;
     return decode_mcu(h, blocks, column >= h->first_column);
 }

@@ -29,7 +29,8 @@ static uint64_t single_of(const struct au_huffman_table *t, uint32_t bits)
 {
     const uint32_t entry = t->entries[bits], size = AU_ENTRY_SIZE(entry), n = AU_ENTRY_BITS(entry);
     const uint32_t ones = (1u << size) - 1, value = bits >> ((AU_TABLE_BITS - n) & 31) & ones;
-    const int32_t extended = (int32_t)value - (int32_t)(value > ones >> 1 ? 0 : ones); /* T.81 F.2.2.1, EXTEND */
+    const int32_t extended =
+        (int32_t)value - (int32_t)(value > ones >> 1 ? 0 : ones); /* T.81 F.2.2.1, EXTEND */
 
     if (entry == 0 || n > AU_TABLE_BITS)
         return AU_PAIR_NONE;
