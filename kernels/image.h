@@ -116,6 +116,7 @@ void imk_taps_fill(struct imk_taps *taps, const struct imk_axis *axis, double fr
 /* CPU features that versions ask for. */
 enum imk_cpu {
     IMK_CPU_AVX2 = 1u << 0,
+    IMK_CPU_BMI2 = 1u << 1, /* BMI, too */
 };
 
 /* What this CPU and its operating system offer. */

@@ -6,12 +6,10 @@
 
 #include <jpegint.h>
 
-void au_blocks_init(struct au_blocks *b)
+void au_blocks_init(struct au_blocks *b, unsigned cpu_flags)
 {
-    const unsigned flags = imk_cpu_flags();
-
-    imk_image_ops_init(&b->ops, flags);
-    b->is_fast = (flags & IMK_CPU_AVX2) != 0;
+    imk_image_ops_init(&b->ops, cpu_flags);
+    b->is_fast = (cpu_flags & IMK_CPU_AVX2) != 0;
     for (uint32_t k = 0; k < AU_HUFFMAN_ORDER; k++)
         b->order[k] =
             (uint8_t)imk_dct_place(au_huffman_natural_order[k] / 8, au_huffman_natural_order[k] % 8);

@@ -31,7 +31,7 @@ struct au_blocks {
     bool is_fast; /* the kernel is faster than libjpeg's */
 };
 
-void au_blocks_init(struct au_blocks *blocks);
+void au_blocks_init(struct au_blocks *blocks, unsigned cpu_flags); /* enum imk_cpu */
 
 /* Can samples of this scan, which jpeg_start_decompress() has begun, be made here? Its codes are then to be decoded in
  * blocks->order. */

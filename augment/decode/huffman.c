@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "augment/decode/huffman_table.h"
+#include "kernels/image.h"
 
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
@@ -70,19 +71,6 @@ const uint8_t au_huffman_natural_order[AU_HUFFMAN_ORDER] = {
     38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63,
     63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63,
     63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63};
-
-static mcu_version choose_version(void);
-
-int au_huffman_new(struct au_huffman **ret)
-{
-    struct au_huffman *huffman = calloc(1, sizeof *huffman);
-
-    if (!huffman)
-        return -ENOMEM;
-    huffman->decode_mcu = choose_version();
-    *ret = huffman;
-    return 0;
-}
 
 void au_huffman_free(struct au_huffman **huffman)
 {
@@ -452,13 +440,26 @@ __attribute__((target("bmi,bmi2"))) static bool decode_mcu_bmi2(struct au_huffma
 }
 #endif
 
-static mcu_version choose_version(void)
+void au_huffman_use_cpu(struct au_huffman *h, unsigned cpu_flags)
 {
+    h->decode_mcu = decode_mcu_anywhere;
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2"))
-        return decode_mcu_bmi2;
+    if (cpu_flags & IMK_CPU_BMI2)
+        h->decode_mcu = decode_mcu_bmi2;
+#else
+    (void)cpu_flags;
 #endif
-    return decode_mcu_anywhere;
+}
+
+int au_huffman_new(struct au_huffman **ret)
+{
+    struct au_huffman *huffman = calloc(1, sizeof *huffman);
+
+    if (!huffman)
+        return -ENOMEM;
+    au_huffman_use_cpu(huffman, imk_cpu_flags());
+    *ret = huffman;
+    return 0;
 }
 
 static inline bool decode_mcu(struct au_huffman *h, int16_t (*const *blocks)[64], bool is_wanted)

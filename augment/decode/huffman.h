@@ -39,6 +39,8 @@ struct au_huffman_scan {
 };
 
 int au_huffman_new(struct au_huffman **ret); /* 0 or -ENOMEM */
+void au_huffman_use_cpu(struct au_huffman *huffman,
+                        unsigned cpu_flags); /* enum imk_cpu; all that there is by default */
 void au_huffman_free(struct au_huffman **huffman);
 
 /* Defines the table of a class and slot: counts[l] codes of l = 1 ... 16 bits for `values` in order, which

@@ -617,7 +617,7 @@ int au_jpeg_new(struct au_jpeg **ret)
         free(jpeg);
         return -ENOMEM;
     }
-    au_blocks_init(&jpeg->blocks);
+    au_blocks_init(&jpeg->blocks, imk_cpu_flags());
     *ret = jpeg;
     return 0;
 }
@@ -637,6 +637,12 @@ void au_jpeg_free(struct au_jpeg **jpeg)
 void au_jpeg_use_library(struct au_jpeg *j, bool use_library)
 {
     j->use_library = use_library;
+}
+
+void au_jpeg_use_cpu(struct au_jpeg *j, unsigned cpu_flags)
+{
+    au_huffman_use_cpu(j->huffman, cpu_flags);
+    au_blocks_init(&j->blocks, cpu_flags);
 }
 
 struct au_seek *au_jpeg_seek(struct au_jpeg *j)
