@@ -12,6 +12,8 @@ unsigned imk_cpu_flags(void)
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx2"))
         flags |= IMK_CPU_AVX2;
+    if (__builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2"))
+        flags |= IMK_CPU_BMI2;
 #endif
     return flags;
 }

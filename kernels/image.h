@@ -88,7 +88,22 @@ struct imk_image_ops {
 
     /* Copies n RGB pixels from last to first. dst and src do not overlap. */
     void (*mirror_rgb)(unsigned char *dst, const unsigned char *src, size_t n);
+
+    /* The inverse DCT of a JPEG block, as libjpeg's jidctint.c makes it of 8 x 8 samples, to the bit: rows[y] + x gets
+     * 8 samples for each y. Block and quant (multipliers of the coefficients) have the order of imk_dct_place(); products have
+     * 16 bits. The block is cleared. False: the numbers are too large for 16 bits within, which no encoder makes, and
+     * implementations differ; nothing is written. */
+    bool (*idct)(unsigned char *const rows[8], size_t x, int16_t block[64], const uint16_t quant[64]);
 };
+
+/* Where the coefficient of a row and column stands in a block for idct(): rows (and columns) 0 and 4, 2 and 6, 1 and 3, 5 and 7 are
+ * side by side, because their sums of products are made by one instruction. */
+static inline uint32_t imk_dct_place(uint32_t row, uint32_t column)
+{
+    static const uint8_t places[8] = {0, 4, 2, 5, 1, 6, 3, 7};
+
+    return places[row] / 2 * 16 + (uint32_t)places[column] * 2 + places[row] % 2;
+}
 
 /* Fills the table of Pillow's bilinear filter (precompute_coeffs and normalize_coeffs_8bpc of Resample.c:
  * a triangle of half-width max(1, in / out)). The output shows [from, from + span) of the source
@@ -101,6 +116,7 @@ void imk_taps_fill(struct imk_taps *taps, const struct imk_axis *axis, double fr
 /* CPU features that versions ask for. */
 enum imk_cpu {
     IMK_CPU_AVX2 = 1u << 0,
+    IMK_CPU_BMI2 = 1u << 1, /* BMI, too */
 };
 
 /* What this CPU and its operating system offer. */

@@ -55,6 +55,11 @@ void au_decoder_use_library(struct au_decoder *decoder, bool use_library)
     au_jpeg_use_library(decoder->jpeg, use_library);
 }
 
+void au_decoder_use_cpu(struct au_decoder *decoder, unsigned cpu_flags)
+{
+    au_jpeg_use_cpu(decoder->jpeg, cpu_flags);
+}
+
 bool au_decoder_used_library(const struct au_decoder *decoder)
 {
     return au_jpeg_used_library(decoder->jpeg);

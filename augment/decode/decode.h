@@ -138,6 +138,9 @@ void au_decoder_use_library(struct au_decoder *decoder, bool use_library);
 /* Whether it came to that with the last JPEG file that was decoded. */
 bool au_decoder_used_library(const struct au_decoder *decoder);
 
+/* For tests: JPEG files as on a CPU that has no more than cpu_flags (enum imk_cpu). The pixels are the same. */
+void au_decoder_use_cpu(struct au_decoder *decoder, unsigned cpu_flags);
+
 /* Bytes of memory that the decoder keeps between images. */
 size_t au_decoder_bytes(const struct au_decoder *decoder);
 

@@ -102,6 +102,7 @@ struct au_jpeg;
 int au_jpeg_new(struct au_jpeg **ret);
 void au_jpeg_free(struct au_jpeg **jpeg);
 void au_jpeg_use_library(struct au_jpeg *jpeg, bool use_library);
+void au_jpeg_use_cpu(struct au_jpeg *jpeg, unsigned cpu_flags);
 bool au_jpeg_used_library(const struct au_jpeg *jpeg);
 /* As au_decoder_seek() and what follows it; begun before each image. */
 struct au_seek *au_jpeg_seek(struct au_jpeg *jpeg);

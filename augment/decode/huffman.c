@@ -22,9 +22,12 @@
 #include <string.h>
 
 #include "augment/decode/huffman_table.h"
+#include "kernels/image.h"
 
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* The compiler would make each address of a table from that of the whole decoder again. */
+#define KEEP_IN_REGISTER(pointer) __asm__("" : "+r"(pointer))
 #define UNSOUND (1 << 20) /* padding that no window can hold: fails the MCU */
 
 struct reader {
@@ -34,8 +37,21 @@ struct reader {
     const unsigned char *at, *end; /* bytes not in the window yet */
 };
 
+/* What a block's codes take. */
+struct block_tables {
+    const struct au_huffman_table *dc;
+    struct au_huffman_table *ac;
+    int32_t *prediction;
+    bool only_dc;
+};
+
+/* The next MCU's codes; see decode_mcu(). */
+typedef bool (*mcu_version)(struct au_huffman *h, int16_t (*const *blocks)[64], bool is_wanted);
+
 struct au_huffman {
     struct au_huffman_scan scan;
+    struct block_tables blocks[AU_HUFFMAN_BLOCKS_MAX];
+    mcu_version decode_mcu;
     struct reader reader;
     int32_t dc[AU_HUFFMAN_COMPONENTS];
     uint32_t row, column; /* of the next MCU that is asked for */
@@ -43,28 +59,18 @@ struct au_huffman {
     uint32_t from_column;       /* with `seek`: of the last point up to first_column */
     struct au_seek *record;     /* NULL: nothing is written down */
     const struct au_seek *seek; /* NULL: every MCU is decoded */
+    uint32_t next_point;        /* with `seek`: the column of the next one in this row */
     uint64_t stands_at;         /* with `seek`: the MCU that the reader is before; UINT64_MAX: none yet */
     uint32_t restarts_to_go, next_restart;
     struct au_huffman_table tables[AU_HUFFMAN_CLASSES][AU_HUFFMAN_SLOTS];
 };
 
-/* Where the k-th coefficient goes, in a block of rows. 63 for all that a code may run past the end. */
-static const uint8_t natural_order[128] = {
+const uint8_t au_huffman_natural_order[AU_HUFFMAN_ORDER] = {
     0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
     13, 6,  7,  14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45,
     38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63,
     63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63,
     63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63};
-
-int au_huffman_new(struct au_huffman **ret)
-{
-    struct au_huffman *huffman = calloc(1, sizeof *huffman);
-
-    if (!huffman)
-        return -ENOMEM;
-    *ret = huffman;
-    return 0;
-}
 
 void au_huffman_free(struct au_huffman **huffman)
 {
@@ -81,6 +87,10 @@ void au_huffman_table(struct au_huffman *h, int class, int slot, const uint8_t c
 void au_huffman_begin(struct au_huffman *h, const struct au_huffman_scan *scan)
 {
     h->scan = *scan;
+    for (uint32_t i = 0; i < scan->blocks; i++)
+        h->blocks[i] = (struct block_tables){&h->tables[AU_HUFFMAN_DC][scan->block[i].dc_slot],
+                                             &h->tables[AU_HUFFMAN_AC][scan->block[i].ac_slot],
+                                             &h->dc[scan->block[i].component], scan->block[i].only_dc};
     h->reader = (struct reader){.at = scan->bytes, .end = scan->bytes + scan->n};
     memset(h->dc, 0, sizeof h->dc);
     h->row = h->column = 0;
@@ -199,62 +209,84 @@ static inline __attribute__((always_inline)) bool can_look_up(const struct reade
     return r->bits >= LOOK_UP_BITS;
 }
 
-/* The one or two coefficients whose codes and values the table's bits hold. False: they hold none, nothing is read.
- * At the end of the block a second one would be the next block's. */
-static inline __attribute__((always_inline)) bool
-short_coefficients(struct reader *r, const struct au_huffman_table *t, uint32_t *k, int16_t *block)
+/* The coefficient of a code that the table's bits do not hold with its value; it fits into a window just refilled. k: the
+ * last coefficient's number, from 0; returned is the new one's, past the end of a block at its end. */
+static inline __attribute__((always_inline)) uint32_t long_coefficient(struct reader *r,
+                                                                       const struct au_huffman_table *t,
+                                                                       const uint8_t *order, uint32_t k,
+                                                                       int16_t *block)
 {
-    uint64_t pair = t->pairs[r->window >> (64 - AU_TABLE_BITS)];
-    uint32_t first = *k + AU_PAIR_FIRST_ADVANCE(pair);
+    uint32_t entry;
 
-    if (UNLIKELY(pair == 0))
-        return false;
-    *k += AU_PAIR_ADVANCE(pair);
-    block[natural_order[first - 1]] = AU_PAIR_VALUE(pair);
-    if (UNLIKELY(*k >= 64) && first >= 64) {
-        drop(r, AU_PAIR_FIRST_BITS(pair));
-        return true;
-    }
-    block[natural_order[*k - 1]] = AU_PAIR_NEXT(pair);
-    drop(r, (uint32_t)pair);
-    return true;
-}
-
-/* Any other, which fits into a window just refilled. */
-static inline __attribute__((always_inline)) uint32_t
-long_coefficient(struct reader *r, const struct au_huffman_table *t, uint32_t k, int16_t *block)
-{
-    uint32_t entry = look_up(r, t);
-
+    refill(r);
+    entry = look_up(r, t);
     k += AU_ENTRY_ADVANCE(entry);
-    block[natural_order[k - 1]] = (int16_t)value_of(r->window, entry);
+    block[order[k]] = (int16_t)value_of(r->window, entry);
     drop(r, entry);
     return k;
 }
 
-/* From one refill as many look-ups of the table's bits as are sure to be in the window, or until it holds a longer
- * coefficient. */
-#define LOOK_UPS (56 / AU_TABLE_BITS)
-static inline __attribute__((always_inline)) void decode_ac(struct reader *r,
-                                                            const struct au_huffman_table *t, int16_t *block)
+/* What a look-up leads to that is not two coefficients within the block: the end of the block, or a longer code. */
+static inline __attribute__((always_inline)) uint32_t unusual_coefficient(struct reader *r,
+                                                                          const struct au_huffman_table *t,
+                                                                          const uint8_t *order, uint32_t k,
+                                                                          uint64_t pair, int16_t *block)
 {
-    uint32_t k = 1;
+    const uint32_t first = k + AU_PAIR_FIRST_ADVANCE(pair), next = k + AU_PAIR_ADVANCE(pair);
 
-    do {
-        bool is_short = true;
+    if (pair == AU_PAIR_NONE)
+        return long_coefficient(r, t, order, k, block);
+    block[order[first]] = AU_PAIR_VALUE(pair);
+    if (first >= 63) { /* the second one would be the next block's */
+        drop(r, AU_PAIR_FIRST_BITS(pair));
+        return first;
+    }
+    block[order[next]] = AU_PAIR_NEXT(pair);
+    drop(r, (uint32_t)pair);
+    return next;
+}
 
-        refill(r);
+/* The next look-ups, of which the window holds so many, or until one is unusual. */
+static inline __attribute__((always_inline)) uint32_t
+coefficients(struct reader *r, const struct au_huffman_table *t, const uint64_t *pairs, const uint8_t *order,
+             uint32_t k, int16_t *block, uint32_t look_ups)
+{
 #pragma GCC unroll 8
-        for (uint32_t i = 0; i < LOOK_UPS; i++) {
-            is_short = short_coefficients(r, t, &k, block);
-            if (UNLIKELY(!is_short) || k >= 64)
-                break;
+    for (uint32_t i = 0; i < look_ups; i++) {
+        const uint64_t pair = pairs[r->window >> (64 - AU_TABLE_BITS)];
+        const uint32_t next = k + AU_PAIR_ADVANCE(pair);
+
+        if (UNLIKELY(next >= 63)) {
+            r->bits &= 63;
+            return unusual_coefficient(r, t, order, k, pair, block);
         }
-        if (!is_short) {
-            refill(r);
-            k = long_coefficient(r, t, k, block);
-        }
-    } while (k < 64);
+        block[order[k + AU_PAIR_FIRST_ADVANCE(pair)]] = AU_PAIR_VALUE(pair);
+        block[order[next]] = AU_PAIR_NEXT(pair);
+        r->window <<= pair & 63;
+        r->bits -= (uint32_t)pair; /* the lowest 6 bits are meant */
+        k = next;
+    }
+    r->bits &= 63;
+    return k;
+}
+
+/* Behind a DC coefficient the window still holds some look-ups, and from each refill on as many as fit. */
+#define LOOK_UPS (56 / AU_TABLE_BITS)
+#define LOOK_UPS_AFTER_DC 3
+static inline __attribute__((always_inline)) void
+decode_ac(struct reader *r, const struct au_huffman_table *t, const uint8_t *order, int16_t *block)
+{
+    const uint64_t *pairs = t->pairs;
+    uint32_t k;
+
+    KEEP_IN_REGISTER(pairs);
+    if (UNLIKELY(r->bits < LOOK_UPS_AFTER_DC * AU_TABLE_BITS))
+        refill(r);
+    k = coefficients(r, t, pairs, order, 0, block, LOOK_UPS_AFTER_DC);
+    while (k < 63) {
+        refill(r);
+        k = coefficients(r, t, pairs, order, k, block, LOOK_UPS);
+    }
 }
 
 static inline __attribute__((always_inline)) uint32_t pass_long(struct reader *r,
@@ -273,7 +305,7 @@ static inline __attribute__((always_inline)) bool pass_short(struct reader *r,
     uint64_t pair = t->pairs[r->window >> (64 - AU_TABLE_BITS)];
     uint32_t first = *k + AU_PAIR_FIRST_ADVANCE(pair);
 
-    if (UNLIKELY(pair == 0))
+    if (UNLIKELY(pair == AU_PAIR_NONE))
         return false;
     *k += AU_PAIR_ADVANCE(pair);
     drop(r, UNLIKELY(*k >= 64) && first >= 64 ? AU_PAIR_FIRST_BITS(pair) : (uint32_t)pair);
@@ -360,31 +392,79 @@ static bool restart(struct au_huffman *h)
     return true;
 }
 
-/* The next MCU's codes. */
-static bool decode_mcu(struct au_huffman *h, int16_t (*const *blocks)[64], bool is_wanted)
+/* A block's codes without its coefficients, or with the first alone. */
+static inline __attribute__((always_inline)) void skip_block(struct reader *r, struct au_huffman_table *ac,
+                                                             bool has_index)
 {
-    const struct au_huffman_scan *scan = &h->scan;
+    if (has_index && !ac->has_strides) {
+        skip_few_ac(r, ac);
+        return;
+    }
+    if (UNLIKELY(!ac->has_strides))
+        au_huffman_table_stride(ac);
+    skip_ac(r, ac);
+}
+
+/* The next MCU's codes. False: they are not whole. */
+static inline __attribute__((always_inline)) bool decode_any_mcu(struct au_huffman *h,
+                                                                 int16_t (*const *blocks)[64], bool is_wanted)
+{
     struct reader r = h->reader;
 
-    for (uint32_t i = 0; i < scan->blocks; i++) {
-        struct au_huffman_table *ac = &h->tables[AU_HUFFMAN_AC][scan->block[i].ac_slot];
-        int32_t dc = decode_dc(&r, &h->tables[AU_HUFFMAN_DC][scan->block[i].dc_slot],
-                               &h->dc[scan->block[i].component]);
+    for (uint32_t i = 0; i < h->scan.blocks; i++) {
+        const struct block_tables *t = &h->blocks[i];
+        int32_t dc = decode_dc(&r, t->dc, t->prediction);
 
         if (is_wanted)
             (*blocks[i])[0] = (int16_t)dc;
-        if (is_wanted && !scan->block[i].only_dc) {
-            decode_ac(&r, ac, *blocks[i]);
-        } else if (h->seek && !ac->has_strides) {
-            skip_few_ac(&r, ac);
-        } else {
-            if (UNLIKELY(!ac->has_strides))
-                au_huffman_table_stride(ac);
-            skip_ac(&r, ac);
-        }
+        if (is_wanted && !t->only_dc)
+            decode_ac(&r, t->ac, h->scan.order, *blocks[i]);
+        else
+            skip_block(&r, t->ac, h->seek != NULL);
     }
     h->reader = r;
     return r.padding <= r.bits;
+}
+
+static bool decode_mcu_anywhere(struct au_huffman *h, int16_t (*const *blocks)[64], bool is_wanted)
+{
+    return decode_any_mcu(h, blocks, is_wanted);
+}
+
+#if defined(__x86_64__)
+/* Shifts by a number take one instruction there. */
+__attribute__((target("bmi,bmi2"))) static bool decode_mcu_bmi2(struct au_huffman *h,
+                                                                int16_t (*const *blocks)[64], bool is_wanted)
+{
+    return decode_any_mcu(h, blocks, is_wanted);
+}
+#endif
+
+void au_huffman_use_cpu(struct au_huffman *h, unsigned cpu_flags)
+{
+    h->decode_mcu = decode_mcu_anywhere;
+#if defined(__x86_64__)
+    if (cpu_flags & IMK_CPU_BMI2)
+        h->decode_mcu = decode_mcu_bmi2;
+#else
+    (void)cpu_flags;
+#endif
+}
+
+int au_huffman_new(struct au_huffman **ret)
+{
+    struct au_huffman *huffman = calloc(1, sizeof *huffman);
+
+    if (!huffman)
+        return -ENOMEM;
+    au_huffman_use_cpu(huffman, imk_cpu_flags());
+    *ret = huffman;
+    return 0;
+}
+
+static inline bool decode_mcu(struct au_huffman *h, int16_t (*const *blocks)[64], bool is_wanted)
+{
+    return h->decode_mcu(h, blocks, is_wanted);
 }
 
 /* ---- the seek index ---- */
@@ -433,26 +513,24 @@ static bool go_to(struct au_huffman *h, const struct au_seek_point *point)
     return true;
 }
 
-/* The point before an MCU; NULL: there is none. */
-static const struct au_seek_point *point_at(const struct au_seek *seek, uint32_t row, uint32_t column)
-{
-    if (column % seek->stride != 0)
-        return NULL;
-    return &seek->points[(uint64_t)row * seek->per_row + column / seek->stride];
-}
-
 /* An MCU with an index that is wanted, or lies on the way from a point to one that is. */
 static bool seek_mcu(struct au_huffman *h, int16_t (*const *blocks)[64], uint32_t row, uint32_t column)
 {
     const struct au_seek *seek = h->seek;
     const uint64_t mcu = (uint64_t)row * seek->mcus_per_row + column;
-    const struct au_seek_point *point;
 
     if (row >= seek->mcu_rows)
         return false;
-    point = point_at(seek, row, column);
-    if (point && !(h->stands_at == mcu ? is_at(h, point) : go_to(h, point)))
-        return false;
+    if (column == h->from_column)
+        h->next_point = column;
+    if (column == h->next_point) {
+        const struct au_seek_point *point =
+            &seek->points[(uint64_t)row * seek->per_row + column / seek->stride];
+
+        if (!(h->stands_at == mcu ? is_at(h, point) : go_to(h, point)))
+            return false;
+        h->next_point += seek->stride;
+    }
     h->stands_at = mcu + 1;
     return decode_mcu(h, blocks, column >= h->first_column);
 }

@@ -18,6 +18,10 @@
 enum { AU_HUFFMAN_DC, AU_HUFFMAN_AC, AU_HUFFMAN_CLASSES };
 enum { AU_HUFFMAN_SLOTS = 4, AU_HUFFMAN_BLOCKS_MAX = 10, AU_HUFFMAN_COMPONENTS = AU_SEEK_COMPONENTS };
 
+/* Places of a block's coefficients, in coded order; a code may run past the last, which is then meant. */
+enum { AU_HUFFMAN_ORDER = 128 };
+extern const uint8_t au_huffman_natural_order[AU_HUFFMAN_ORDER]; /* rows of columns, as libjpeg has them */
+
 struct au_huffman;
 
 /* One scan. `bytes` are n bytes from its first code on, stuffing included, and stay the caller's. */
@@ -26,7 +30,8 @@ struct au_huffman_scan {
     size_t n;
     uint32_t restart_interval; /* MCUs between restart markers; 0: none */
     uint32_t mcus_per_row;
-    uint32_t blocks; /* in an MCU, in coded order */
+    const uint8_t *order; /* of blocks that come out; AU_HUFFMAN_ORDER places, the caller's */
+    uint32_t blocks;      /* in an MCU, in coded order */
     struct {
         uint8_t component, dc_slot, ac_slot;
         bool only_dc; /* of its coefficients the first alone is wanted */
@@ -34,6 +39,8 @@ struct au_huffman_scan {
 };
 
 int au_huffman_new(struct au_huffman **ret); /* 0 or -ENOMEM */
+void au_huffman_use_cpu(struct au_huffman *huffman,
+                        unsigned cpu_flags); /* enum imk_cpu; all that there is by default */
 void au_huffman_free(struct au_huffman **huffman);
 
 /* Defines the table of a class and slot: counts[l] codes of l = 1 ... 16 bits for `values` in order, which
@@ -48,7 +55,7 @@ void au_huffman_begin(struct au_huffman *huffman, const struct au_huffman_scan *
 /* From now on only the MCUs of columns first ... last of each row are wanted; others keep their zeros. */
 void au_huffman_keep(struct au_huffman *huffman, uint32_t first, uint32_t last);
 
-/* Decodes the next MCU into zeroed blocks, in natural order; blocks == NULL skips it. false: something
+/* Decodes the next MCU into zeroed blocks, in the scan's order; blocks == NULL skips it. false: something
  * unusual, and nothing may be made of this scan. */
 bool au_huffman_mcu(struct au_huffman *huffman, int16_t (*const *blocks)[64]);
 

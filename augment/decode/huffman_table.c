@@ -24,42 +24,37 @@ static void fill_entries(struct au_huffman_table *t, uint32_t length, uint32_t c
         t->entries[(code * spread + i) & ((1u << AU_TABLE_BITS) - 1)] = entry;
 }
 
-/* The coefficient that begins `at` bits into the table's bits, of which `after` are left; 0 bits: they do not hold it. */
-struct coefficient {
-    uint32_t bits, advance;
-    int32_t value;
-};
-
-static struct coefficient coefficient_at(const struct au_huffman_table *t, uint32_t bits, uint32_t at)
+/* What the table's bits begin with: a coefficient as a pair of itself alone, or AU_PAIR_NONE. */
+static uint64_t single_of(const struct au_huffman_table *t, uint32_t bits)
 {
-    uint32_t entry = t->entries[bits << at & ((1u << AU_TABLE_BITS) - 1)], size = AU_ENTRY_SIZE(entry);
-    uint32_t end = at + AU_ENTRY_BITS(entry), value;
+    const uint32_t entry = t->entries[bits], size = AU_ENTRY_SIZE(entry), n = AU_ENTRY_BITS(entry);
+    const uint32_t ones = (1u << size) - 1, value = bits >> ((AU_TABLE_BITS - n) & 31) & ones;
+    const int32_t extended =
+        (int32_t)value - (int32_t)(value > ones >> 1 ? 0 : ones); /* T.81 F.2.2.1, EXTEND */
 
-    if (entry == 0 || end > AU_TABLE_BITS)
-        return (struct coefficient){0};
-    value = bits >> (AU_TABLE_BITS - end) & ((1u << size) - 1);
-    if (size > 0 && value >> (size - 1) == 0) /* T.81 F.2.2.1, EXTEND */
-        value -= (1u << size) - 1;
-    return (struct coefficient){AU_ENTRY_BITS(entry), AU_ENTRY_ADVANCE(entry), (int32_t)value};
+    if (entry == 0 || n > AU_TABLE_BITS)
+        return AU_PAIR_NONE;
+    return AU_PAIR(n, AU_ENTRY_ADVANCE(entry), n, AU_ENTRY_ADVANCE(entry), extended, extended);
 }
 
-static uint64_t pair_of(const struct au_huffman_table *t, uint32_t bits)
+/* With the one that follows it, if the table's bits hold that, too; of the next block, if the first ends this one. */
+static uint64_t pair_of(const uint64_t *singles, uint32_t bits)
 {
-    struct coefficient first = coefficient_at(t, bits, 0), next;
+    const uint64_t first = singles[bits], next = singles[bits << (first & 63) & ((1u << AU_TABLE_BITS) - 1)];
+    /* Lengths and steps add up; only the second value is the next one's. */
+    const uint64_t both = (first & ~AU_PAIR_NEXT_MASK) + (next & (AU_PAIR_NEXT_MASK | 0xffff));
 
-    if (first.bits == 0)
-        return 0;
-    next = coefficient_at(t, bits, first.bits); /* of the next block, if the first ends this one */
-    if (next.bits == 0)
-        next.value = first.value;
-    return AU_PAIR(first.bits + next.bits, first.advance + next.advance, first.bits, first.advance,
-                   first.value, next.value);
+    return (first & 63) + (next & 63) > AU_TABLE_BITS || next == AU_PAIR_NONE ? first : both;
 }
 
 static void fill_pairs(struct au_huffman_table *t)
 {
+    uint64_t singles[1 << AU_TABLE_BITS];
+
     for (uint32_t bits = 0; bits < 1u << AU_TABLE_BITS; bits++)
-        t->pairs[bits] = pair_of(t, bits);
+        singles[bits] = single_of(t, bits);
+    for (uint32_t bits = 0; bits < 1u << AU_TABLE_BITS; bits++)
+        t->pairs[bits] = pair_of(singles, bits);
 }
 
 void au_huffman_table_fill(struct au_huffman_table *t, int class, const uint8_t counts[17],

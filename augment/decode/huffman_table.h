@@ -33,6 +33,8 @@
 #define AU_PAIR(bits, advance, first_bits, first_advance, value, next)                                       \
     ((uint64_t)(bits) | (uint64_t)(advance) << 8 | (uint64_t)(first_bits) << 16 |                            \
      (uint64_t)(first_advance) << 24 | (uint64_t)(uint16_t)(value) << 32 | (uint64_t)(uint16_t)(next) << 48)
+#define AU_PAIR_NONE ((uint64_t)255 << 8) /* none; goes ahead past the end of any block */
+#define AU_PAIR_NEXT_MASK ((uint64_t)0xffff << 48)
 #define AU_PAIR_ADVANCE(pair) ((uint32_t)((pair) >> 8 & 255))
 #define AU_PAIR_FIRST_BITS(pair) ((uint32_t)((pair) >> 16 & 63))
 #define AU_PAIR_FIRST_ADVANCE(pair) ((uint32_t)((pair) >> 24 & 127))
@@ -40,7 +42,7 @@
 #define AU_PAIR_NEXT(pair) ((int16_t)((pair) >> 48))
 
 struct au_huffman_table {
-    uint64_t pairs[1 << AU_TABLE_BITS];    /* of an AC table, by the next bits; 0: they hold no coefficient */
+    uint64_t pairs[1 << AU_TABLE_BITS];    /* of an AC table, by the next bits */
     uint32_t entries[1 << AU_TABLE_BITS];  /* by the next bits; 0: the code is longer, or none */
     uint32_t strides[1 << AU_STRIDE_BITS]; /* by the next bits: as many whole codes as fit; 0: none does */
     uint32_t limit[17];  /* by length: codes of up to that length, moved up to 16 bits, are below this */

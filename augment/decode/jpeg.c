@@ -36,6 +36,7 @@
 #include <jerror.h>
 #include <jpegint.h>
 
+#include "augment/decode/blocks.h"
 #include "augment/decode/huffman.h"
 #include "ipc/base/msan.h"
 
@@ -60,6 +61,7 @@ struct au_jpeg {
     bool use_library;  /* for the Huffman codes, too */
     bool used_library; /* for those of this image */
     struct au_huffman *huffman;
+    struct au_blocks blocks;
     struct au_seek seek;
     enum au_seek_mode seek_mode;           /* of the image's first try */
     enum au_seek_result seek_result;       /* of the image */
@@ -213,6 +215,20 @@ static boolean on_parsed_mcu(j_decompress_ptr d, JBLOCKROW *blocks)
     return on_mcu(d, NULL);
 }
 
+/* The same for the samples of a whole row of iMCUs. */
+static int on_imcu_row(j_decompress_ptr d, JSAMPIMAGE out)
+{
+    struct au_jpeg *j = self((j_common_ptr)d);
+
+    if (!au_blocks_row(&j->blocks, d, j->huffman, out))
+        leave(j, AGAIN);
+    d->output_iMCU_row++;
+    if (++d->input_iMCU_row < d->total_iMCU_rows)
+        return JPEG_ROW_COMPLETED;
+    d->inputctl->finish_input_pass(d);
+    return JPEG_SCAN_COMPLETED;
+}
+
 /* Is this one baseline scan of all components, read as it is decoded? The width rules out the lossless
  * process of libjpeg-turbo 3, whose MCUs are single pixels. */
 static bool is_plain(const struct jpeg_decompress_struct *d)
@@ -263,6 +279,7 @@ static void use_own_decoder(struct au_jpeg *j)
         .n = d->src->bytes_in_buffer,
         .restart_interval = d->restart_interval,
         .mcus_per_row = d->MCUs_per_row,
+        .order = au_huffman_natural_order,
         .blocks = (uint32_t)d->blocks_in_MCU,
     };
 
@@ -283,6 +300,10 @@ static void use_own_decoder(struct au_jpeg *j)
 
         take_table(j->huffman, AU_HUFFMAN_DC, c->dc_tbl_no, d->dc_huff_tbl_ptrs[c->dc_tbl_no]);
         take_table(j->huffman, AU_HUFFMAN_AC, c->ac_tbl_no, d->ac_huff_tbl_ptrs[c->ac_tbl_no]);
+    }
+    if (au_blocks_begin(&j->blocks, d)) {
+        scan.order = j->blocks.order;
+        d->coef->decompress_data = on_imcu_row;
     }
     au_huffman_begin(j->huffman, &scan);
     use_seek(j);
@@ -596,6 +617,7 @@ int au_jpeg_new(struct au_jpeg **ret)
         free(jpeg);
         return -ENOMEM;
     }
+    au_blocks_init(&jpeg->blocks, imk_cpu_flags());
     *ret = jpeg;
     return 0;
 }
@@ -615,6 +637,12 @@ void au_jpeg_free(struct au_jpeg **jpeg)
 void au_jpeg_use_library(struct au_jpeg *j, bool use_library)
 {
     j->use_library = use_library;
+}
+
+void au_jpeg_use_cpu(struct au_jpeg *j, unsigned cpu_flags)
+{
+    au_huffman_use_cpu(j->huffman, cpu_flags);
+    au_blocks_init(&j->blocks, cpu_flags);
 }
 
 struct au_seek *au_jpeg_seek(struct au_jpeg *j)

@@ -170,9 +170,22 @@ struct source {
     uint32_t count;  /* of them, how many count */
 };
 
-/* To at least 56 bits; behind the end come zeros, and `at` passes it. */
-static void fill(struct source *s)
+/* To at least 56 bits; behind the end come zeros, and `at` passes it. Eight bytes at once leave bits of the byte at `at`
+ * below those that count: the next ones put them there again. */
+static inline void fill(struct source *s)
 {
+    if (s->at <= s->end && s->end - s->at >= 8) {
+        uint64_t next;
+
+        memcpy(&next, s->from + s->at, sizeof next);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+        next = __builtin_bswap64(next);
+#endif
+        s->window |= next >> s->count;
+        s->at += (63 - s->count) >> 3;
+        s->count |= 56;
+        return;
+    }
     for (; s->count <= 56; s->count += 8, s->at++)
         s->window |= (s->at < s->end ? (uint64_t)s->from[s->at] : 0) << (56 - s->count);
 }
@@ -187,7 +200,7 @@ static uint64_t seek_take(struct source *s, uint32_t n)
     return v;
 }
 
-static uint64_t take_number(struct source *s, uint32_t k)
+static inline uint64_t take_number(struct source *s, uint32_t k)
 {
     uint32_t ones;
 

@@ -307,6 +307,7 @@ void imk_image_ops_avx2(struct imk_image_ops *ops)
     ops->resize_rows = resize_rows;
     ops->resize_columns = resize_columns;
     ops->mirror_rgb = mirror_rgb;
+    ops->idct = imk_idct_avx2;
 }
 
 #endif

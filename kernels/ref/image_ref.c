@@ -112,5 +112,6 @@ void imk_image_ops_ref(struct imk_image_ops *ops)
         .resize_columns = resize_columns,
         .cmyk_to_rgb = cmyk_to_rgb,
         .mirror_rgb = mirror_rgb,
+        .idct = imk_idct_ref,
     };
 }

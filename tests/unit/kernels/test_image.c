@@ -284,6 +284,84 @@ static void cmyk_extremes_are_pure_colours(void **state)
     assert_memory_equal(out, rgb, sizeof out);
 }
 
+/* Coefficients and multipliers of up to `bits` bits, 1 in `share` not 0. */
+static void random_block(int16_t block[64], uint16_t quant[64], uint32_t bits, uint32_t share, uint32_t *seed)
+{
+    for (int k = 0; k < 64; k++) {
+        *seed = *seed * 1664525 + 1013904223;
+        block[k] = (int16_t)((*seed >> 8) % share > 0 ? 0 : (int32_t)*seed >> (32 - bits));
+        *seed = *seed * 1664525 + 1013904223;
+        quant[k] = (uint16_t)(1 + (*seed >> 16) % (bits > 12 ? 65535 : 40));
+    }
+}
+
+enum { DCT_ROW = 40 };
+
+static bool transform_at(const struct imk_image_ops *ops, unsigned char samples[8 * DCT_ROW],
+                         int16_t block[64], const uint16_t quant[64])
+{
+    unsigned char *rows[8];
+
+    memset(samples, GUARD, 8 * DCT_ROW);
+    for (int y = 0; y < 8; y++)
+        rows[y] = samples + y * DCT_ROW;
+    return ops->idct(rows, 16, block, quant);
+}
+
+/* What libjpeg-turbo makes of them is compared in unit_augment_decode_blocks. */
+static void inverse_dct_equals_reference_and_clears_its_block(void **state)
+{
+    static const int16_t zeros[64];
+    struct imk_image_ops ref, simd;
+    uint32_t seed = 3, refused = 0, done = 0;
+
+    (void)state;
+    imk_image_ops_init(&ref, 0);
+    imk_image_ops_init(&simd, imk_cpu_flags());
+    for (uint32_t i = 0; i < 20000; i++) {
+        unsigned char a[8 * DCT_ROW], b[8 * DCT_ROW];
+        int16_t block[64], copy[64], before[64];
+        uint16_t quant[64];
+        bool is_done;
+
+        random_block(block, quant, 1 + i % 16, 1 + i % 9, &seed);
+        memcpy(copy, block, sizeof copy);
+        memcpy(before, block, sizeof before);
+        is_done = transform_at(&ref, a, block, quant);
+        assert_int_equal(transform_at(&simd, b, copy, quant), is_done);
+        assert_memory_equal(a, b, sizeof a);
+        assert_memory_equal(block, is_done ? zeros : before, sizeof block);
+        assert_memory_equal(copy, block, sizeof copy);
+        for (int k = 0; k < 8 * DCT_ROW; k++)
+            if (!is_done || k % DCT_ROW < 16 || k % DCT_ROW >= 24)
+                assert_int_equal(a[k], GUARD);
+        done += is_done;
+        refused += !is_done;
+    }
+    assert_true(done > 8000 && refused > 2000);
+}
+
+/* What is a limit of pass 2 is made by one DC coefficient, which pass 1 takes times 4. */
+static void inverse_dct_refuses_from_its_limit_on(void **state)
+{
+    static const struct {
+        int16_t dc;
+        bool is_done;
+    } cases[] = {{4095, true}, {4096, false}, {-4096, true}, {-4097, false}};
+    const unsigned flags[] = {0, imk_cpu_flags()};
+
+    (void)state;
+    for (size_t i = 0; i < 8; i++) {
+        unsigned char samples[8 * DCT_ROW];
+        int16_t block[64] = {cases[i / 2].dc};
+        uint16_t quant[64] = {1};
+        struct imk_image_ops ops;
+
+        imk_image_ops_init(&ops, flags[i % 2]);
+        assert_int_equal(transform_at(&ops, samples, block, quant), cases[i / 2].is_done);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -295,6 +373,8 @@ int main(void)
         cmocka_unit_test(identity_table_has_one_tap_each),
         cmocka_unit_test(extreme_reduction_stays_within_its_table),
         cmocka_unit_test(cmyk_extremes_are_pure_colours),
+        cmocka_unit_test(inverse_dct_equals_reference_and_clears_its_block),
+        cmocka_unit_test(inverse_dct_refuses_from_its_limit_on),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

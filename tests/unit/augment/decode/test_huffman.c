@@ -35,6 +35,7 @@ enum { PLAIN = IM_COUNT(plain) };
 
 struct pair {
     struct au_decoder *own, *library;
+    struct au_decoder *plain; /* own as on a CPU without extensions */
 };
 
 static void pair_init(struct pair *pair)
@@ -43,13 +44,16 @@ static void pair_init(struct pair *pair)
 
     assert_int_equal(au_decoder_new(&pair->own, &limits), 0);
     assert_int_equal(au_decoder_new(&pair->library, &limits), 0);
+    assert_int_equal(au_decoder_new(&pair->plain, &limits), 0);
     au_decoder_use_library(pair->library, true);
+    au_decoder_use_cpu(pair->plain, 0);
 }
 
 static void pair_fini(struct pair *pair)
 {
     au_decoder_free(&pair->own);
     au_decoder_free(&pair->library);
+    au_decoder_free(&pair->plain);
 }
 
 static uint32_t next_random(uint32_t *state, uint32_t n)
@@ -62,11 +66,12 @@ static uint32_t next_random(uint32_t *state, uint32_t n)
 static int both(struct pair *pair, const unsigned char *bytes, size_t n, uint32_t *random)
 {
     struct au_image image;
-    struct au_pixels a, b;
+    struct au_pixels a, b, c;
     struct imk_box box;
     int result = au_decoder_open(pair->own, bytes, n, &image, NULL);
 
     assert_int_equal(au_decoder_open(pair->library, bytes, n, &image, NULL), result);
+    assert_int_equal(au_decoder_open(pair->plain, bytes, n, &image, NULL), result);
     if (result != 0)
         return result;
     box.w = 1 + next_random(random, image.width);
@@ -75,9 +80,13 @@ static int both(struct pair *pair, const unsigned char *bytes, size_t n, uint32_
     box.y = next_random(random, image.height - box.h + 1);
     result = au_decoder_region(pair->own, &box, &a, NULL);
     assert_int_equal(au_decoder_region(pair->library, &box, &b, NULL), result);
+    assert_int_equal(au_decoder_region(pair->plain, &box, &c, NULL), result);
     assert_true(au_decoder_used_library(pair->library));
-    for (uint32_t y = 0; result == 0 && y < box.h; y++)
+    assert_int_equal(au_decoder_used_library(pair->plain), au_decoder_used_library(pair->own));
+    for (uint32_t y = 0; result == 0 && y < box.h; y++) {
         assert_memory_equal(a.data + y * a.stride, b.data + y * b.stride, (size_t)3 * box.w);
+        assert_memory_equal(c.data + y * c.stride, b.data + y * b.stride, (size_t)3 * box.w);
+    }
     return result;
 }
 
