@@ -150,6 +150,7 @@ static int append_phase(struct im_plan *plan, const struct im_plan_params *p, en
         .first_ticket = plan->tickets,
         .first_batch = plan->batches,
         .samples = samples,
+        .pixels = plan->pixels,
         .steps = (uint32_t)steps,
         .split = split,
         .epoch = epoch,
@@ -160,6 +161,7 @@ static int append_phase(struct im_plan *plan, const struct im_plan_params *p, en
     plan->phase[plan->phases].tickets = tickets_before(plan, &plan->phase[plan->phases], steps);
     plan->tickets += plan->phase[plan->phases].tickets;
     plan->batches += steps;
+    plan->pixels += (double)samples * sizes.image_size * sizes.image_size;
     plan->phases++;
     return 0;
 }

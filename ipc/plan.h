@@ -48,6 +48,7 @@ struct im_phase {
     uint64_t first_batch;
     uint64_t samples; /* delivered in this phase, on all nodes */
     uint64_t tickets; /* of these, on this node */
+    double pixels;    /* of the samples of all phases before: what their time goes with when sizes change */
     uint32_t steps;
     uint32_t split; /* enum im_split */
     uint32_t epoch; /* from 0 */
@@ -66,6 +67,7 @@ struct im_plan {
     uint32_t window_steps; /* steps that they take */
     uint64_t tickets;      /* of the run, on this node */
     uint64_t batches;
+    double pixels; /* of the samples of all phases */
 };
 
 /* Where one ticket belongs. */

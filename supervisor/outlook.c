@@ -1,14 +1,12 @@
 /* Where the run is and how long it will take, for the screen and for `imsuper status`. */
 #include "supervisor/super.h"
 
-/* Pixels from a ticket of `phase` to the end of the run: what its time goes with when sizes change. */
+/* Pixels from a ticket of `phase` to the end of the run: what its time goes with when sizes change. Asked for ten times a
+ * second: of any number of epochs in the same time. */
 static double pixels_left(const struct im_plan *plan, const struct im_phase *phase, uint64_t ticket)
 {
-    double pixels = -(double)(ticket - phase->first_ticket) * phase->image_size * phase->image_size;
-
-    for (const struct im_phase *p = phase; p < plan->phase + plan->phases; p++)
-        pixels += (double)p->samples * p->image_size * p->image_size;
-    return pixels;
+    return plan->pixels - phase->pixels -
+           (double)(ticket - phase->first_ticket) * phase->image_size * phase->image_size;
 }
 
 /* A range test ends after its steps, wherever in an epoch that is. */

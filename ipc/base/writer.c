@@ -317,6 +317,7 @@ static void *writer_thread(void *context)
 
     bool orphan;
 
+    im_thread_interrupt_nobody();
     pthread_mutex_lock(&w->lock);
     while (!w->abandoned && (!w->closing || !all_written(w))) {
         rest(w);

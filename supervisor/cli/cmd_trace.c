@@ -12,6 +12,7 @@
 #include "ipc/base/clock.h"
 #include "ipc/base/output.h"
 #include "ipc/base/printable.h"
+#include "ipc/base/thread.h"
 #include "ipc/ctl.h"
 #include "supervisor/cli/ask.h"
 #include "supervisor/cli/commands.h"
@@ -19,8 +20,10 @@
 #include "supervisor/report/rundir.h"
 
 #define DEFAULT_FILE "trace.json"
-#define PAUSE_NS                                                                                             \
-    10000000l /* between two looks; a process that keeps more than IM_SPANS meanwhile loses some */
+/* Between two looks; a process that keeps more than IM_SPANS meanwhile loses some. As far apart as leaves room for four
+ * times as many spans as were kept since the last one: each look interrupts who computes. */
+#define PAUSE_LEAST_NS (5 * IM_MS)
+#define PAUSE_MOST_NS (50 * IM_MS)
 #define ASK_NS (IM_SECOND / 2)
 #define SILENCE_NS                                                                                           \
     (IM_SECOND + IM_SECOND / 5) /* the supervisor may have died: another one answers at another place */
@@ -89,9 +92,16 @@ static void ask_again(struct tracing *t)
     im_ctl_send(t->ctl, NULL, make_request());
 }
 
+static im_ns next_pause(im_ns pause, size_t spans)
+{
+    const im_ns most = pause * IM_SPANS / 4 / (spans > 0 ? spans : 1);
+
+    return most < PAUSE_LEAST_NS ? PAUSE_LEAST_NS : most > PAUSE_MOST_NS ? PAUSE_MOST_NS : most;
+}
+
 static void follow(struct tracing *t)
 {
-    const struct timespec pause = {.tv_nsec = PAUSE_NS};
+    im_ns pause = PAUSE_LEAST_NS;
     const im_ns begin = im_now(), end = begin + (im_ns)(t->conf->trace_seconds * 1e9);
     im_ns asked = begin;
     bool is_over = false;
@@ -99,8 +109,8 @@ static void follow(struct tracing *t)
     t->answered = begin;
     sv_chrome_look(&t->chrome, &t->run, t->out);
     while (!is_over && im_now() < end && ftell(t->out) < (long)BYTES_MAX) {
-        nanosleep(&pause, NULL);
-        sv_chrome_look(&t->chrome, &t->run, t->out);
+        nanosleep(&(struct timespec){.tv_nsec = (long)pause}, NULL);
+        pause = next_pause(pause, sv_chrome_look(&t->chrome, &t->run, t->out));
         is_over = im_run_state(&t->run) == IM_RUN_ENDED;
         if (im_now() - asked < ASK_NS)
             continue;
@@ -178,6 +188,7 @@ int sv_cmd_trace(struct im_conf *conf)
         t->conf = conf;
         status = sv_ask(conf, make_request(), &first);
     }
+    im_thread_interrupt_nobody();
     if (err == 0 && status == IM_EXIT_OK)
         err = trace(t, first, &text);
     im_json_free(&first);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/json.h"
 #include "ipc/batch.h"
 #include "ipc/encoded.h"
@@ -212,8 +213,8 @@ static void name_process(struct sv_chrome *c, FILE *out, const struct process *p
     c->processes++;
 }
 
-static void look_at(struct sv_chrome *c, const struct im_run *run, enum im_role role, uint32_t index,
-                    FILE *out)
+static size_t look_at(struct sv_chrome *c, const struct im_run *run, enum im_role role, uint32_t index,
+                      FILE *out)
 {
     const uint32_t at = im_run_slot(run, role, index);
     const int32_t pid = atomic_load_explicit(&run->process[at].pid, memory_order_relaxed);
@@ -227,7 +228,7 @@ static void look_at(struct sv_chrome *c, const struct im_run *run, enum im_role 
         slot->next = atomic_load_explicit(&run->stats[at].spans, memory_order_acquire);
     slot->seen = true;
     if (pid <= 0 && slot->pid == 0)
-        return;
+        return 0;
     p.pid = (uint64_t)(pid > 0 ? pid : slot->pid); /* what the dead one left */
     if (pid > 0 && pid != slot->pid) {
         put_render(c, out, &(struct process){.slot = slot, .role = role, .pid = (uint64_t)slot->pid});
@@ -238,6 +239,7 @@ static void look_at(struct sv_chrome *c, const struct im_run *run, enum im_role 
     put_lost(c, out, &p, lost);
     for (size_t i = 0; i < n; i++)
         put_span(c, out, &p, &span[i]);
+    return n + lost;
 }
 
 /* Only what changed. */
@@ -268,21 +270,25 @@ void sv_chrome_begin(struct sv_chrome *c, const char *run_name, FILE *out)
     name_track(c, out, "process_name", 0, 0, "rings", -1);
 }
 
-void sv_chrome_look(struct sv_chrome *c, const struct im_run *run, FILE *out)
+size_t sv_chrome_look(struct sv_chrome *c, const struct im_run *run, FILE *out)
 {
+    static const enum im_role roles[] = {IM_ROLE_READER, IM_ROLE_AUGMENTER, IM_ROLE_TRAINER};
     const struct im_geometry *g = &run->geometry;
+    const uint32_t counts[] = {g->readers_max, g->augmenters_max, g->ranks};
+    size_t most = 0;
 
     c->last_ns = im_now();
     if (c->first_ns == 0)
         c->first_ns = c->last_ns;
     put_counter(c, out, "encoded cells ready", im_encoded_count(run, IM_READY), &c->ready_cells);
     put_counter(c, out, "images ready", im_batch_images(run), &c->ready_images);
-    for (uint32_t i = 0; i < g->readers_max; i++)
-        look_at(c, run, IM_ROLE_READER, i, out);
-    for (uint32_t i = 0; i < g->augmenters_max; i++)
-        look_at(c, run, IM_ROLE_AUGMENTER, i, out);
-    for (uint32_t i = 0; i < g->ranks; i++)
-        look_at(c, run, IM_ROLE_TRAINER, i, out);
+    for (size_t r = 0; r < IM_COUNT(roles); r++)
+        for (uint32_t i = 0; i < counts[r]; i++) {
+            const size_t n = look_at(c, run, roles[r], i, out);
+
+            most = n > most ? n : most;
+        }
+    return most;
 }
 
 void sv_chrome_end(struct sv_chrome *c, FILE *out)

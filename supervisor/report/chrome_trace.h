@@ -34,8 +34,8 @@ struct sv_chrome {
 void sv_chrome_begin(struct sv_chrome *c, const char *run_name, FILE *out);
 
 /* Writes what the processes did since the last look; the first one only notes where they are. At most IM_SPANS spans of a
- * process are kept between two looks. */
-void sv_chrome_look(struct sv_chrome *c, const struct im_run *run, FILE *out);
+ * process are kept between two looks. Returns how many there were of the process that had most, those included that were lost. */
+size_t sv_chrome_look(struct sv_chrome *c, const struct im_run *run, FILE *out);
 void sv_chrome_end(struct sv_chrome *c, FILE *out);
 
 #endif

@@ -188,6 +188,7 @@ static void *hook_thread(void *context)
     bool orphan;
     char *line;
 
+    im_thread_interrupt_nobody();
     pthread_mutex_lock(&h->lock);
     while ((line = hook_take(h))) {
         struct im_text text = {""};

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #define LOOK_NS IM_SECOND
-#define ASK_NS (IM_SECOND / 2)
+#define ASK_NS IM_SECOND
 #define LOST_NS (2 * IM_SECOND) /* an answer that has not come by then is asked for again */
 
 void sv_top_client_close(struct sv_top_client *c)
@@ -64,6 +64,7 @@ struct im_json *sv_top_client_receive(struct sv_top_client *c)
 
 bool sv_top_client_send(struct sv_top_client *c, struct im_json *command)
 {
+    c->asked = 0; /* what follows from it is asked for at once */
     if (c->ctl)
         return im_ctl_send(c->ctl, NULL, command) == 0;
     im_json_free(&command);

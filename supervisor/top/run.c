@@ -10,7 +10,7 @@
 #include "ipc/base/count.h"
 #include "supervisor/report/history.h"
 
-#define PAST_INTERVAL_NS (IM_SECOND / 2)
+#define PAST_INTERVAL_NS (IM_SECOND / 2) /* at least, between two points of the past */
 #define RATE_SECONDS 5
 
 static void push(struct sv_top_past *p, double value)

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ipc/base/thread.h"
 #include "supervisor/report/event.h"
 #include "supervisor/report/fold.h"
 #include "supervisor/report/run_state.h"
@@ -23,7 +24,7 @@
 #define SCAN_NS (3 * IM_SECOND)
 #define FILES_NS IM_SECOND
 #define MESSAGE_NS (4 * IM_SECOND)
-#define TURN_MS 250
+#define TURN_MS 500 /* at most: keys and answers end it */
 #define EVENTS_BYTES 16384
 #define LOG_BYTES (256 * 1024)
 #define ANSWER_NS (5 * IM_SECOND)
@@ -163,7 +164,8 @@ static void look_at_files(struct top *t, im_ns now)
     sv_top_read_events(r, tail);
     if (t->logs)
         read_log(t, r);
-    t->fresh = true;
+    t->fresh |=
+        !r->status || r->state[0] || was_over || t->logs; /* else shown with the answer that comes soon */
 }
 
 static void turn_to(struct top *t, int number, im_ns now)
@@ -449,6 +451,7 @@ int sv_top_main(struct im_conf *conf, struct im_text *text)
         conf->color == IM_COLOR_ALWAYS || (conf->color == IM_COLOR_AUTO && !(no_color && *no_color));
     int signals = -1, err = t.log && t.raw_log ? 0 : -ENOMEM;
 
+    im_thread_interrupt_nobody();
     if (err == 0 && conf->run_name[0])
         add_run(&t, conf->run_name);
     if (err == 0)

@@ -40,12 +40,27 @@ static void check_ticket(const struct im_plan *plan, uint64_t ticket)
     assert_int_equal(ticket_at(plan, at.batch, at.rank, at.place), ticket);
 }
 
+/* Of phases before, and of all: what is left is known without a walk over them. */
+static void check_pixels(const struct im_plan *plan)
+{
+    double pixels = 0;
+
+    for (uint32_t i = 0; i < plan->phases; i++) {
+        const struct im_phase *p = &plan->phase[i];
+
+        assert_true(p->pixels == pixels);
+        pixels += (double)p->samples * p->image_size * p->image_size;
+    }
+    assert_true(pixels > 0 && plan->pixels == pixels);
+}
+
 /* Every ticket has its own place, every place its own ticket, and the batches' counts add up. */
 static void check_bijection(const struct im_plan_params *p)
 {
     struct im_plan plan = make(p);
     uint64_t tickets = 0;
 
+    check_pixels(&plan);
     for (uint64_t t = 0; t < plan.tickets; t++)
         check_ticket(&plan, t);
     for (uint64_t batch = 0; batch < plan.batches; batch++) {

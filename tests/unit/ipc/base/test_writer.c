@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -52,6 +53,25 @@ static struct im_writer_news await_news(struct im_writer *w)
         poll(NULL, 0, 1);
     assert_true(im_now() < until);
     return news;
+}
+
+static int note_policy(void *context, struct im_text *text)
+{
+    (void)text;
+    *(int *)context = sched_getscheduler(0);
+    return 0;
+}
+
+static void a_writer_that_wakes_up_interrupts_nobody(void **state)
+{
+    struct im_writer *w = open_writer(*state);
+    int policy = -1;
+
+    im_writer_do(w, note_policy, &policy, "policy");
+    assert_int_equal(im_writer_wait(w, false, BUSY_MACHINE_NS), 0);
+    assert_int_equal(policy, SCHED_BATCH);
+    assert_int_equal(sched_getscheduler(0), SCHED_OTHER); /* only the thread of its own */
+    im_writer_close(&w, BUSY_MACHINE_NS);
 }
 
 static void lines_arrive_in_order(void **state)
@@ -303,6 +323,7 @@ static void work_that_waits_is_done_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(a_writer_that_wakes_up_interrupts_nobody),
         IN_DIRECTORY(lines_arrive_in_order),
         IN_DIRECTORY(nothing_to_write_needs_no_thread),
         IN_DIRECTORY(an_error_is_told_once_and_made_up_for),

@@ -28,10 +28,12 @@ static struct watching *begin(const struct small_run *s)
     return w;
 }
 
-static void look(struct watching *w)
+static size_t look(struct watching *w)
 {
-    sv_chrome_look(&w->chrome, &w->run, w->out);
+    const size_t most = sv_chrome_look(&w->chrome, &w->run, w->out);
+
     fflush(w->out);
+    return most;
 }
 
 static void end(struct watching *w)
@@ -71,7 +73,8 @@ static void what_was_before_the_first_look_is_not_shown(void **state)
     assert_null(strstr(w->text, "\"ph\":\"X\""));
     im_spans_add(reader, im_span_of_activity(IM_WAIT_IO), 18446744073709551615u, 1234567);
     im_spans_add(reader, im_span_of_histogram(IM_H_ITEM), 5000, 250);
-    look(w);
+    assert_int_equal(look(w), 2); /* of the process that had most */
+    assert_int_equal(look(w), 0);
     has(w, "{\"ph\":\"X\",\"name\":\"wait for I/O\",\"cat\":\"reader\",\"pid\":41,\"tid\":41,"
            "\"ts\":18446744073709551.615,\"dur\":1234.567}");
     has(w, "{\"ph\":\"b\",\"name\":\"read\",\"cat\":\"read\",\"id\":0,\"pid\":41,\"tid\":41,\"ts\":5.000}");
