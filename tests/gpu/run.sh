@@ -8,8 +8,8 @@
 # is mended. OUT/reproduce.sh then runs the command that failed, alone.
 # BIN is where the programs lie: build/cuda after `cmake --preset cuda && cmake --build --preset cuda`, or bin/ of what bundle.sh
 # made for a machine that has no compiler. OUT is a folder that gets a handful of files: report.txt (the table that is also printed),
-# results.jsonl (a line for each step), log.txt (everything that was said), and what steps measured: speed.jsonl, bench.json,
-# cifar.csv, plans.tar.gz. Without STEP: all of them, in this order. What a step needs and is not there makes it `skipped`, which the
+# results.jsonl (a line for each step), log.txt (everything that was said), and what steps measured: speed.jsonl, timeline.nsys-rep,
+# bench.json, cifar.csv, plans.tar.gz. Without STEP: all of them, in this order. What a step needs and is not there makes it `skipped`, which the
 # table says; a failure does not keep the others from running. Exit status: 1 when a step failed.
 #
 #   facts        GPU, driver, libraries, shared memory
@@ -113,6 +113,13 @@ measure() {
   echo "$line" | tee -a "$out/speed.jsonl"
   echo "batch $*: $(echo "$line" | grep -o '"images_per_second":[0-9.]*') in $((SECONDS - began)) s"
 }
+# Of a few steps, kernels of captured graphs one by one, where NVIDIA's profiler is: timeline.nsys-rep.
+timeline() {
+  local nsys
+  nsys=$(PATH=$PATH:/usr/local/cuda/bin command -v nsys) || { echo "no nsys: no timeline" && return 0; }
+  "$nsys" profile --force-overwrite true --trace cuda,nvtx --cuda-graph-trace node --output "$out/timeline" "$bin/imsuper" bench trainer --backend cuda \
+    --model resnet50 --classes 1000 --image-size 224 --batch-size 256 --amp bf16 --passes 1 || echo "nsys made no timeline"
+}
 step_speed() {
   need_program imsuper
   need_gpu
@@ -120,6 +127,7 @@ step_speed() {
   measure 256 bf16 || return 1
   measure 256 bf16 || return 1 # the plans are known now
   "$bin/imsuper" profile trainer --backend cuda --model resnet50 --classes 1000 --image-size 224 --batch-size 256 --amp bf16 --passes 2 || return 1
+  timeline
   measure 512 bf16
   measure 256 bf16 --wgrad-stream || return 1
   measure 256 fp16

@@ -111,8 +111,7 @@ int tr_dnn_tune(struct tr_dnn *dnn, const struct tr_dnn_scratch *scratch, bool *
 void tr_dnn_stats(const struct tr_dnn *dnn, struct tr_dnn_stats *ret_stats)
 {
     *ret_stats = dnn->stats;
-    /* so that all of the memory is an arena's */
-    ret_stats->workspace_bytes = ret_stats->apart_bytes = TR_DNN_WORKSPACE;
+    ret_stats->workspace_bytes = TR_DNN_WORKSPACE; /* so that all of the memory is an arena's */
 }
 
 /* ---- convolutions ---- */

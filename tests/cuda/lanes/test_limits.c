@@ -12,6 +12,7 @@
 #include "ipc/base/err.h"
 #include "tests/cuda/lanes/host.h"
 #include "trainer/backends/backend.h"
+#include "trainer/backends/cuda/dnn.h"
 #include "trainer/network/network.h"
 
 #define MEMORY ((size_t)2 << 30)
@@ -116,33 +117,26 @@ static void the_largest_batch_is_found_ahead(void **state)
     host_gpu_set(&(struct host_gpu_options){0});
 }
 
-/* What gradients of weights on a stream of their own read lives longer: planned, so that the largest batch is smaller, and
- * fits. */
+/* Gradients of weights on a stream of their own have a workspace of cuDNN, for which memory is kept. */
 static void gradients_of_weights_apart_are_planned(void **state)
 {
+    const size_t memory[2] = {MEMORY, MEMORY + TR_DNN_WORKSPACE};
     struct im_text text = {{0}};
-    size_t bytes[2];
     int found[2];
 
     (void)state;
-    host_gpu_set(&(struct host_gpu_options){.memory_bytes = MEMORY});
     for (int apart = 0; apart < 2; apart++) {
         struct tr_network *net;
 
+        host_gpu_set(&(struct host_gpu_options){.memory_bytes = memory[apart]});
         assert_int_equal(open_that(IMK_BF16, apart, &net, &text), 0);
         found[apart] = tr_network_largest(net, SIZE, FAR_TOO_MANY, 0, &text);
         assert_int_equal(prepare_largest(net), found[apart]);
         prepare(net, found[apart] / 2 + 1, SIZE, true);
         tr_network_free(net);
-        assert_int_equal(open_that(IMK_BF16, apart, &net, &text), 0);
-        prepare(net, 64, SIZE, true);
-        bytes[apart] = tr_network_bytes(net).activations;
-        tr_network_free(net);
     }
-    print_message("batch 64: %zu bytes, apart %zu; largest %d, apart %d\n", bytes[0], bytes[1], found[0],
-                  found[1]);
-    assert_true(bytes[1] > bytes[0]);
-    assert_true(found[1] < found[0]);
+    /* The values live longer only while fewer of them do: see docs/gpu-fusions.md. */
+    assert_in_range(found[1], found[0] - found[0] / 100, found[0]);
     host_gpu_set(&(struct host_gpu_options){0});
 }
 

@@ -303,13 +303,13 @@ static void recorded_or_not_and_however_lanes_run_the_bits_are_the_same(void **s
 
     (void)state;
     train_two(&want);
-    for (unsigned way = 0; way < 4; way++) {
-        static const unsigned eager[] = {0, 1 << TR_GPU_COMM};
+    for (unsigned way = 0; way < 3; way++) {
+        static const unsigned eager[] = {0, 1 << TR_GPU_COMM, 1 << TR_GPU_COMM};
         struct run got = base;
 
         got.plain = false;
-        got.eager = eager[way % 2];
-        got.apart = way >= 2;
+        got.eager = eager[way];
+        got.apart = way == 2;
         train_two(&got);
         for (int i = 0; i < ARENAS; i++)
             assert_memory_equal(got.arenas[i], want.arenas[i], want.floats[i] * sizeof(float));
