@@ -43,7 +43,7 @@ int tr_network_configure(const struct im_conf *conf, int classes, struct tr_netw
         .threads = (int)conf->trainer_threads,
         .seed = conf->seed,
         .precision = (enum imk_dtype)im_conf_amp(conf),
-        .device = {.deterministic = conf->deterministic, .tf32 = conf->tf32},
+        .device = {.deterministic = conf->deterministic, .tf32 = conf->tf32, .dw_apart = conf->wgrad_stream},
     };
     if (im_conf_triplet(conf->mean, mean) < 0 || im_conf_triplet(conf->std, std) < 0)
         return im_fail(text, -EINVAL, "--mean or --std is not three numbers");

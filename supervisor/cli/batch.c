@@ -16,10 +16,10 @@
 
 /* What memory depends on. */
 static const enum im_conf_key_id asked[] = {
-    IM_KEY_model,      IM_KEY_stem, IM_KEY_head,    IM_KEY_blurpool,      IM_KEY_drop_path_rate,
-    IM_KEY_image_size, IM_KEY_amp,  IM_KEY_backend, IM_KEY_deterministic, IM_KEY_tf32,
-    IM_KEY_ranks,      IM_KEY_opt,  IM_KEY_ema,     IM_KEY_muon_rest,     IM_KEY_accumulate,
-    IM_KEY_sync_bn,    IM_KEY_loss,
+    IM_KEY_model,      IM_KEY_stem, IM_KEY_head,         IM_KEY_blurpool,      IM_KEY_drop_path_rate,
+    IM_KEY_image_size, IM_KEY_amp,  IM_KEY_backend,      IM_KEY_deterministic, IM_KEY_tf32,
+    IM_KEY_ranks,      IM_KEY_opt,  IM_KEY_ema,          IM_KEY_muon_rest,     IM_KEY_accumulate,
+    IM_KEY_sync_bn,    IM_KEY_loss, IM_KEY_wgrad_stream,
 };
 
 /* The run's GPU with the least memory; they need not be alike. */

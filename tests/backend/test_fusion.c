@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
 #include "trainer/backends/ref/ops.h"
@@ -207,6 +208,33 @@ static void first_convolutions_of_blocks_add_to_what_lies_there(void **state)
     tr_model_free(model);
 }
 
+/* All but those of a network with pre-activation that an addition reads: its gradient is also that of the sum's other part. */
+static void most_convolutions_feed_a_norm_alone(void **state)
+{
+    static const struct {
+        const char *name;
+        int convs, feed;
+    } cases[] = {{"resnet18", 20, 20}, {"resnet50", 53, 53}, {"resnetv2_18", 20, 9}};
+
+    (void)state;
+    for (size_t k = 0; k < IM_COUNT(cases); k++) {
+        struct tr_model *model = model_of(cases[k].name, TR_STEM_IMAGENET, TR_BLURPOOL_NONE, 0);
+        struct tr_fused *layers;
+        int convs = 0, feed = 0;
+
+        assert_int_equal(tr_fuse(model, NULL, ALL, true, &layers), 0);
+        for (int i = 0; i < model->layer_count; i++) {
+            convs += layers[i].layer.kind == TR_OP_CONV;
+            feed += layers[i].feeds_norm;
+        }
+        print_message("%s: %d of %d\n", cases[k].name, feed, convs);
+        assert_int_equal(convs, cases[k].convs);
+        assert_int_equal(feed, cases[k].feed);
+        free(layers);
+        tr_model_free(model);
+    }
+}
+
 static float number(uint16_t half)
 {
     double m = half & 0x3ff, e = (half >> 10) & 31;
@@ -244,6 +272,7 @@ int main(void)
         cmocka_unit_test(what_stands_apart_stays_apart),
         cmocka_unit_test(narrow_types_stay_near),
         cmocka_unit_test(first_convolutions_of_blocks_add_to_what_lies_there),
+        cmocka_unit_test(most_convolutions_feed_a_norm_alone),
         cmocka_unit_test(fp16_rounds_to_the_nearest_even),
     };
 

@@ -8,8 +8,8 @@
 # is mended. OUT/reproduce.sh then runs the command that failed, alone.
 # BIN is where the programs lie: build/cuda after `cmake --preset cuda && cmake --build --preset cuda`, or bin/ of what bundle.sh
 # made for a machine that has no compiler. OUT is a folder that gets a handful of files: report.txt (the table that is also printed),
-# results.jsonl (a line for each step), log.txt (everything that was said), and what steps measured: speed.jsonl, bench.json,
-# cifar.csv, plans.tar.gz. Without STEP: all of them, in this order. What a step needs and is not there makes it `skipped`, which the
+# results.jsonl (a line for each step), log.txt (everything that was said), and what steps measured: speed.jsonl, timeline.nsys-rep,
+# bench.json, cifar.csv, plans.tar.gz. Without STEP: all of them, in this order. What a step needs and is not there makes it `skipped`, which the
 # table says; a failure does not keep the others from running. Exit status: 1 when a step failed.
 #
 #   facts        GPU, driver, libraries, shared memory
@@ -19,6 +19,7 @@
 #   trajectory   20 steps with every technique against PyTorch's numbers
 #   speed        the training step of ResNet-50, and where its time goes; its plans go into plans.tar.gz
 #   conformance  every op of the backend against the reference, as the kernels
+#   fails        trainers that fail by themselves leave: of two GPUs, or of one, where the communicator is missing
 #   fits         ResNet-50 with the largest batch that fits, and a run with it that has short batches
 #   cifar        ResNet-18, small stem, CIFAR-10 from JPEG files: top-1 and time
 #   bench        the training step beside PyTorch's, on synthetic batches (bench_gpu.py)
@@ -28,9 +29,9 @@
 #   racecheck    kernels, for races in shared memory
 #
 # In three calls of ten minutes, with TOTAL_SECONDS=570:
-#   facts seams kernels steps trajectory speed conformance | fits cifar bench | fed resume memcheck racecheck
+#   facts seams kernels steps trajectory speed conformance | fails fits cifar bench | fed resume memcheck racecheck
 # or, to stop at a fault, in the order of what depends on what:
-#   --stop facts seams kernels steps speed | --stop bench trajectory conformance | --stop fits resume memcheck racecheck fed cifar
+#   --stop facts seams kernels steps speed | --stop bench trajectory conformance fails | --stop fits resume memcheck racecheck fed cifar
 #
 # Environment: CIFAR, INET: folders with train/CLASS/* of JPEG files (CIFAR with test/ too), or tar archives of such;
 # TOTAL_SECONDS for all steps together (none): a step gets no more than is left of it; LIMIT_SECONDS in place of each step's own
@@ -105,12 +106,19 @@ step_kernels() {
 }
 step_trajectory() { need_program gpu_trajectory && "$bin/gpu_trajectory" "$here/../golden/trajectory.txt"; }
 
-# measure BATCH AMP
+# measure BATCH AMP FLAG...
 measure() {
   local began=$SECONDS line
-  line=$("$bin/imsuper" bench trainer --json --backend cuda --model resnet50 --classes 1000 --image-size 224 --batch-size "$1" --amp "$2" --passes 4) || return 1
+  line=$("$bin/imsuper" bench trainer --json --backend cuda --model resnet50 --classes 1000 --image-size 224 --batch-size "$1" --amp "$2" --passes 4 "${@:3}") || return 1
   echo "$line" | tee -a "$out/speed.jsonl"
-  echo "batch $1, $2: $(echo "$line" | grep -o '"images_per_second":[0-9.]*') in $((SECONDS - began)) s"
+  echo "batch $*: $(echo "$line" | grep -o '"images_per_second":[0-9.]*') in $((SECONDS - began)) s"
+}
+# Of a few steps, kernels of captured graphs one by one, where NVIDIA's profiler is: timeline.nsys-rep.
+timeline() {
+  local nsys
+  nsys=$(PATH=$PATH:/usr/local/cuda/bin command -v nsys) || { echo "no nsys: no timeline" && return 0; }
+  "$nsys" profile --force-overwrite true --trace cuda,nvtx --cuda-graph-trace node --output "$out/timeline" "$bin/imsuper" bench trainer --backend cuda \
+    --model resnet50 --classes 1000 --image-size 224 --batch-size 256 --amp bf16 --passes 1 || echo "nsys made no timeline"
 }
 step_speed() {
   need_program imsuper
@@ -119,9 +127,31 @@ step_speed() {
   measure 256 bf16 || return 1
   measure 256 bf16 || return 1 # the plans are known now
   "$bin/imsuper" profile trainer --backend cuda --model resnet50 --classes 1000 --image-size 224 --batch-size 256 --amp bf16 --passes 2 || return 1
+  timeline
   measure 512 bf16
+  measure 256 bf16 --wgrad-stream || return 1
   measure 256 fp16
   head -n 2 "$out/speed.jsonl" | tail -n 1 | grep -o '"images_per_second":[0-9.]*'
+}
+
+# A learning rate that makes every loss infinite: after some such steps all ranks fail by themselves, while captured graphs refer to
+# their communicator. The run says why, and ends soon: not by being killed.
+step_fails() {
+  local gpus began status=0
+  need_program imsuper
+  need_gpu
+  gpus=$(nvidia-smi -L | grep -c GPU)
+  [ "$gpus" -le 2 ] || gpus=2
+  rm -rf "$work/fails"
+  "$bin/imsuper" data synth --out "$work/fails/data" --classes 2 --per-class 512 --val-per-class 4 || return 1
+  began=$SECONDS
+  "$bin/imsuper" start --data-dir "$work/fails/data" --model resnet18 --image-size 64 --batch-size 32 --epochs 20 --gpus "$gpus" --lr 1e30 \
+    --warmup-epochs 0 --max-bad-steps 8 --workspace "$work/fails" --run-name fails --plain || status=$?
+  grep -h "in a row" "$work/fails/fails/log.txt" | tail -n 2
+  [ "$status" -eq 1 ] || { echo "exit status $status" && return 1; }
+  grep -q "not finite in 8 steps in a row" "$work/fails/fails/log.txt" || { echo "it did not say why" && return 1; }
+  if grep -qE 'does not leave|"end":"signal' "$work/fails/fails/log.txt" "$work/fails/fails/events.jsonl"; then echo "a trainer did not leave by itself" && return 1; fi
+  echo "$gpus GPU(s): all left by themselves, $((SECONDS - began)) s after the start"
 }
 
 # Memory for the largest batch is planned with the short batches of a run, so that none of them has to be planned when it is full.
@@ -237,7 +267,7 @@ limit_of() {
   case $1 in
   facts | kernels) echo 60 ;;
   seams | trajectory) echo 120 ;;
-  steps | conformance | fed | resume | fits) echo 180 ;;
+  steps | conformance | fed | resume | fits | fails) echo 180 ;;
   speed) echo 300 ;;
   bench) echo 420 ;;
   *) echo 240 ;;
@@ -298,7 +328,7 @@ fi
 export bin out here python work IMSUPER_TEST_PLANS=$work/tests.plans
 for name in $(declare -F | awk '{ print $3 }'); do export -f "${name?}"; done
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(facts seams kernels steps trajectory speed conformance fits cifar bench fed resume memcheck racecheck)
+[ ${#steps[@]} -gt 0 ] || steps=(facts seams kernels steps trajectory speed conformance fails fits cifar bench fed resume memcheck racecheck)
 for name in "${steps[@]}"; do
   run_step "$name"
   if $stop && [ $failed -ne 0 ]; then

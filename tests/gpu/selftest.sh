@@ -17,7 +17,7 @@ program imsuper 'exit 1'
 program nvidia-smi 'exit 9'
 PATH=$work/bin:$PATH
 
-CIFAR='' LIMIT_SECONDS=2 bash "$here/run.sh" "$work/bin" "$work/out" seams steps conformance kernels trajectory speed cifar resume >"$work/said" 2>&1
+CIFAR='' LIMIT_SECONDS=2 bash "$here/run.sh" "$work/bin" "$work/out" seams steps conformance kernels trajectory speed fails cifar resume >"$work/said" 2>&1
 [ $? -eq 1 ] || fail "a failed step is not in the exit status"
 verdict() { grep -q "^$1 *$2 .*$3" "$work/out/report.txt" || fail "$1 is not '$2 $3'"; }
 verdict seams ok 'all is well'
@@ -26,11 +26,12 @@ verdict conformance 'out of time' 'begun'
 verdict kernels skipped ''
 verdict trajectory skipped 'no gpu_trajectory'
 verdict speed skipped 'no GPU'
+verdict fails skipped 'no GPU'
 verdict cifar skipped 'no GPU'
 verdict resume skipped 'no compare_states'
-[ "$(wc -l <"$work/out/results.jsonl")" -eq 8 ] || fail "a step has no line"
+[ "$(wc -l <"$work/out/results.jsonl")" -eq 9 ] || fail "a step has no line"
 [ "$(find "$work/out" -type f | wc -l)" -le 8 ] || fail "more files than a handful"
-diff <(tail -n 8 "$work/said") "$work/out/report.txt" || fail "what is printed is not the report"
+diff <(tail -n 9 "$work/said") "$work/out/report.txt" || fail "what is printed is not the report"
 
 # --stop: nothing after a fault, and the command that failed.
 WORK=$work/kept CIFAR='' bash "$here/run.sh" --stop "$work/bin" "$work/stop" seams steps kernels >"$work/said" 2>&1
@@ -53,6 +54,29 @@ tar -C "$work/data" -cf "$work/data.tar" train
 WORK=$work/kept CIFAR=$work/data.tar bash "$here/run.sh" "$work/bin" "$work/out" resume >"$work/said" 2>&1 || fail "resume failed"
 verdict resume ok alike
 [ "$(wc -l <"$work/kept/stops")" -eq 2 ] || fail "the run was not stopped twice"
+
+# Trainers that fail: one run says why and ends, one has a trainer that does not leave, one goes on.
+for ends in 'exit 1' 'echo "{\"end\":\"signal 9\"}" >>events.jsonl; exit 1' 'exit 0'; do
+  program imsuper "[ \$1 = start ] || exit 0
+while [ \$1 != --workspace ]; do shift; done
+mkdir -p \$2/fails && cd \$2/fails && echo 'not finite in 8 steps in a row' >log.txt && touch events.jsonl; $ends"
+  WORK=$work/kept bash "$here/run.sh" "$work/bin" "$work/out" fails >"$work/said" 2>&1
+  case $ends in
+  'exit 1') verdict fails ok '1 GPU(s): all left by themselves' ;;
+  'exit 0') verdict fails 'FAILED (1)' 'exit status 0' ;;
+  *) verdict fails 'FAILED (1)' 'a trainer did not leave by itself' ;;
+  esac
+done
+
+# A timeline where there is a profiler, none where there is not, and both streams of gradients.
+program imsuper 'echo "$*" >>"$work/asked"; echo "{\"images_per_second\":1.5}"'
+WORK=$work/kept bash "$here/run.sh" "$work/bin" "$work/out" speed >"$work/said" 2>&1 || fail "speed failed"
+verdict speed ok '"images_per_second":1.5'
+grep -q 'no nsys' "$work/out/log.txt" || fail "no word about a timeline"
+grep -q -- '--wgrad-stream' "$work/kept/asked" || fail "gradients of weights on a second stream were not measured"
+program nsys 'echo "$*" >"$out/timeline.nsys-rep"'
+WORK=$work/kept bash "$here/run.sh" "$work/bin" "$work/out" speed >"$work/said" 2>&1 || fail "speed failed"
+grep -q 'cuda-graph-trace node' "$work/out/timeline.nsys-rep" || fail "no timeline"
 
 TOTAL_SECONDS=5 bash "$here/run.sh" "$work/bin" "$work/out" seams >"$work/said" 2>&1 || fail "no time left is no failure"
 verdict seams skipped 'no time is left'

@@ -35,7 +35,7 @@ struct tr_layout;  /* of a value; owned by the backend until close() */
 struct tr_op_plan;
 struct tr_step_ops;
 
-#define TR_BACKEND_VERSION 9
+#define TR_BACKEND_VERSION 10
 #define TR_BN_EPS 1e-5f
 #define TR_BN_MOMENTUM 0.1f /* running <- (1 - m) * running + m * batch */
 
@@ -114,7 +114,10 @@ struct tr_op {
                       device adds up by set_ranks() of trainer/backends/step.h instead */
     bool training; /* false: forward only, BN uses the running statistics */
     bool needs_dx; /* CONV, FC: false where nothing below is trained; then dx is not written */
-    bool frozen; /* CONV, FC, BN in training: the parameters are constants, and dw and db are not written. BN
+    bool
+        dw_apart; /* CONV in training: dw may be made beside later ops. x and dy[0] stay as they are, and dw is
+                      not read, until await_dw() of trainer/backends/step.h has waited for it */
+    bool frozen;  /* CONV, FC, BN in training: the parameters are constants, and dw and db are not written. BN
                       uses the running statistics, which are constants too: dx = w / sqrt(var + eps) dy */
     int weight_id; /* CONV: plans with the same number >= 0 have the same weights and may share repacked
                       copies */
@@ -258,6 +261,7 @@ struct tr_device_config {
     enum imk_dtype precision; /* of the ops: a device that cannot compute in it is refused */
     const char *cache;        /* path of the plan cache; NULL: no cache */
     bool recovers;            /* a start that others wait for: no time is spent on what the cache has */
+    bool dw_apart;            /* ops with tr_op.dw_apart will come: memory is kept for them */
     /* (optional) Progress of plan() and tune(), number `at` of `of`: of is 0 while the total is unknown, and
      * -1 while another process makes what this one needs; at 0: done. A nonzero return cancels: they return
      * -ECANCELED. */

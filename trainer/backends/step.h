@@ -25,6 +25,8 @@
 struct CUstream_st;
 struct tr_captured_graph;
 
+enum { TR_DW_BEHIND = 2 };
+
 /* The numbers of a step if the one before it is skipped. */
 struct tr_if_skipped {
     double divisor;
@@ -98,6 +100,10 @@ struct tr_step_ops {
     void (*set_ranks)(struct tr_backend *b, const struct tr_rank_sum *ranks); /* outlives the backend */
     size_t sum_floats;
     int (*sum)(struct tr_backend *b, float *x, size_t count);
+    /* (optional) Where ops have dw_apart: work enqueued from now on runs after all gradients of weights that were made
+     * apart in this pass, but for the last `behind`, at most TR_DW_BEHIND. Sums wait for them by themselves. 0: of
+     * all, which ends the pass. */
+    int (*await_dw)(struct tr_backend *b, int behind);
     int (*sum_tally)(struct tr_backend *b);
     /* By the staged hyper: norm = |g| unscale / loss_scale; the step is skipped when it or the tally's loss
      * is not finite; the gradient is multiplied by unscale / loss_scale, and clipped to clip_norm as

@@ -73,6 +73,15 @@ static bool may_sum(const struct tr_fused *layers, int count, int i)
     return any;
 }
 
+/* Whether a batch norm is the only reader of value i. */
+static bool feeds_norm(const struct tr_fused *layers, int count, int i)
+{
+    for (int j = i + 1; j < count; j++)
+        if (!layers[j].absorbed && layers[j].layer.in[0] == i)
+            return layers[j].layer.kind == TR_OP_BN && users_of(layers, count, i) == 1;
+    return false;
+}
+
 /* In training, by what is trained. */
 static int find_backward(const struct tr_model *m, const struct tr_groups *groups, struct tr_fused *layers)
 {
@@ -104,6 +113,8 @@ int tr_fuse(const struct tr_model *m, const struct tr_groups *groups, uint32_t f
         free(layers);
         return -ENOMEM;
     }
+    for (int i = 1; i < m->layer_count && training; i++)
+        layers[i].feeds_norm = layers[i].layer.kind == TR_OP_CONV && feeds_norm(layers, m->layer_count, i);
     for (int i = 1; i < m->layer_count && training && (fuses & TR_FUSES_SUM); i++)
         layers[i].sums_dx = !layers[i].absorbed && layers[layers[i].layer.in[0]].backward &&
                             may_sum(layers, m->layer_count, i);

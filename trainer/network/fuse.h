@@ -14,7 +14,9 @@ struct tr_fused {
     bool adds, pools; /* BN at the position of the fused ADD or MAXPOOL; its tensors are BN's */
     bool backward;    /* in training: has a backward pass, for its own parameters or what is below it */
     bool frozen;      /* has parameters, which are constants */
-    bool sums_dx;     /* CONV that accumulates dx into the gradient left by a later user of its input */
+    bool
+        feeds_norm; /* CONV in training whose only reader is a BN: the gradient of its value is read by it alone */
+    bool sums_dx; /* CONV that accumulates dx into the gradient left by a later user of its input */
 };
 
 /* groups: what is trained; NULL: all. fuses: bits of enum tr_fusion. Synchronised batch norm runs in the order of

@@ -6,6 +6,9 @@
  * value two gradients; the op that made the value reads both (tr_exec.dy[1]) and may destroy the first, so
  * the first contribution never has another reader.
  *
+ * Gradients of weights that are made apart (tr_op.dw_apart) read x and dy until TR_DW_BEHIND more convolutions have begun
+ * their backward pass, which waits for them, or to the end of all. So long both blocks live.
+ *
  * Not here: fast loops (the backend), when to step (the trainer). Activations are never recomputed. */
 #include "trainer/network/graph.h"
 
@@ -79,6 +82,7 @@ static void describe_op(struct tr_graph *g, int i)
                          .training = training,
                          .frozen = training && fused->frozen,
                          .synced = training && c->bn_sync && tr_fused_syncs(fused),
+                         .dw_apart = training && c->dw_apart && fused->feeds_norm && !fused->frozen,
                          .weight_id = l->tensor};
     if (l->kind == TR_OP_LOSS && (c->training || c->loss.sets))
         op->loss = c->loss;
@@ -150,6 +154,19 @@ static int later(int a, int b)
     return a > b ? a : b;
 }
 
+/* The last time at which the backward pass of op i reads its input and the gradient of its output. */
+static int read_until(const struct tr_graph *g, int i)
+{
+    int begun = 0;
+
+    if (!g->nodes[i].op.dw_apart)
+        return backward_time(g, i);
+    for (int k = i - 1; k > 0; k--)
+        if (g->nodes[k].op.dw_apart && ++begun == TR_DW_BEHIND)
+            return backward_time(g, k) - 1;
+    return backward_time(g, 0);
+}
+
 /* The last time each value is read, forward or backward. */
 static void find_last_reads(struct tr_graph *g)
 {
@@ -162,7 +179,7 @@ static void find_last_reads(struct tr_graph *g)
         for (int k = 0; k < 2 && l->in[k] >= 0; k++) {
             struct node *source = &g->nodes[l->in[k]];
 
-            source->last = later(source->last, k == 0 && g->nodes[i].info.keeps_x ? backward_time(g, i) : i);
+            source->last = later(source->last, k == 0 && g->nodes[i].info.keeps_x ? read_until(g, i) : i);
         }
     }
 }
@@ -219,6 +236,10 @@ static void place_gradients(struct tr_graph *g)
         int now = node->op.kind == TR_OP_LOSS ? i : backward_time(g, i);
 
         im_assert(node->dy[1] < 0 || g->blocks[node->dy[0]].last == now);
+        if (node->op.dw_apart) {
+            im_assert(node->dy[1] < 0 && g->blocks[node->dy[0]].last == now);
+            g->blocks[node->dy[0]].last = read_until(g, i);
+        }
         if (!writes_dx(g, i))
             continue;
         if (node->op.sums_dx) {
@@ -455,17 +476,20 @@ int tr_graph_forward(struct tr_graph *g, const struct tr_graph_memory *m)
 int tr_graph_backward(struct tr_graph *g, const struct tr_graph_memory *m,
                       int (*done)(void *context, int layer), void *context)
 {
+    int (*const await_dw)(struct tr_backend *, int) = g->config.ops->step->await_dw;
     int err = 0;
 
     im_assert(g->config.training && m->grads);
     for (int i = g->count - 2; i > 0 && err == 0; i--) {
-        if (g->layers[i].backward)
+        if (g->nodes[i].op.dw_apart)
+            err = await_dw(g->config.backend, TR_DW_BEHIND - 1);
+        if (err == 0 && g->layers[i].backward)
             err =
                 run_layer(g, m, i, g->config.ops->backward, m->times ? &m->times->layers[i].backward : NULL);
         if (err == 0 && done)
             err = done(context, i);
     }
-    return err;
+    return err == 0 && g->config.dw_apart ? await_dw(g->config.backend, 0) : err;
 }
 
 int tr_graph_logits(struct tr_graph *g, const struct tr_graph_memory *m, float *logits)

@@ -32,7 +32,8 @@ struct tr_graph_config {
     uint64_t seed;                    /* of random draws in training */
     const struct tr_bn_sync *bn_sync; /* batch norm over several ranks; NULL: this rank only. Unused by
                                          backends on devices */
-    bool only_measure;                /* plan with ops->measure only: the graph has tr_graph_bytes() and
+    bool dw_apart; /* in training: gradients of convolutions' weights beside the rest of the backward pass */
+    bool only_measure; /* plan with ops->measure only: the graph has tr_graph_bytes() and
                                          cannot run */
 };
 

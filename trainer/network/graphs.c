@@ -208,6 +208,7 @@ static struct tr_graph_config describe(const struct tr_network *net, int n, int 
 {
     struct tr_graph_config config = {.ops = net->ops,
                                      .bn_sync = net->bn_sync,
+                                     .dw_apart = net->dw_apart,
                                      .backend = net->backend,
                                      .model = net->model,
                                      .groups = &net->groups,

@@ -56,7 +56,7 @@ struct tr_network {
     const struct tr_bn_sync *bn_sync;
     struct tr_bucket *buckets;
     size_t bucket_count;
-    bool plain_steps;
+    bool plain_steps, dw_apart;
     struct tr_shadow *shadow; /* NULL: none */
     unsigned shadow_arenas;
     size_t shadow_bytes;         /* on the device */

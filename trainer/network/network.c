@@ -115,6 +115,8 @@ int tr_network_new(const struct tr_network_config *config, struct tr_network **r
     net->plain_steps = config->plain_steps;
     net->ops = config->ops;
     err = net->ops ? 0 : tr_backend_find(config->backend, &net->ops, text);
+    device.dw_apart &= err == 0 && net->ops->step->await_dw;
+    net->dw_apart = device.dw_apart;
     if (err == 0)
         err = check_backend(net->ops, config->precision, text);
     if (err < 0)

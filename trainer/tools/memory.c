@@ -74,6 +74,7 @@ static struct tr_graph_config config_of(const struct planner *p, enum im_conf_am
                                     .n = n,
                                     .size = (int)p->conf->image_size,
                                     .training = true,
+                                    .dw_apart = p->conf->wgrad_stream,
                                     .std = {1, 1, 1},
                                     .precision = (enum imk_dtype)amp};
 }
@@ -97,7 +98,7 @@ static struct parts parts_of(const struct planner *p, enum im_conf_amp amp)
     return (struct parts){.weights = weights_of(p),
                           .activations = tr_memory_estimate(&config),
                           .copy = weights_of(p),
-                          .kept = CONTEXT + TR_CUDA_KEPT};
+                          .kept = CONTEXT + TR_CUDA_KEPT + (p->conf->wgrad_stream ? TR_DNN_WORKSPACE : 0)};
 }
 
 static size_t sum_of(const struct parts *b)

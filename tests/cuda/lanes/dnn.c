@@ -23,6 +23,7 @@ struct tr_dnn_conv {
     struct tr_dnn_conv_shape s;
     enum tr_dnn_conv_kind kind;
     enum imk_dtype type;
+    bool apart;
 };
 
 struct tr_dnn_norm {
@@ -151,6 +152,11 @@ void tr_dnn_conv_free(struct tr_dnn *dnn, struct tr_dnn_conv *conv)
     free(conv);
 }
 
+void tr_dnn_conv_set_apart(struct tr_dnn_conv *conv)
+{
+    conv->apart = true;
+}
+
 const char *tr_dnn_conv_kernel(const struct tr_dnn_conv *conv)
 {
     (void)conv;
@@ -250,7 +256,8 @@ int tr_dnn_conv_run(struct tr_dnn *dnn, struct tr_dnn_conv *conv, void *x, void 
 
     im_assert(dnn->untuned == 0);
     im_assert((((size_t)x | (size_t)w | (size_t)y) & 15) == 0);
-    return host_gpu_enqueue(tr_gpu_stream(dnn->config.gpu, TR_GPU_COMPUTE), run_conv, &r, sizeof r);
+    return host_gpu_enqueue(tr_gpu_stream(dnn->config.gpu, conv->apart ? TR_GPU_WEIGHTS : TR_GPU_COMPUTE),
+                            run_conv, &r, sizeof r);
 }
 
 /* ---- batch norm ---- */

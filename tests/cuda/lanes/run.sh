@@ -123,6 +123,23 @@ case_ahead() {
   must_balance
   must_be_clean
 }
+# Gradients of weights on a stream of their own change no bit: of two ranks, whose sums wait for them, with steps ahead, snapshots
+# within, and a trainer that dies. They have scratch memory of their own.
+case_apart() {
+  local two=(--gpus 2 --batch-size 8 --epochs 2 --amp fp16 --snapshot-steps 3)
+  start 0 "${FLAGS[@]}" "${two[@]}"
+  together=$(backend_bytes)
+  mv "$RUN" "$T/whole"
+  FAULTS="trainer#1:trainer.step.done=kill@8"
+  start 0 "${FLAGS[@]}" "${two[@]}" --wgrad-stream
+  [ "$(deaths_of trainer)" -ge 1 ] || fail "no trainer died"
+  [ "$(ahead | awk '$1 > 0 && $2 > 0')" ] || fail "no step began ahead"
+  [ "$(backend_bytes)" -gt "$together" ] || fail "--wgrad-stream takes no more memory: $(backend_bytes) bytes, $together without it"
+  "$BIN/compare_states" "$T/whole/$STATE" "$RUN/$STATE" || fail "the state is not that of one stream"
+  must_balance
+  must_be_clean
+}
+backend_bytes() { sed -n 's/.* backend_bytes=\([0-9]*\).*/\1/p' "$RUN/log.txt" | tail -n 1; }
 # Of each trainer that ended a run.
 ahead() { grep -o 'msg="steps of the GPU" ahead=[0-9]*' "$RUN/log.txt" | sed 's/.*=//' | tr '\n' ' ' | sed 's/ $//'; }
 

@@ -30,6 +30,7 @@ static const enum tr_arena compared[ARENAS] = {TR_ARENA_PARAMS, TR_ARENA_MOMENTU
 
 struct run {
     bool ahead;
+    bool apart; /* gradients of weights, where steps go ahead */
     unsigned eager;
     enum imk_dtype precision;
     double scale; /* of the loss, at first */
@@ -126,15 +127,16 @@ static void configure(struct im_conf *conf)
 static void train(struct run *run)
 {
     const struct tr_schedule_epoch epoch = {.steps = STEPS, .images = STEPS * BATCH};
-    struct tr_network_config config = {
-        .model = "resnet20",
-        .classes = CLASSES,
-        .ops = &tr_backend_cuda,
-        .precision = run->precision,
-        .seed = 3,
-        .mean = {0.5f, 0.5f, 0.5f},
-        .std = {0.25f, 0.25f, 0.25f},
-        .device = {.deterministic = true, .cache = getenv("IMSUPER_TEST_PLANS")}};
+    struct tr_network_config config = {.model = "resnet20",
+                                       .classes = CLASSES,
+                                       .ops = &tr_backend_cuda,
+                                       .precision = run->precision,
+                                       .seed = 3,
+                                       .mean = {0.5f, 0.5f, 0.5f},
+                                       .std = {0.25f, 0.25f, 0.25f},
+                                       .device = {.deterministic = true,
+                                                  .dw_apart = run->apart && run->ahead,
+                                                  .cache = getenv("IMSUPER_TEST_PLANS")}};
     static struct im_conf conf;
     struct tr_training_step step;
     struct tr_schedule schedule;
@@ -229,6 +231,13 @@ static void steps_that_are_taken(void **state)
     ahead_and_one_by_one_are_the_same((struct run){.scale = 256}, 0);
 }
 
+/* Two streams of a step that is captured, replayed behind the one before. */
+static void steps_with_gradients_of_weights_apart(void **state)
+{
+    (void)state;
+    ahead_and_one_by_one_are_the_same((struct run){.scale = 256, .apart = true}, 0);
+}
+
 /* A scale that fp16 cannot hold is halved until it can: steps are skipped, then taken. The next step has begun by then, and has
  * its scale, its count of updates and its averages by what the device found. */
 static void steps_that_are_skipped(void **state)
@@ -241,6 +250,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steps_that_are_taken),
+        cmocka_unit_test(steps_with_gradients_of_weights_apart),
         cmocka_unit_test(steps_that_are_skipped),
     };
 

@@ -12,13 +12,14 @@
 #include "ipc/base/err.h"
 #include "tests/cuda/lanes/host.h"
 #include "trainer/backends/backend.h"
+#include "trainer/backends/cuda/dnn.h"
 #include "trainer/network/network.h"
 
 #define MEMORY ((size_t)2 << 30)
 
 enum { SIZE = 32, FAR_TOO_MANY = 4096 };
 
-static int open_net(enum imk_dtype precision, struct tr_network **ret_net, struct im_text *text)
+static int open_that(enum imk_dtype precision, bool apart, struct tr_network **ret_net, struct im_text *text)
 {
     const struct tr_network_config config = {.model = "resnet20",
                                              .classes = 5,
@@ -26,9 +27,15 @@ static int open_net(enum imk_dtype precision, struct tr_network **ret_net, struc
                                              .precision = precision,
                                              .seed = 3,
                                              .mean = {0.5f, 0.5f, 0.5f},
-                                             .std = {0.25f, 0.25f, 0.25f}};
+                                             .std = {0.25f, 0.25f, 0.25f},
+                                             .device = {.dw_apart = apart}};
 
     return tr_network_new(&config, ret_net, text);
+}
+
+static int open_net(enum imk_dtype precision, struct tr_network **ret_net, struct im_text *text)
+{
+    return open_that(precision, false, ret_net, text);
 }
 
 static void prepare(struct tr_network *net, int n, int size, bool training)
@@ -110,6 +117,29 @@ static void the_largest_batch_is_found_ahead(void **state)
     host_gpu_set(&(struct host_gpu_options){0});
 }
 
+/* Gradients of weights on a stream of their own have a workspace of cuDNN, for which memory is kept. */
+static void gradients_of_weights_apart_are_planned(void **state)
+{
+    const size_t memory[2] = {MEMORY, MEMORY + TR_DNN_WORKSPACE};
+    struct im_text text = {{0}};
+    int found[2];
+
+    (void)state;
+    for (int apart = 0; apart < 2; apart++) {
+        struct tr_network *net;
+
+        host_gpu_set(&(struct host_gpu_options){.memory_bytes = memory[apart]});
+        assert_int_equal(open_that(IMK_BF16, apart, &net, &text), 0);
+        found[apart] = tr_network_largest(net, SIZE, FAR_TOO_MANY, 0, &text);
+        assert_int_equal(prepare_largest(net), found[apart]);
+        prepare(net, found[apart] / 2 + 1, SIZE, true);
+        tr_network_free(net);
+    }
+    /* The values live longer only while fewer of them do: see docs/gpu-fusions.md. */
+    assert_in_range(found[1], found[0] - found[0] / 100, found[0]);
+    host_gpu_set(&(struct host_gpu_options){0});
+}
+
 /* The short batch at the end of an epoch, validation and a smaller size of images are planned while the arena of
  * the largest batch holds the memory: engines are tried in it. */
 static void what_follows_the_largest_batch_fits_too(void **state)
@@ -152,6 +182,7 @@ int main(void)
         cmocka_unit_test(a_batch_that_does_not_fit_is_refused),
         cmocka_unit_test(a_narrow_input_takes_half),
         cmocka_unit_test(the_largest_batch_is_found_ahead),
+        cmocka_unit_test(gradients_of_weights_apart_are_planned),
         cmocka_unit_test(what_follows_the_largest_batch_fits_too),
         cmocka_unit_test(bf16_needs_a_gpu_that_has_it),
     };

@@ -34,6 +34,7 @@ static const int parted[STEPS] = {3, 3, 3, 3, WHOLE, 3};
 struct run {
     int ranks;
     bool synced, plain;
+    bool apart;     /* gradients of weights on a stream of their own */
     unsigned ahead; /* bits of the ranks that begin a step before the end of the one before, where they can */
     unsigned eager;
     enum imk_dtype precision;
@@ -191,6 +192,7 @@ static void train(struct run *run, int rank)
                                              .optimizer = IM_OPTIMIZER_SGD,
                                              .bn_sync = run->synced ? &unused : NULL,
                                              .rank_sum = run->ranks == 2 ? &sums : NULL,
+                                             .device = {.dw_apart = run->apart},
                                              .plain_steps = run->plain};
     struct im_text text = {{0}};
     struct tr_network *net;
@@ -301,12 +303,13 @@ static void recorded_or_not_and_however_lanes_run_the_bits_are_the_same(void **s
 
     (void)state;
     train_two(&want);
-    for (unsigned way = 0; way < 2; way++) {
-        static const unsigned eager[] = {0, 1 << TR_GPU_COMM};
+    for (unsigned way = 0; way < 3; way++) {
+        static const unsigned eager[] = {0, 1 << TR_GPU_COMM, 1 << TR_GPU_COMM};
         struct run got = base;
 
         got.plain = false;
         got.eager = eager[way];
+        got.apart = way == 2;
         train_two(&got);
         for (int i = 0; i < ARENAS; i++)
             assert_memory_equal(got.arenas[i], want.arenas[i], want.floats[i] * sizeof(float));

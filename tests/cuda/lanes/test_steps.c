@@ -45,6 +45,7 @@ struct run {
     bool prefetches;
     bool mixes;
     bool two_ranks;         /* alike: sums double everything */
+    bool apart;             /* gradients of weights on a stream of their own */
     int broken_step;        /* whose loss is not finite; 0: none */
     const struct run *from; /* whose arenas it goes on with */
     int first, steps;
@@ -226,7 +227,7 @@ static struct tr_network *open_net(const struct run *run)
         .loss = run->loss_kind,
         .optimizer = run->optimizer,
         .muon = run->muon,
-        .device = {.deterministic = true, .cache = getenv("IMSUPER_TEST_PLANS")},
+        .device = {.deterministic = true, .dw_apart = run->apart, .cache = getenv("IMSUPER_TEST_PLANS")},
         .accumulates = run->accumulate > 1,
         .averages = run->ema > 0,
         .rank_sum = run->two_ranks ? &twins : NULL,
@@ -472,6 +473,44 @@ static void lanes_are_ordered(void **state)
     release(&late);
 }
 
+/* Gradients of weights on a stream of their own change no bit: lanes that run late show a value that was overwritten before it
+ * was read, early ones one that was read before it was there. WEIGHTS late and COMM early: a sum over ranks of what is
+ * not there yet. no_norms: batch norm works in scratch memory. */
+static void gradients_of_weights_run_apart(void **state)
+{
+    enum { COMPUTE = 1 << TR_GPU_COMPUTE, COMM = 1 << TR_GPU_COMM, WEIGHTS = 1 << TR_GPU_WEIGHTS };
+    static const struct {
+        struct host_gpu_options options;
+        enum way way;
+    } cases[] = {{{.eager = 0}, RECORDED},
+                 {{.eager = COMPUTE}, RECORDED},
+                 {{.eager = COMPUTE}, ENQUEUED},
+                 {{.eager = WEIGHTS}, ENQUEUED},
+                 {{.eager = WEIGHTS}, RECORDED},
+                 {{.eager = COMM}, RECORDED},
+                 {{.eager = COMPUTE, .no_norms = true}, RECORDED}};
+    const struct run base = {.ops = &tr_backend_cuda, .way = RECORDED, .two_ranks = true, .steps = 3};
+    struct run together[2] = {base, base};
+
+    (void)state;
+    train(&together[0]);
+    host_gpu_set(&(struct host_gpu_options){.no_norms = true});
+    train(&together[1]);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct run apart = base;
+
+        apart.apart = true;
+        apart.way = cases[i].way;
+        host_gpu_set(&cases[i].options);
+        train(&apart);
+        same_bits(&apart, &together[cases[i].options.no_norms], "gradients of weights apart");
+        release(&apart);
+    }
+    host_gpu_set(&(struct host_gpu_options){0});
+    release(&together[0]);
+    release(&together[1]);
+}
+
 /* Where cuDNN has no engines for pixels of four channels they have eight, which are zeros: the same sums. */
 static void pixels_have_four_channels_or_eight(void **state)
 {
@@ -672,6 +711,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_missing_wait_shows),
         cmocka_unit_test(what_cannot_be_recorded_is_an_error),
         cmocka_unit_test(lanes_are_ordered),
+        cmocka_unit_test(gradients_of_weights_run_apart),
         cmocka_unit_test(two_ranks_alike_are_one),
         cmocka_unit_test(pixels_have_four_channels_or_eight),
         cmocka_unit_test(what_cudnn_lacks_is_ours),

@@ -20,17 +20,22 @@ struct fake_table fake;
 struct tr_gpu {
     struct tr_gpu_properties facts;
 };
+struct CUstream_st {
+    int unused;
+};
 struct tr_gpu_event {
     uint64_t at;
 };
 struct tr_cudnn {
-    int unused;
+    const struct CUstream_st *stream;
 };
 struct tr_cudnn_graph {
+    const struct tr_cudnn *cudnn;
     int way;
     bool adds;
 };
 struct tr_cudnn_plan {
+    const struct tr_cudnn *cudnn;
     const struct fake_engine *engine;
     bool adds;
     size_t x_bytes;
@@ -48,8 +53,10 @@ const struct tr_gpu_properties *tr_gpu_properties(const struct tr_gpu *g)
 
 struct CUstream_st *tr_gpu_stream(struct tr_gpu *g, enum tr_gpu_stream_id lane)
 {
-    (void)g, (void)lane;
-    return NULL;
+    static struct CUstream_st streams[TR_GPU_STREAMS];
+
+    (void)g;
+    return &streams[lane];
 }
 
 int tr_gpu_enter(struct tr_gpu *g)
@@ -151,7 +158,8 @@ int tr_gpu_sync(struct tr_gpu *g, enum tr_gpu_stream_id lane)
 
 int imk_cuda_cast(const struct imk_cuda_cast *a, struct CUstream_st *stream)
 {
-    (void)stream;
+    fake.cast_on = stream;
+    fake.cast_from = a->x;
     fake.casts++;
     fake.cast_count = a->count;
     assert_int_equal(a->x_type, IMK_BF16);
@@ -169,8 +177,16 @@ int tr_cudnn_version(void)
 
 int tr_cudnn_open(struct CUstream_st *stream, struct tr_cudnn **ret_cudnn, struct im_text *text)
 {
-    (void)stream, (void)text;
+    (void)text;
     *ret_cudnn = calloc(1, sizeof **ret_cudnn);
+    (*ret_cudnn)->stream = stream;
+    return 0;
+}
+
+int tr_cudnn_set_stream(struct tr_cudnn *cudnn, struct CUstream_st *stream, struct im_text *text)
+{
+    (void)text;
+    cudnn->stream = stream;
     return 0;
 }
 
@@ -185,11 +201,12 @@ int tr_cudnn_graph_new(struct tr_cudnn *cudnn, const struct tr_cudnn_tensor *ten
 {
     int way = op_count - 1;
 
-    (void)cudnn, (void)tensors, (void)tensor_count, (void)rules;
+    (void)tensors, (void)tensor_count, (void)rules;
     fake.asked++;
     if (fake.counts[way] == 0)
         return im_fail(text, -ENOTSUP, "the table is empty");
     *ret_graph = calloc(1, sizeof **ret_graph);
+    (*ret_graph)->cudnn = cudnn;
     (*ret_graph)->way = way;
     (*ret_graph)->adds = way == 1 || ops[0].beta > 0;
     return 0;
@@ -219,10 +236,11 @@ const char *tr_cudnn_graph_engine(const struct tr_cudnn_graph *g, int engine)
     return names[engine];
 }
 
-static struct tr_cudnn_plan *plan_new(int way, int engine, bool adds)
+static struct tr_cudnn_plan *plan_new(const struct tr_cudnn *cudnn, int way, int engine, bool adds)
 {
     struct tr_cudnn_plan *p = calloc(1, sizeof *p);
 
+    p->cudnn = cudnn;
     p->engine = &fake.engines[way][engine];
     p->adds = adds;
     snprintf(p->name, sizeof p->name, "e%d", engine);
@@ -243,7 +261,7 @@ int tr_cudnn_plan_new(struct tr_cudnn_graph *g, int engine, struct tr_cudnn_plan
     if (fake.compile_ms)
         poll(NULL, 0, fake.compile_ms);
     fake.busy--;
-    *ret_plan = plan_new(g->way, engine, g->adds);
+    *ret_plan = plan_new(g->cudnn, g->way, engine, g->adds);
     return 0;
 }
 
@@ -260,12 +278,12 @@ int tr_cudnn_plan_load(struct tr_cudnn *cudnn, const struct tr_cudnn_tensor *ten
                        const struct tr_cudnn_op *ops, int op_count, const struct tr_cudnn_saved *saved,
                        struct tr_cudnn_plan **ret_plan, struct im_text *text)
 {
-    (void)cudnn, (void)tensors, (void)tensor_count, (void)text;
+    (void)tensors, (void)tensor_count, (void)text;
     assert_int_equal(saved->n, strlen(saved->name));
     assert_memory_equal(saved->bytes, saved->name, saved->n);
     fake.loaded++;
-    *ret_plan =
-        plan_new(op_count - 1, (int)strtol(saved->name + 1, NULL, 10), op_count == 2 || ops[0].beta > 0);
+    *ret_plan = plan_new(cudnn, op_count - 1, (int)strtol(saved->name + 1, NULL, 10),
+                         op_count == 2 || ops[0].beta > 0);
     return 0;
 }
 
@@ -290,6 +308,9 @@ int tr_cudnn_plan_run(struct tr_cudnn_plan *p, void *const *memory, void *worksp
 
     assert_true(workspace || p->engine->workspace == 0);
     fake.runs++;
+    fake.ran_on = p->cudnn->stream;
+    fake.workspace = workspace;
+    fake.weights = memory[TR_CONV_W];
     fake.blank += memory[TR_CONV_W] && memcmp(memory[TR_CONV_W], zeros, sizeof zeros) == 0;
     fake.now += p->engine->ns;
     if (p->engine->fails)

@@ -28,7 +28,9 @@ struct fake_table {
     _Atomic int asked, planned;
     int loaded, runs, casts;
     size_t cast_count, memory_limit, memory_used;
-    int blank; /* runs on weights that are zeros */
+    int blank;                                  /* runs on weights that are zeros */
+    const struct CUstream_st *ran_on, *cast_on; /* the last run, and the last cast */
+    const void *workspace, *weights, *cast_from;
     uint64_t now;
     bool broken, can_save;
 };

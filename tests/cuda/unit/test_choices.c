@@ -252,6 +252,69 @@ static void gradient_of_weights_is_widened(void **state)
     assert_int_equal(fake.memory_used, 0);
 }
 
+static void run_weights(struct tr_dnn *dnn, struct tr_dnn_conv *conv, enum tr_gpu_stream_id stream)
+{
+    float dw[32 * 9 * 16];
+
+    assert_int_equal(tr_dnn_conv_run(dnn, conv, NULL, dw, NULL), 0);
+    assert_ptr_equal(fake.ran_on, tr_gpu_stream(&fake_gpu, stream));
+    assert_ptr_equal(fake.cast_on, tr_gpu_stream(&fake_gpu, stream));
+    assert_ptr_equal(fake.cast_from, fake.weights);
+}
+
+/* Two runs at once share no memory, and what comes next is on COMPUTE again. */
+static void what_runs_apart_has_a_stream_and_memory_of_its_own(void **state)
+{
+    struct tr_dnn *dnn = open_dnn(false);
+    struct tr_dnn_conv *here = plan(dnn, TR_DNN_CONV_BACKWARD_WEIGHTS),
+                       *other = plan(dnn, TR_DNN_CONV_FORWARD);
+    struct tr_dnn_conv *apart = plan(dnn, TR_DNN_CONV_BACKWARD_WEIGHTS);
+    const void *workspace, *weights;
+    struct tr_dnn_stats facts;
+
+    (void)state;
+    for (int i = 0; i < ENGINES; i++)
+        fake.engines[0][i].workspace = 100;
+    tr_dnn_conv_set_apart(apart);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, NULL), 0);
+    assert_ptr_equal(fake.ran_on, tr_gpu_stream(&fake_gpu, TR_GPU_COMPUTE));
+    tr_dnn_stats(dnn, &facts);
+    assert_int_equal(facts.workspace_bytes, 100);
+    assert_int_equal(facts.apart_bytes, 100);
+    run_weights(dnn, here, TR_GPU_COMPUTE);
+    workspace = fake.workspace;
+    weights = fake.weights;
+    run_weights(dnn, apart, TR_GPU_WEIGHTS);
+    assert_true(fake.workspace && fake.workspace != workspace);
+    assert_true(fake.weights && fake.weights != weights);
+    assert_int_equal(tr_dnn_conv_run(dnn, other, NULL, NULL, NULL), 0);
+    assert_ptr_equal(fake.ran_on, tr_gpu_stream(&fake_gpu, TR_GPU_COMPUTE));
+    assert_ptr_equal(fake.workspace, workspace);
+    tr_dnn_conv_free(dnn, here);
+    tr_dnn_conv_free(dnn, other);
+    tr_dnn_conv_free(dnn, apart);
+    tr_dnn_close(dnn);
+    assert_int_equal(fake.memory_used, 0);
+}
+
+/* Where all gradients of weights are apart, COMPUTE keeps no memory for them. */
+static void memory_is_that_of_the_stream_that_runs(void **state)
+{
+    struct tr_dnn *dnn = open_dnn(false);
+    struct tr_dnn_conv *conv = plan(dnn, TR_DNN_CONV_BACKWARD_WEIGHTS);
+    struct tr_dnn_stats facts;
+
+    (void)state;
+    fake.engines[0][ENGINES - 1].workspace = 100;
+    tr_dnn_conv_set_apart(conv);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, NULL), 0);
+    tr_dnn_stats(dnn, &facts);
+    assert_int_equal(facts.workspace_bytes, 0);
+    assert_int_equal(facts.apart_bytes, 100);
+    tr_dnn_conv_free(dnn, conv);
+    tr_dnn_close(dnn);
+}
+
 /* Scratch memory is the tensors', the cache's twice and 4096 for workspaces. */
 static void without_scratch_memory_the_first_engine_stays(void **state)
 {
@@ -562,6 +625,8 @@ int main(void)
         cmocka_unit_test_setup(plan_that_cannot_be_saved_is_made_again_from_its_name, setup),
         cmocka_unit_test_setup(engine_that_is_gone_is_chosen_anew, setup),
         cmocka_unit_test_setup(layers_that_are_alike_share_a_choice, setup),
+        cmocka_unit_test_setup(what_runs_apart_has_a_stream_and_memory_of_its_own, setup),
+        cmocka_unit_test_setup(memory_is_that_of_the_stream_that_runs, setup),
         cmocka_unit_test_setup(workspace_is_that_of_what_was_chosen_and_says_when_it_moves, setup),
         cmocka_unit_test_setup(gradient_of_weights_is_widened, setup),
         cmocka_unit_test_setup(without_scratch_memory_the_first_engine_stays, setup),

@@ -14,6 +14,28 @@
 
 #define SM_BF16 80 /* compute capability from which on GPUs have bf16 */
 
+static void free_events(struct tr_backend *b)
+{
+    tr_gpu_event_free(b->gpu, b->to_comm);
+    tr_gpu_event_free(b->gpu, b->from_comm);
+    tr_gpu_event_free(b->gpu, b->to_weights);
+    for (int i = 0; i < TR_CUDA_DW_MOST; i++)
+        tr_gpu_event_free(b->gpu, b->dw_done[i]);
+}
+
+static int make_events(struct tr_backend *b)
+{
+    int err = tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &b->to_comm);
+
+    if (err == 0)
+        err = tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &b->from_comm);
+    if (err == 0)
+        err = tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &b->to_weights);
+    for (int i = 0; i < TR_CUDA_DW_MOST && err == 0; i++)
+        err = tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &b->dw_done[i]);
+    return err;
+}
+
 static void close_gpu(struct tr_backend *b)
 {
     if (!b)
@@ -24,8 +46,8 @@ static void close_gpu(struct tr_backend *b)
         tr_cuda_update_free(b);
         tr_cuda_stage_close(b);
         tr_cuda_buffer_free(b, &b->scratch, false);
-        tr_gpu_event_free(b->gpu, b->to_comm);
-        tr_gpu_event_free(b->gpu, b->from_comm);
+        tr_cuda_buffer_free(b, &b->dw_scratch, false);
+        free_events(b);
     }
     tr_blas_close(b->blas);
     tr_dnn_close(b->dnn);
@@ -93,9 +115,7 @@ static int open_device(const struct tr_device_config *config, struct tr_backend 
         err = tr_cuda_stage_open(b, text);
     if (err < 0)
         goto out;
-    err = tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &b->to_comm);
-    if (err == 0)
-        err = tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &b->from_comm);
+    err = make_events(b);
     if (err < 0) {
         err = tr_gpu_last_error(b->gpu, text);
         goto out;
@@ -173,6 +193,8 @@ static int sync(struct tr_backend *b)
     int err = tr_gpu_sync(b->gpu, TR_GPU_COPY);
 
     if (err == 0)
+        err = tr_gpu_sync(b->gpu, TR_GPU_WEIGHTS);
+    if (err == 0)
         err = tr_gpu_sync(b->gpu, TR_GPU_COMM);
     return err < 0 ? err : tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);
 }
@@ -206,15 +228,21 @@ static int trouble(struct tr_backend *b, struct im_text *text)
     return tr_gpu_last_error(b->gpu, text);
 }
 
-/* Bytes available for an arena: cuDNN's workspace may still grow to its limit. */
+/* Bytes by which a workspace of cuDNN may still grow. */
+static size_t growth_of(size_t workspace)
+{
+    return workspace < TR_DNN_WORKSPACE ? TR_DNN_WORKSPACE - workspace : 0;
+}
+
+/* Bytes available for an arena: cuDNN's workspaces may still grow to their limit. */
 static size_t memory_left(struct tr_backend *b)
 {
     struct tr_dnn_stats stats;
     size_t left = 0, kept;
 
     tr_dnn_stats(b->dnn, &stats);
-    kept = TR_CUDA_HEADROOM +
-           (stats.workspace_bytes < TR_DNN_WORKSPACE ? TR_DNN_WORKSPACE - stats.workspace_bytes : 0);
+    kept = TR_CUDA_HEADROOM + growth_of(stats.workspace_bytes) +
+           (b->config.dw_apart ? growth_of(stats.apart_bytes) : 0);
     if (tr_gpu_memory_left(b->gpu, &left) < 0)
         return 0;
     return left > kept ? left - kept : 1; /* 0 would mean unknown */
@@ -225,7 +253,7 @@ static size_t private_bytes(struct tr_backend *b)
     struct tr_dnn_stats stats;
 
     tr_dnn_stats(b->dnn, &stats);
-    return b->private_bytes + 2 * b->pixels.bytes + stats.workspace_bytes;
+    return b->private_bytes + 2 * b->pixels.bytes + stats.workspace_bytes + stats.apart_bytes;
 }
 
 /* ---- values ---- */

@@ -154,13 +154,20 @@ int tr_cudnn_open(struct CUstream_st *stream, struct tr_cudnn **ret_cudnn, struc
         free(cudnn);
         return cudnn_fail(text, "cannot create a handle", status);
     }
-    status = cudnnSetStream(cudnn->handle, stream);
-    if (status != CUDNN_STATUS_SUCCESS) {
+    err = tr_cudnn_set_stream(cudnn, stream, text);
+    if (err < 0) {
         tr_cudnn_close(cudnn);
-        return cudnn_fail(text, "cannot set its stream", status);
+        return err;
     }
     *ret_cudnn = cudnn;
     return 0;
+}
+
+int tr_cudnn_set_stream(struct tr_cudnn *cudnn, struct CUstream_st *stream, struct im_text *text)
+{
+    cudnnStatus_t status = cudnnSetStream(cudnn->handle, stream);
+
+    return status == CUDNN_STATUS_SUCCESS ? 0 : cudnn_fail(text, "cannot set its stream", status);
 }
 
 int tr_cudnn_open_described(const char *device, struct tr_cudnn **ret_cudnn, struct im_text *text)

@@ -25,6 +25,8 @@ struct tr_cudnn_plan;  /* an engine of a graph, ready to run */
 int tr_cudnn_open(struct CUstream_st *stream, struct tr_cudnn **ret_cudnn, struct im_text *text);
 /* For tests: cuDNN compiles for a GPU that is not present; device is cuDNN's own JSON description (cuDNN 9.11 or later). */
 int tr_cudnn_open_described(const char *device, struct tr_cudnn **ret_cudnn, struct im_text *text);
+/* Later runs are enqueued on this one, which is of the same GPU. */
+int tr_cudnn_set_stream(struct tr_cudnn *cudnn, struct CUstream_st *stream, struct im_text *text);
 void tr_cudnn_close(struct tr_cudnn *cudnn); /* after all graphs and plans are freed; NULL is fine */
 int tr_cudnn_version(void);                  /* 91900 is 9.19.0 */
 

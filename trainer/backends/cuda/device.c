@@ -229,8 +229,16 @@ int tr_gpu_query(int index, struct tr_gpu_properties *ret_properties, struct im_
     return 0;
 }
 
-/* COMM has the highest priority: its kernels are few and the others wait for them. A captured graph keeps
- * each kernel's priority, but honours it only with cudaGraphInstantiateFlagUseNodePriority. */
+/* COMM has the highest priority: its kernels are few and the others wait for them. WEIGHTS has the lowest: what
+ * waits for it comes later, and COMPUTE goes on meanwhile. Lower numbers are higher priorities. */
+static int priority_of(enum tr_gpu_stream_id stream, int least, int greatest)
+{
+    if (stream == TR_GPU_COMM)
+        return greatest;
+    return stream == TR_GPU_COMPUTE && least - greatest >= 2 ? least - 1 : least;
+}
+
+/* A captured graph keeps each kernel's priority, but honours it only with cudaGraphInstantiateFlagUseNodePriority. */
 static cudaError_t make_streams(struct tr_gpu *g)
 {
     int least = 0, greatest = 0;
@@ -238,7 +246,7 @@ static cudaError_t make_streams(struct tr_gpu *g)
 
     for (int i = 0; i < TR_GPU_STREAMS && error == cudaSuccess; i++)
         error = cudaStreamCreateWithPriority(&g->streams[i], cudaStreamNonBlocking,
-                                             i == TR_GPU_COMM ? greatest : least);
+                                             priority_of((enum tr_gpu_stream_id)i, least, greatest));
     return error;
 }
 

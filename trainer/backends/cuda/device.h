@@ -1,4 +1,4 @@
-/* One NVIDIA GPU: device properties, three streams, memory, copies, events, and captured graphs. No other
+/* One NVIDIA GPU: device properties, four streams, memory, copies, events, and captured graphs. No other
  * header includes CUDA's; trainer/backends/cuda/device.c is the only file that does.
  *
  * Order. Each stream executes in the order of the calls; different streams are ordered by events only:
@@ -7,7 +7,7 @@
  * free memory.
  *
  * Capture. Between tr_gpu_capture_begin() and tr_gpu_capture_end() work on COMPUTE is captured and not
- * executed; COPY and COMM join the capture by waiting for an event that COMPUTE recorded since begin, and
+ * executed; the other streams join the capture by waiting for an event that COMPUTE recorded since begin, and
  * must be joined back (COMPUTE waits for one of their events) before end. Addresses and by-value arguments
  * are frozen then; what changes from step to step is read from device memory, or from pinned memory by a
  * captured copy. During capture: no allocation, no free, no host wait, nothing on a stream outside the
@@ -37,7 +37,8 @@ struct tr_gpu_graph;
 /* Element types in device memory. */
 const char *tr_gpu_dtype_name(enum imk_dtype type); /* "fp32", "bf16", "fp16" */
 
-enum tr_gpu_stream_id { TR_GPU_COMPUTE, TR_GPU_COPY, TR_GPU_COMM, TR_GPU_STREAMS };
+/* WEIGHTS: gradients of weights that are made apart (tr_op.dw_apart). */
+enum tr_gpu_stream_id { TR_GPU_COMPUTE, TR_GPU_COPY, TR_GPU_COMM, TR_GPU_WEIGHTS, TR_GPU_STREAMS };
 
 struct tr_gpu_properties {
     int index;       /* of the GPUs visible to this process */

@@ -20,6 +20,7 @@
 
 struct tr_dnn_conv {
     struct tr_dnn_choice *choice;
+    bool apart;
 };
 
 struct tr_dnn_norm {
@@ -59,13 +60,19 @@ int tr_dnn_open(const struct tr_dnn_config *config, struct tr_dnn **ret_dnn, str
     return 0;
 }
 
+static void room_free(struct tr_dnn *dnn, struct tr_dnn_room *r)
+{
+    tr_gpu_memory_free(dnn->gpu, r->workspace);
+    tr_gpu_memory_free(dnn->gpu, r->rounded);
+}
+
 void tr_dnn_close(struct tr_dnn *dnn)
 {
     if (!dnn)
         return;
     im_assert(dnn->choice_count == 0);
-    tr_gpu_memory_free(dnn->gpu, dnn->workspace);
-    tr_gpu_memory_free(dnn->gpu, dnn->rounded);
+    room_free(dnn, &dnn->room);
+    room_free(dnn, &dnn->apart);
     free(dnn->choices);
     tr_plan_cache_close(dnn->known);
     tr_cudnn_close(dnn->cudnn);
@@ -75,6 +82,8 @@ void tr_dnn_close(struct tr_dnn *dnn)
 void tr_dnn_stats(const struct tr_dnn *dnn, struct tr_dnn_stats *ret_stats)
 {
     *ret_stats = dnn->stats;
+    ret_stats->workspace_bytes = dnn->room.workspace_bytes;
+    ret_stats->apart_bytes = dnn->apart.workspace_bytes;
 }
 
 static void choice_free(struct tr_dnn_choice *c)
@@ -320,7 +329,7 @@ int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *s, enum 
                                   .adds = adds,
                                   .exact = type == IMK_F32 && !dnn->config.tf32,
                                   .type = type};
-    struct tr_dnn_conv *conv = malloc(sizeof *conv);
+    struct tr_dnn_conv *conv = calloc(1, sizeof *conv);
     int err;
 
     if (!conv)
@@ -347,8 +356,15 @@ void tr_dnn_conv_free(struct tr_dnn *dnn, struct tr_dnn_conv *conv)
 {
     if (!conv)
         return;
+    conv->choice->users_apart -= conv->apart;
     release(dnn, conv->choice);
     free(conv);
+}
+
+void tr_dnn_conv_set_apart(struct tr_dnn_conv *conv)
+{
+    conv->choice->users_apart += !conv->apart;
+    conv->apart = true;
 }
 
 const char *tr_dnn_conv_kernel(const struct tr_dnn_conv *conv)
@@ -356,33 +372,49 @@ const char *tr_dnn_conv_kernel(const struct tr_dnn_conv *conv)
     return conv->choice->name;
 }
 
-static int run_choice(struct tr_dnn *dnn, struct tr_dnn_choice *c, void *const *memory)
+static int run_choice(struct tr_dnn *dnn, struct tr_dnn_choice *c, void *const *memory, void *workspace)
 {
     struct im_text text = {0};
-    int err = tr_cudnn_plan_run(c->plan, memory, dnn->workspace, &text);
+    int err = tr_cudnn_plan_run(c->plan, memory, workspace, &text);
 
     return err < 0 ? tr_gpu_fail(dnn->gpu, err, "%s: %.800s", c->key, text.s) : 0;
 }
 
-static int widen(struct tr_dnn *dnn, const struct tr_dnn_choice *c, float *dw)
+static int widen(struct tr_dnn *dnn, const struct tr_dnn_choice *c, const void *rounded,
+                 enum tr_gpu_stream_id stream, float *dw)
 {
     const struct imk_cuda_cast cast = {
-        .count = c->rounded, .x_type = c->type, .y_type = IMK_F32, .x = dnn->rounded, .y = dw};
-    int err = imk_cuda_cast(&cast, tr_gpu_stream(dnn->gpu, TR_GPU_COMPUTE));
+        .count = c->rounded, .x_type = c->type, .y_type = IMK_F32, .x = rounded, .y = dw};
+    int err = imk_cuda_cast(&cast, tr_gpu_stream(dnn->gpu, stream));
 
     return err < 0 ? tr_gpu_fail(dnn->gpu, err, "%s: cannot cast the gradient", c->key) : 0;
 }
 
+/* Everything but runs that are apart expects cuDNN on COMPUTE. */
+static int set_stream(struct tr_dnn *dnn, enum tr_gpu_stream_id stream)
+{
+    struct im_text text = {0};
+    int err = tr_cudnn_set_stream(dnn->cudnn, tr_gpu_stream(dnn->gpu, stream), &text);
+
+    return err < 0 ? tr_gpu_fail(dnn->gpu, err, "cuDNN: %.800s", text.s) : 0;
+}
+
 int tr_dnn_conv_run(struct tr_dnn *dnn, struct tr_dnn_conv *conv, void *x, void *w, void *y)
 {
+    const enum tr_gpu_stream_id stream = conv->apart ? TR_GPU_WEIGHTS : TR_GPU_COMPUTE;
+    const struct tr_dnn_room *room = conv->apart ? &dnn->apart : &dnn->room;
     const struct tr_dnn_choice *c = conv->choice;
     void *memory[TR_CONV_TENSORS] = {[TR_CONV_X] = x,
-                                     [TR_CONV_W] = c->rounded ? dnn->rounded : w,
+                                     [TR_CONV_W] = c->rounded ? room->rounded : w,
                                      [TR_CONV_Y] = y,
                                      [TR_CONV_X_BEFORE] = x};
-    int err = run_choice(dnn, conv->choice, memory);
+    int err = conv->apart ? set_stream(dnn, stream) : 0;
 
-    return err == 0 && c->rounded ? widen(dnn, c, w) : err;
+    if (err == 0)
+        err = run_choice(dnn, conv->choice, memory, room->workspace);
+    if (err == 0 && conv->apart)
+        err = set_stream(dnn, TR_GPU_COMPUTE);
+    return err == 0 && c->rounded ? widen(dnn, c, room->rounded, stream, w) : err;
 }
 
 int tr_dnn_norm_new(struct tr_dnn *dnn, const struct tr_dnn_norm_shape *s, enum tr_dnn_norm_kind kind,
@@ -460,7 +492,8 @@ int tr_dnn_norm_run(struct tr_dnn *dnn, struct tr_dnn_norm *norm, const struct t
         [TR_NORM_BACK_MASK] = a->mask,       [TR_NORM_BACK_DZ] = a->dz,
     };
 
-    return run_choice(dnn, norm->choice, norm->kind == TR_DNN_NORM_FORWARD ? forward : backward);
+    return run_choice(dnn, norm->choice, norm->kind == TR_DNN_NORM_FORWARD ? forward : backward,
+                      dnn->room.workspace);
 }
 
 /* Grows a buffer to at least this size; it may move. */
@@ -483,8 +516,8 @@ static int grow(struct tr_dnn *dnn, void **buffer, size_t *bytes, size_t want, b
     return 0;
 }
 
-/* Sizes the workspace for the current choices. */
-static int size_workspace(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text)
+/* Sizes a room for the current choices of its runs. */
+static int size_room(struct tr_dnn *dnn, struct tr_dnn_room *room, bool *ret_moved, struct im_text *text)
 {
     size_t workspace = 0, rounded = 0;
     int err;
@@ -493,11 +526,13 @@ static int size_workspace(struct tr_dnn *dnn, bool *ret_moved, struct im_text *t
         const struct tr_dnn_choice *c = dnn->choices[i];
         size_t bytes = tr_cudnn_plan_workspace(c->plan), halves = c->rounded * imk_dtype_bytes(c->type);
 
+        if ((room == &dnn->apart ? c->users_apart : c->users - c->users_apart) == 0)
+            continue;
         workspace = bytes > workspace ? bytes : workspace;
         rounded = halves > rounded ? halves : rounded;
     }
-    err = grow(dnn, &dnn->workspace, &dnn->stats.workspace_bytes, workspace, ret_moved, text);
-    return err < 0 ? err : grow(dnn, &dnn->rounded, &dnn->rounded_bytes, rounded, ret_moved, text);
+    err = grow(dnn, &room->workspace, &room->workspace_bytes, workspace, ret_moved, text);
+    return err < 0 ? err : grow(dnn, &room->rounded, &room->rounded_bytes, rounded, ret_moved, text);
 }
 
 int tr_dnn_tune(struct tr_dnn *dnn, const struct tr_dnn_scratch *scratch, bool *ret_moved,
@@ -512,7 +547,9 @@ int tr_dnn_tune(struct tr_dnn *dnn, const struct tr_dnn_scratch *scratch, bool *
     if (err == 0)
         err = tr_dnn_tune_more(dnn, scratch, text);
     if (err == 0)
-        err = size_workspace(dnn, ret_moved, text);
+        err = size_room(dnn, &dnn->room, ret_moved, text);
+    if (err == 0)
+        err = size_room(dnn, &dnn->apart, ret_moved, text);
     if (err == 0 || err == -ECANCELED)
         tr_plan_cache_save(dnn->known,
                            NULL); /* failing to write the cache is not an error: the next run times again */

@@ -4,7 +4,7 @@
  * Values are packed NHWC, weights KRSC (out channel, row, column, in channel), both in the type of the plan;
  * accumulation is fp32 or better. Gradients of weights and norm's statistics, scale, bias and their gradients
  * are fp32. Pointers are to device memory, aligned to 16 bytes at least. Runs are enqueued on TR_GPU_COMPUTE,
- * may be captured, and share one workspace.
+ * may be captured, and share one workspace; those that are apart on TR_GPU_WEIGHTS, with a workspace of their own.
  *
  * Life of a plan: _new() asks cuDNN for engines and keeps those that can run the shape (-ENOTSUP: none, the
  * text says why; the caller falls back to its own kernel or fails); tr_dnn_tune() times the engines of all
@@ -68,6 +68,7 @@ int tr_dnn_tune(struct tr_dnn *dnn, const struct tr_dnn_scratch *scratch, bool *
 struct tr_dnn_stats {
     int version; /* of cuDNN: 91900 is 9.19.0 */
     size_t workspace_bytes;
+    size_t apart_bytes;       /* of the workspace of runs that are apart */
     int plans, timed, cached; /* distinct plans; chosen by timing; taken from the cache */
     uint64_t timing_ns;       /* time spent in tr_dnn_tune() */
 };
@@ -97,6 +98,8 @@ enum tr_dnn_conv_kind {
 int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *shape, enum tr_dnn_conv_kind kind,
                     enum imk_dtype type, struct tr_dnn_conv **ret_conv, struct im_text *text);
 void tr_dnn_conv_free(struct tr_dnn *dnn, struct tr_dnn_conv *conv); /* NULL is fine */
+/* From now on its runs are enqueued on TR_GPU_WEIGHTS; the caller orders the streams. Before tr_dnn_tune(). */
+void tr_dnn_conv_set_apart(struct tr_dnn_conv *conv);
 /* x: x or dx; w: w or dw; y: y or dy. The output of the kind is written, the others are read. No two may
  * overlap. */
 int tr_dnn_conv_run(struct tr_dnn *dnn, struct tr_dnn_conv *conv, void *x, void *w, void *y);

@@ -29,10 +29,17 @@ struct tr_dnn_choice {
     uint64_t ns;   /* of the plan in use; 0: not known */
     bool had_turn; /* in this start, to go on */
     int tried,
-        listed;     /* engines of the formulation that were tried, in their order, of those that there are */
-    size_t rounded; /* BACKWARD_WEIGHTS in 16 bits: elements of dw, which the plan writes to dnn->rounded */
+        listed; /* engines of the formulation that were tried, in their order, of those that there are */
+    size_t
+        rounded; /* BACKWARD_WEIGHTS in 16 bits: elements of dw, which the plan writes to `rounded` of its room */
     enum imk_dtype type;
-    int users;
+    int users, users_apart; /* those apart are among them */
+};
+
+/* What the runs of one stream share. */
+struct tr_dnn_room {
+    void *workspace, *rounded;
+    size_t workspace_bytes, rounded_bytes;
 };
 
 struct tr_dnn {
@@ -42,8 +49,7 @@ struct tr_dnn {
     struct tr_plan_cache *known;
     struct tr_dnn_choice **choices;
     int choice_count, choice_room;
-    void *workspace, *rounded;
-    size_t rounded_bytes;
+    struct tr_dnn_room room, apart; /* of COMPUTE; of WEIGHTS */
     struct tr_dnn_stats stats;
     float epsilon, factor, zero;      /* scalars that graphs read from host memory */
     bool holds_lock, gave_up_waiting; /* the lock of the cache; gave up waiting for it */

@@ -4,7 +4,7 @@
  *
  * Values are NHWC with channels padded to a multiple of 16 bytes, for vector accesses and tensor cores, except the normalised
  * pixels, which have four; the padding holds zeros. All work runs on the stream COMPUTE in the order of the calls, except copies of pixels
- * on COPY, and sums over ranks on COMM.
+ * on COPY, sums over ranks on COMM, and gradients of weights that are made apart (tr_op.dw_apart) on WEIGHTS.
  *
  * In this folder: everything that needs CUDA, cuDNN, cuBLASLt, NCCL or NVML; it builds imsuper-cuda.so. Each
  * library's header is included by one file (device.c, cudnn.c, cublas.c, nccl.c). A step neither allocates
@@ -71,6 +71,10 @@ struct tr_cuda_results {
 
 /* Where the results of a step come to. One may be enqueued while the one before runs. */
 enum { TR_CUDA_STEPS = 2 };
+
+/* Gradients of weights on WEIGHTS that nothing on COMPUTE has waited for. */
+enum { TR_CUDA_DW_MOST = TR_DW_BEHIND + 1 };
+
 struct tr_cuda_arrival {
     struct tr_cuda_results *results; /* pinned */
     struct tr_gpu_event *finished;
@@ -94,7 +98,8 @@ struct tr_backend {
     bool untuned;
     uint64_t generation; /* incremented when memory used by captured graphs moves */
 
-    struct tr_cuda_buffer scratch; /* of the running op */
+    struct tr_cuda_buffer scratch;    /* of the running op */
+    struct tr_cuda_buffer dw_scratch; /* of the one that runs on WEIGHTS */
     size_t private_bytes;
 
     /* weights */
@@ -135,7 +140,9 @@ struct tr_backend {
     uint64_t sent, arrived; /* outcomes, and those that were waited for */
     double *sum_scratch;    /* device */
     bool decided;
-    struct tr_gpu_event *to_comm, *from_comm;
+    struct tr_gpu_event *to_comm, *from_comm, *to_weights;
+    struct tr_gpu_event *dw_done[TR_CUDA_DW_MOST]; /* of number i at i % TR_CUDA_DW_MOST */
+    int dw_begun, dw_awaited;                      /* in this backward pass */
     const struct tr_rank_sum *ranks;
 };
 
@@ -194,13 +201,16 @@ int tr_cuda_weight_current(struct tr_backend *b, struct tr_cuda_weight *w, const
 bool tr_cuda_weight_is_plain(const struct tr_cuda_weight *w); /* [rows][taps][pitch] is [k][c][taps] */
 /* dw = packed, an fp32 gradient of the weight's shape. */
 int tr_cuda_weight_unpack(struct tr_backend *b, const struct tr_cuda_weight *w, const float *packed,
-                          float *dw);
+                          float *dw, enum tr_gpu_stream_id stream);
 int tr_cuda_weights_refresh(struct tr_backend *b, const float *params, size_t count, uint64_t version);
 int tr_cuda_weights_pack(struct tr_backend *b); /* all, of the parameters of the last refresh() */
 void tr_cuda_weights_free(struct tr_backend *b);
 
 /* step.c: x[i] <- the sum of all ranks' x[i]; COMPUTE waits for it. */
 int tr_cuda_sum_and_wait(struct tr_backend *b, void *x, size_t count, bool is_double);
+/* Around the work of one gradient of weights on WEIGHTS, which begins after what is on COMPUTE. */
+int tr_cuda_dw_begin(struct tr_backend *b);
+int tr_cuda_dw_end(struct tr_backend *b);
 
 /* update.c: arena functions of backend.h. */
 int tr_cuda_update(struct tr_backend *b, const struct tr_update *u);

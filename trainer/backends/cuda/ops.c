@@ -135,9 +135,23 @@ static int conv_forward(struct tr_backend *b, const struct tr_op_plan *p, const 
     return err < 0 ? err : tr_dnn_conv_run(b->dnn, p->forward, writable(e->x), writable(w), e->y);
 }
 
+/* dw, on WEIGHTS if it is apart: nothing that it writes is COMPUTE's. */
+static int conv_params(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
+{
+    const bool apart = p->op.dw_apart;
+    void *scratch = apart ? b->dw_scratch.memory : b->scratch.memory;
+    float *dw = tr_cuda_weight_is_plain(p->weight) ? e->dw : scratch;
+    int err = apart ? tr_cuda_dw_begin(b) : 0;
+
+    if (err == 0)
+        err = tr_dnn_conv_run(b->dnn, p->backward_weights, writable(e->x), dw, e->dy[0]);
+    if (err == 0 && dw != e->dw)
+        err = tr_cuda_weight_unpack(b, p->weight, dw, e->dw, apart ? TR_GPU_WEIGHTS : TR_GPU_COMPUTE);
+    return err == 0 && apart ? tr_cuda_dw_end(b) : err;
+}
+
 static int conv_backward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
-    float *dw = tr_cuda_weight_is_plain(p->weight) ? e->dw : b->scratch.memory;
     void *dx = p->adds_separately ? b->scratch.memory : e->dx;
     const void *w;
     int err = tr_cuda_weight_current(b, p->weight, e, &w);
@@ -145,9 +159,7 @@ static int conv_backward(struct tr_backend *b, const struct tr_op_plan *p, const
     if (err == 0)
         err = tr_cuda_join_dy(b, p, e);
     if (err == 0 && !p->op.frozen)
-        err = tr_dnn_conv_run(b->dnn, p->backward_weights, writable(e->x), dw, e->dy[0]);
-    if (err == 0 && !p->op.frozen && dw != e->dw)
-        err = tr_cuda_weight_unpack(b, p->weight, dw, e->dw);
+        err = conv_params(b, p, e);
     if (err == 0 && p->op.needs_dx)
         err = tr_dnn_conv_run(b->dnn, p->backward_data, dx, writable(w), e->dy[0]);
     if (err == 0 && p->adds_separately)
@@ -197,7 +209,7 @@ static int classifier_params(struct tr_backend *b, const struct tr_op_plan *p, c
                                    tr_cuda_stream(b));
     if (err == 0)
         err = tr_blas_gemm_run(b->blas, p->product_dw, dy, e->x, NULL, dw);
-    return err == 0 && dw != e->dw ? tr_cuda_weight_unpack(b, p->weight, dw, e->dw) : err;
+    return err == 0 && dw != e->dw ? tr_cuda_weight_unpack(b, p->weight, dw, e->dw, TR_GPU_COMPUTE) : err;
 }
 
 static int classifier_backward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)

@@ -34,6 +34,12 @@ static int reserve_scratch(struct tr_backend *b, size_t bytes, struct im_text *t
     return tr_cuda_buffer_grow(b, &b->scratch, bytes, false, "scratch memory of ops", text);
 }
 
+static int reserve_dw_scratch(struct tr_backend *b, size_t bytes, struct im_text *text)
+{
+    return tr_cuda_buffer_grow(b, &b->dw_scratch, bytes, false, "scratch memory of gradients of weights",
+                               text);
+}
+
 static int new_conv(struct tr_backend *b, struct tr_op_plan *p, enum tr_dnn_conv_kind kind,
                     struct tr_dnn_conv **ret, struct im_text *text)
 {
@@ -72,7 +78,7 @@ static int plan_conv(struct tr_backend *b, struct tr_op_plan *p, struct im_text 
 {
     const struct tr_op *op = &p->op;
     const size_t weights = (size_t)p->y_pitch * (size_t)p->x_pitch * (size_t)op->kernel * (size_t)op->kernel;
-    size_t scratch = 0;
+    size_t scratch = 0, dw_scratch = 0;
     int err = tr_cuda_weight_get(b, op, p->y_pitch, p->x_pitch, &p->weight, text);
 
     if (err == 0)
@@ -80,9 +86,11 @@ static int plan_conv(struct tr_backend *b, struct tr_op_plan *p, struct im_text 
     if (err < 0 || !op->training)
         return err;
     if (!tr_cuda_weight_is_plain(p->weight) && !op->frozen)
-        scratch = weights * sizeof(float);
+        *(op->dw_apart ? &dw_scratch : &scratch) = weights * sizeof(float);
     if (!op->frozen)
         err = new_conv(b, p, TR_DNN_CONV_BACKWARD_WEIGHTS, &p->backward_weights, text);
+    if (err == 0 && op->dw_apart)
+        tr_dnn_conv_set_apart(p->backward_weights);
     if (err == 0 && op->needs_dx && op->sums_dx) {
         err = new_conv(b, p, TR_DNN_CONV_BACKWARD_ADD, &p->backward_data, NULL);
         p->adds_separately = err == -ENOTSUP;
@@ -91,6 +99,8 @@ static int plan_conv(struct tr_backend *b, struct tr_op_plan *p, struct im_text 
     }
     if ((err == 0 && op->needs_dx && !op->sums_dx) || p->adds_separately)
         err = new_conv(b, p, TR_DNN_CONV_BACKWARD_DATA, &p->backward_data, text);
+    if (err == 0)
+        err = reserve_dw_scratch(b, dw_scratch, text);
     return err < 0 ? err : reserve_scratch(b, scratch, text);
 }
 

@@ -20,6 +20,35 @@ static int empty_batch(struct tr_backend *b, float *g, size_t count)
     return err < 0 ? err : tr_gpu_zero(b->gpu, TR_GPU_COMPUTE, &b->results->tally, sizeof b->results->tally);
 }
 
+/* ---- gradients of weights that are made apart ---- */
+
+int tr_cuda_dw_begin(struct tr_backend *b)
+{
+    int err = tr_gpu_event_record(b->gpu, b->to_weights, TR_GPU_COMPUTE);
+
+    return err < 0 ? err : tr_gpu_wait(b->gpu, TR_GPU_WEIGHTS, b->to_weights);
+}
+
+int tr_cuda_dw_end(struct tr_backend *b)
+{
+    im_assert(b->dw_begun - b->dw_awaited < TR_CUDA_DW_MOST); /* an event that nothing waits for any more */
+    return tr_gpu_event_record(b->gpu, b->dw_done[b->dw_begun++ % TR_CUDA_DW_MOST], TR_GPU_WEIGHTS);
+}
+
+static int await_dw(struct tr_backend *b, int behind)
+{
+    const int awaited = b->dw_begun - behind;
+    int err = 0;
+
+    if (awaited > b->dw_awaited) {
+        err = tr_gpu_wait(b->gpu, TR_GPU_COMPUTE, b->dw_done[(awaited - 1) % TR_CUDA_DW_MOST]);
+        b->dw_awaited = awaited;
+    }
+    if (behind == 0)
+        b->dw_begun = b->dw_awaited = 0;
+    return err;
+}
+
 /* ---- sums over ranks ---- */
 
 static void set_ranks(struct tr_backend *b, const struct tr_rank_sum *ranks)
@@ -42,6 +71,8 @@ static int sum(struct tr_backend *b, float *x, size_t count)
     if (!b->ranks)
         return 0;
     err = comm_branch(b);
+    if (err == 0 && b->dw_begun > b->dw_awaited) /* part of the sum may be made on WEIGHTS */
+        err = tr_gpu_wait(b->gpu, TR_GPU_COMM, b->dw_done[(b->dw_begun - 1) % TR_CUDA_DW_MOST]);
     return err < 0 ? err
                    : b->ranks->sum(b->ranks->context, x, count, false, tr_gpu_stream(b->gpu, TR_GPU_COMM));
 }
@@ -206,6 +237,7 @@ const struct tr_step_ops tr_cuda_step_ops = {
     .set_ranks = set_ranks,
     .sum_floats = SUM_FLOATS,
     .sum = sum,
+    .await_dw = await_dw,
     .sum_tally = sum_tally,
     .decide = decide,
     .update = update,

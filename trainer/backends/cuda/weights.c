@@ -140,12 +140,12 @@ int tr_cuda_weight_current(struct tr_backend *b, struct tr_cuda_weight *w, const
 }
 
 int tr_cuda_weight_unpack(struct tr_backend *b, const struct tr_cuda_weight *w, const float *packed,
-                          float *dw)
+                          float *dw, enum tr_gpu_stream_id stream)
 {
     return imk_cuda_unpack(
         &(struct imk_cuda_unpack){
             .rows = w->row, .row_count = 1, .block_count = w->blocks, .packed = packed, .plain = dw},
-        tr_cuda_stream(b));
+        tr_gpu_stream(b->gpu, stream));
 }
 
 /* ---- all at once ---- */
