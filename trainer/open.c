@@ -316,6 +316,9 @@ static int order_classes(struct tr_trainer *t, struct im_text *text)
     if (err > 0 && tr_trainer_leads(t))
         im_log(IM_LOG_WARN, "the classifier is ordered by class name", "why=%s",
                im_log_quote(&(struct im_quoted){0}, note.s));
+    else if (err == 0 && note.s[0] && tr_trainer_leads(t))
+        im_log(IM_LOG_WARN, "the classifier may have another order of classes", "why=%s",
+               im_log_quote(&(struct im_quoted){0}, note.s));
     return err < 0 ? err : 0;
 }
 

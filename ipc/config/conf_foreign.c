@@ -123,34 +123,48 @@ void im_conf_said_twice(struct im_conf_said *said, const char *first, const char
     add_note(said, note.s, "");
 }
 
-/* Options of onecycle alone, which nobody gives for another schedule. */
-static const char *onecycle_flag(const struct im_conf *conf, const struct im_conf_said *said)
-{
-    static const enum im_conf_key_id keys[] = {
-        IM_KEY_pct_start,   IM_KEY_div_factor,    IM_KEY_final_div_factor,
-        IM_KEY_three_phase, IM_KEY_base_momentum, IM_KEY_max_momentum,
-        IM_KEY_anneal};
+/* Options of one schedule alone, which nobody gives for another one. */
+static const struct {
+    enum im_conf_key_id key;
+    enum im_conf_schedule schedule;
+} of_schedules[] = {
+    {IM_KEY_pct_start, IM_SCHEDULE_ONECYCLE},        {IM_KEY_div_factor, IM_SCHEDULE_ONECYCLE},
+    {IM_KEY_final_div_factor, IM_SCHEDULE_ONECYCLE}, {IM_KEY_three_phase, IM_SCHEDULE_ONECYCLE},
+    {IM_KEY_base_momentum, IM_SCHEDULE_ONECYCLE},    {IM_KEY_max_momentum, IM_SCHEDULE_ONECYCLE},
+    {IM_KEY_anneal, IM_SCHEDULE_ONECYCLE},           {IM_KEY_step_epochs, IM_SCHEDULE_STEP},
+    {IM_KEY_milestones, IM_SCHEDULE_MULTISTEP},      {IM_KEY_poly_power, IM_SCHEDULE_POLYNOMIAL},
+    {IM_KEY_lr_peak_epoch, IM_SCHEDULE_TRIANGULAR},
+};
 
+/* The name of a flag that implies a schedule, or NULL. */
+static const char *schedule_flag(const struct im_conf *conf, const struct im_conf_said *said,
+                                 enum im_conf_schedule *ret_schedule)
+{
+    *ret_schedule = IM_SCHEDULE_ONECYCLE;
     if (said->max_lr)
         return "max-lr";
-    for (size_t i = 0; i < IM_COUNT(keys); i++)
-        if (conf->origin[keys[i]].source == IM_CONF_FLAG)
-            return im_conf_name(keys[i]);
+    for (size_t i = 0; i < IM_COUNT(of_schedules); i++) {
+        *ret_schedule = of_schedules[i].schedule;
+        if (conf->origin[of_schedules[i].key].source == IM_CONF_FLAG)
+            return im_conf_name(of_schedules[i].key);
+    }
     return NULL;
 }
 
 void im_conf_finish_flags(struct im_conf *conf, im_conf_commands commands, struct im_conf_said *said)
 {
     const struct im_conf_place place = {.source = IM_CONF_FLAG, .written = "--max-lr"};
-    const char *flag = onecycle_flag(conf, said);
+    enum im_conf_schedule schedule;
+    const char *flag = schedule_flag(conf, said, &schedule);
     struct im_text note;
 
     if (!(commands & IM_FOR_START) || commands & IM_FOR_LR_FIND)
         return; /* a range test has rates of its own */
     if (flag && conf->origin[IM_KEY_schedule].source == IM_CONF_DEFAULT) {
-        conf->schedule = IM_SCHEDULE_ONECYCLE;
+        conf->schedule = (int32_t)schedule;
         conf->origin[IM_KEY_schedule] = (struct im_conf_origin){.source = IM_CONF_FLAG};
-        im_fail(&note, 0, "--%s chooses --schedule onecycle", flag);
+        im_fail(&note, 0, "--%s chooses --schedule %s", flag,
+                im_conf_choice(IM_KEY_schedule, (int32_t)schedule));
         add_note(said, note.s, "");
     }
     if (!said->max_lr || !said->lr)

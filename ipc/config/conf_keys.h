@@ -531,19 +531,24 @@ typedef uint64_t im_conf_commands;
     X("precision", "amp", NULL) X("mixed-precision", "amp", NULL) X("amp-dtype", "amp", NULL) X("use-amp", "amp", "auto") X("no-amp", "amp", "none") X("fp16", "amp", "fp16") X("bf16", "amp", "bf16") \
     X("native-amp", "amp", "auto") X("apex-amp", "amp", "auto") X("half", "amp", "fp16") \
     X("lr0", "lr", NULL) X("imgsz", "image-size", NULL) X("batch", "batch-size", NULL) X("patience", "early-stop", NULL) X("cos-lr", "schedule", "cosine") \
+    X("checkpoint-hist", "checkpoint-keep", NULL) X("save-total-limit", "checkpoint-keep", NULL) \
     X("cache", "pixel-cache", NULL) X("multilabel", "multi-label", NULL) X("no-color", "color", "never")
 
 /* Keys whose flag may stand without a value, and what it means then: X("name", "value"). */
 #define IM_CONF_BARE(X) X("resume", "auto") X("finetune", "true") X("amp", "auto")
 
-/* Other words for a value: X("name", "word", "value"). Those of amp are PyTorch Lightning's, accelerate's and torch's. */
+/* Other words for a value: X("name", "word", "value"). Those of amp are PyTorch Lightning's, accelerate's and torch's, those of
+ * schedule torchvision's, PyTorch's and timm's. */
 #define IM_CONF_WORDS(X) \
+    X("schedule", "steplr", "step") X("schedule", "multisteplr", "multistep") X("schedule", "exponentiallr", "exponential") \
+    X("schedule", "cosineannealinglr", "cosine") X("schedule", "onecyclelr", "onecycle") X("schedule", "poly", "polynomial") \
     X("readers", "auto", "0") X("augmenters", "auto", "0") X("batch-size", "auto", "0") X("batch-size", "-1", "0") \
     X("amp", "true", "auto") X("amp", "yes", "auto") X("amp", "on", "auto") X("amp", "1", "auto") X("amp", "false", "none") X("amp", "no", "none") X("amp", "off", "none") \
     X("amp", "0", "none") X("amp", "16-mixed", "fp16") X("amp", "bf16-mixed", "bf16") X("amp", "16", "fp16") X("amp", "float16", "fp16") X("amp", "bfloat16", "bf16") \
     X("amp", "32", "none") X("amp", "32-true", "none") X("amp", "fp32", "none") X("amp", "float32", "none")
 
 /* Names of other trainers that mean something else here: X("their name", "what to do"). */
+#define IM_CONF_SAVED_HINT "weights are saved after every epoch; --checkpoint-keep N says of how many epochs they stay"
 #define IM_CONF_HINTS(X) \
     X("warmup-lr", "use --warmup-factor X (the fraction of --lr that warm-up starts at)") \
     X("logdir", "logs are in the run directory: use --workspace and --run-name") \
@@ -552,6 +557,10 @@ typedef uint64_t im_conf_commands;
     X("aa", "use --augment autoaugment, randaugment or trivial") \
     X("color-jitter", "use --aug.brightness, --aug.contrast, --aug.saturation and --aug.hue") \
     X("pretrained", "use --init-from FILE with the weights as a safetensors, .pt or .pth file") \
+    X("save-every", IM_CONF_SAVED_HINT) X("save-freq", IM_CONF_SAVED_HINT) X("save-period", IM_CONF_SAVED_HINT) X("save-interval", IM_CONF_SAVED_HINT) \
+    X("checkpoint-every", IM_CONF_SAVED_HINT) X("checkpoint-interval", IM_CONF_SAVED_HINT) X("save-steps", IM_CONF_SAVED_HINT) \
+    X("norm-weight-decay", "leave it out: batch norm and biases have no weight decay") \
+    X("lr-warmup-method", "leave it out: warm-up is linear, from --warmup-factor on") \
     X("print-freq", "use --status-interval SECONDS") \
     X("model-ema", "use --ema DECAY") \
     X("opt-betas", "use --beta1 and --beta2") \

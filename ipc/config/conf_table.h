@@ -101,7 +101,7 @@ void im_conf_said_flag(struct im_conf *conf, struct im_conf_said *said, const ch
 void im_conf_said_twice(struct im_conf_said *said, const char *first, const char *second, const char *before,
                         const char *now);
 
-/* After the last flag: --max-lr and its like choose onecycle, where nothing else chose a schedule. */
+/* After the last flag: --max-lr and options of one schedule choose it, where nothing else chose a schedule. */
 void im_conf_finish_flags(struct im_conf *conf, im_conf_commands commands, struct im_conf_said *said);
 
 /* Parses and stores. */

@@ -8,6 +8,7 @@
 
 #include "ipc/base/aside.h"
 #include "ipc/base/file.h"
+#include "ipc/base/number.h"
 #include "ipc/base/printable.h"
 #include "ipc/base/reference.h"
 #include "ipc/outcome.h"
@@ -119,6 +120,7 @@ static int check_mapping(const struct rd_index *index, enum im_split split, cons
     const uint32_t classes = rd_index_class_count(index);
     unsigned char *used = calloc(classes + 1, 1);
     uint32_t lacking = 0, moved = 0;
+    struct im_number_order order = {0};
     char names[NAMES_BYTES] = "";
     struct im_shown shown;
 
@@ -130,6 +132,7 @@ static int check_mapping(const struct rd_index *index, enum im_split split, cons
     for (uint32_t c = 0; c < classes; c++) {
         const size_t n = strlen(names);
 
+        im_number_order_see(&order, rd_index_class(index, c));
         moved += m->output[c] != (int32_t)c;
         if (m->output[c] == UNKNOWN && used[c] && lacking++ < NAMED_MAX)
             snprintf(names + n, sizeof names - n, "%s'%.60s'", n ? ", " : "",
@@ -148,6 +151,13 @@ static int check_mapping(const struct rd_index *index, enum im_split split, cons
     else if (moved > 0)
         im_fail(note, 0,
                 "the data has the classes in another order than the weights; labels are matched by name");
+    else if (outputs->count == 0 && im_number_order_is_of_text(&order))
+        im_fail(note, 0,
+                "the weights do not name their classes, and those of the data are numbers in the order of "
+                "their text "
+                "(0, 1, 10, ...), as torchvision's ImageFolder has them; of weights whose outputs are in the "
+                "order "
+                "of the numbers all is wrong: --class-names FILE, with a number a line, says their order");
     return 0;
 }
 

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/base/number.h"
 #include "reader/dataset/layout_names.h"
 #include "reader/dataset/mirror.h"
 #include "reader/dataset/parallel.h"
@@ -352,7 +353,7 @@ static int fail_number(const struct build *build, const struct rd_shard *shard, 
 static int64_t class_of(const struct build *build, const struct rd_shard *shard, uint32_t i, const char *word,
                         struct im_text *text)
 {
-    const int64_t number = rd_shard_label_number(word),
+    const int64_t number = im_whole_number(word),
                   found = build->by_number ? -ENOENT : rd_shard_classes_find(&build->classes, word);
 
     if (found >= 0 || number < 0)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/number.h"
 #include "reader/dataset/layout_table.h"
 #include "reader/dataset/table_labels.h"
 #include "reader/dataset/walk.h"
@@ -222,19 +223,11 @@ static const char *class_of(const struct build *build, enum im_split split, cons
     return rd_table_string(table, table->rows[image->row[split]].class);
 }
 
-/* A whole number without a sign, of at most 18 digits; -1: none. */
-static int64_t number(const char *word)
-{
-    const size_t digits = strspn(word, "0123456789");
-
-    return digits == 0 || digits > 18 || word[digits] ? -1 : strtoll(word, NULL, 10);
-}
-
 static int by_value(const void *a, const void *b, void *bytes)
 {
     const char *x = (const char *)bytes + *(const uint32_t *)a,
                *y = (const char *)bytes + *(const uint32_t *)b;
-    const int64_t m = number(x), n = number(y);
+    const int64_t m = im_whole_number(x), n = im_whole_number(y);
 
     return m != n ? (m < n ? -1 : 1) : strcmp(x, y);
 }
@@ -300,7 +293,7 @@ static int add_classes(struct build *build, uint32_t *ret_labels)
     int64_t added = offsets ? 0 : -ENOMEM;
 
     for (uint32_t i = 0; i < classes->count; i++)
-        numbers = numbers && number(rd_names_at(classes, i)) >= 0;
+        numbers = numbers && im_whole_number(rd_names_at(classes, i)) >= 0;
     if (offsets)
         memcpy(offsets, classes->offsets, classes->count * sizeof *offsets);
     if (offsets && numbers)

@@ -9,6 +9,7 @@
 
 #include "ipc/base/image_type.h"
 #include "ipc/base/json.h"
+#include "ipc/base/number.h"
 #include "reader/dataset/shard_labels.h"
 
 #define LABEL_BYTES_MAX 65536 /* of a member that is a label */
@@ -88,7 +89,7 @@ static int set_label(struct scan *scan, struct member *m, const char *label)
 {
     const int64_t at = add_string(scan->shard, label);
 
-    m->number = rd_shard_label_number(label);
+    m->number = im_whole_number(label);
     m->label = at < 0 ? 0 : (uint32_t)at;
     return at < 0 ? (int)at : 0;
 }

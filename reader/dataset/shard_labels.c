@@ -8,16 +8,10 @@
 #include <string.h>
 
 #include "ipc/base/count.h"
+#include "ipc/base/number.h"
 #include "reader/dataset/table_labels.h"
 
 #define EXACT_MAX 1e15 /* of a number with a point */
-
-int64_t rd_shard_label_number(const char *word)
-{
-    const size_t digits = strspn(word, "0123456789");
-
-    return digits == 0 || digits > 18 || word[digits] ? -1 : strtoll(word, NULL, 10);
-}
 
 const char *rd_shard_label_next(const char **at, char word[RD_LABEL_BYTES])
 {
@@ -232,7 +226,7 @@ void rd_shard_form_add(struct rd_shard_form *form, const char *label)
     char word[RD_LABEL_BYTES];
 
     while (rd_shard_label_next(&label, word)) {
-        const int64_t number = rd_shard_label_number(word);
+        const int64_t number = im_whole_number(word);
 
         form->has_names |= number < 0;
         form->has_others |= number < 0 || number > 1;

@@ -14,9 +14,6 @@
 #include "ipc/base/json.h"
 #include "reader/dataset/table.h"
 
-/* A whole number without a sign and without blanks; -1. */
-int64_t rd_shard_label_number(const char *word);
-
 /* The label or list of a .cls or of a parsed .json, malloc'ed, the caller's; NULL: it says none. -ENOMEM. */
 int rd_shard_label_of_text(const char *text, size_t n, char **ret);
 int rd_shard_label_of_json(const struct im_json *j, char **ret);

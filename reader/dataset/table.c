@@ -64,12 +64,13 @@ static int find_column(const struct rd_csv_row *row, const char *const *names, s
 }
 
 static const char *const file_names[] = {
-    "file",    "filename",  "filenames", "filepath",  "filepaths", "path",   "paths",
-    "image",   "imagename", "imagefile", "imagepath", "imageid",   "images", "imgname",
-    "imgpath", "img",       "imgid",     "fname",     "name",      "photo",  "id"};
-static const char *const class_names[] = {"label",    "labels",  "class",   "classname",  "classnames",
-                                          "category", "target",  "breed",   "species",    "diagnosis",
-                                          "tag",      "classid", "labelid", "categoryid", "labelname"};
+    "file",      "filename",  "filenames", "filepath", "filepaths",  "path",    "paths",   "image",
+    "imagename", "imagefile", "imagepath", "imageid",  "images",     "imgname", "imgpath", "img",
+    "imgid",     "fname",     "name",      "photo",    "imageindex", "id"};
+static const char *const class_names[] = {"label",         "labels",  "class",   "classname",  "classnames",
+                                          "category",      "target",  "breed",   "species",    "diagnosis",
+                                          "tag",           "classid", "labelid", "categoryid", "labelname",
+                                          "findinglabels", "dx"};
 static const char *const confidence_names[] = {"confidence"}; /* Open Images */
 static const char *const part_names[] = {"split",     "dataset", "subset", "set",
                                          "partition", "isvalid", "isval",  "isvalidation"};
@@ -106,6 +107,8 @@ static int find_columns(const struct rd_csv_row *row, const char *path, bool man
                             .part = find_column(row, part_names, IM_COUNT(part_names)),
                             .confidence = find_column(row, confidence_names, IM_COUNT(confidence_names)),
                             .many = many};
+    if (!is_image && ret->file < 0 && ret->class < 0 && row->count > 2)
+        return fail_columns(row, path, "the files", "", text); /* its second column need not be the class */
     if (is_image || (ret->file < 0 && ret->class < 0)) {
         *ret = (struct columns){.class = 1, .part = -1, .confidence = -1, .many = many};
         return row->count >= 2 ? 0 : fail_columns(row, path, "a class", "", text);

@@ -9,6 +9,7 @@
 
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
+#include "ipc/base/number.h"
 #include "trainer/checkpoint/safetensors.h"
 
 #define FILE_BYTES_MAX ((size_t)64 << 20)
@@ -176,6 +177,24 @@ static int map(const char *path, struct tr_network *net, const struct names *the
     return moved > 0;
 }
 
+/* Of weights that do not name their classes. */
+static void warn_of_numbers(const struct im_json *classes, const char *path, struct im_text *note)
+{
+    struct im_number_order order = {0};
+    const char *name;
+
+    for (size_t i = 0; i < im_json_count(classes); i++)
+        if (im_json_as_str(im_json_at(classes, i), &name) == 0)
+            im_number_order_see(&order, name);
+    if (im_number_order_is_of_text(&order))
+        im_fail(
+            note, 0,
+            "%.200s does not name its classes, and those of the data are numbers in the order of their text "
+            "(0, 1, 10, ...), as torchvision's ImageFolder has them; if its outputs are in the order of the "
+            "numbers, add --init-skip-head",
+            path);
+}
+
 int tr_classes_map(const char *path, struct tr_network *net, const char *classes, struct im_text *note,
                    struct im_text *text)
 {
@@ -188,6 +207,8 @@ int tr_classes_map(const char *path, struct tr_network *net, const char *classes
         said = tr_safetensors_metadata(file, TR_CLASSES_KEY);
     if (said && names_parse(said, &theirs) == 0 && names_parse(classes, &ours) == 0)
         err = map(path, net, &theirs, &ours, note, text);
+    else if (classes && !said && names_parse(classes, &ours) == 0)
+        warn_of_numbers(ours.json, path, note);
     names_fini(&theirs);
     names_fini(&ours);
     tr_safetensors_close(&file);

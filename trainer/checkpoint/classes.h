@@ -13,8 +13,8 @@
 char *tr_classes_read(const char *run_dir, uint32_t count, struct im_text *text);
 
 /* After the weights of `path` were loaded with the classifier: puts the classifier's rows into the order of `classes`
- * (a JSON array; NULL: not known). 0: they are, or the file does not name its classes. 1: they were moved, and `note`
- * says so. -EBADMSG with a sentence that names them: the file's classes are others. */
+ * (a JSON array; NULL: not known). 0: they are, or the file does not name its classes, and `note` is set where that
+ * makes their order doubtful. 1: they were moved, and `note` says so. -EBADMSG with a sentence that names them: the file's classes are others. */
 int tr_classes_map(const char *path, struct tr_network *net, const char *classes, struct im_text *note,
                    struct im_text *text);
 

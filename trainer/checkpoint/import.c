@@ -210,8 +210,9 @@ static int refuse_values(const char *path, const struct tr_network *net, const f
     const struct tr_bad_values bad =
         tr_values_bad(tr_network_model(net), params, stats, tr_network_precision(net));
 
-    return bad.count == 0 ? 0
-                          : im_fail(text, -EDOM, "cannot begin from %.200s: %s", path, tr_values_say(&bad).s);
+    return bad.count == 0
+               ? 0
+               : im_fail(text, -EBADMSG, "cannot begin from %.200s: %s", path, tr_values_say(&bad).s);
 }
 
 static int load_tensors(const char *path, const struct tr_safetensors *file, struct tr_network *net,
@@ -262,7 +263,7 @@ int tr_import(const char *path, struct tr_network *net, bool skip_head, size_t *
                           : "");
     else
         err = load_tensors(path, file, net, skip_head, ret_loaded, text);
-    if (err < 0 && count == 0 && err != -EDOM)
+    if (err < 0 && err != -EBADMSG)
         im_fail(text, err, "cannot load %.200s: %s", path, strerror(-err));
     tr_safetensors_close(&file);
     return err;

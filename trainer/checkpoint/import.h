@@ -33,8 +33,8 @@ size_t tr_import_values(const struct tr_safetensors *file, const struct tr_model
 
 /* Loads parameters and statistics from the file at `path`; with skip_head the classifier keeps its values.
  * Averages start from the loaded weights. *ret_loaded: tensors; `note` as of tr_import_open(). -EBADMSG with a sentence
- * that counts and names the mismatches, -EDOM with one that names a value that no network computes with (values.h);
- * nothing has changed then. */
+ * that counts and names the mismatches, or names a value that no network computes with (values.h); nothing has changed
+ * then. */
 int tr_import(const char *path, struct tr_network *net, bool skip_head, size_t *ret_loaded,
               struct im_text *note, struct im_text *text);
 

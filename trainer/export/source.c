@@ -209,7 +209,7 @@ static int read_values(struct tr_source *s, struct im_text *text)
         tr_import_values(file, s->model, false, s->params, s->stats, &s->tracked);
         bad = tr_values_bad(s->model, s->params, s->stats, IMK_F32);
         if (bad.count > 0)
-            err = im_fail(text, -EDOM, "%.200s: %s", s->path, tr_values_say(&bad).s);
+            err = im_fail(text, -EBADMSG, "%.200s: %s", s->path, tr_values_say(&bad).s);
     }
     tr_safetensors_close(&file);
     return err;

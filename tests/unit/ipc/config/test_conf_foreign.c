@@ -38,6 +38,13 @@ static void flags_of_other_programs_are_taken(void **state)
     assert_true(conf.lr == 0.4 && conf.schedule == IM_SCHEDULE_STEP && !notes.s[0]);
     conf = LOAD(&notes, "--anneal_strategy", "linear");
     assert_true(conf.schedule == IM_SCHEDULE_ONECYCLE && conf.anneal == IM_ANNEAL_LINEAR);
+    conf = LOAD(&notes, "--lr-step-size", "10", "--lr-gamma", "0.2");
+    assert_true(conf.schedule == IM_SCHEDULE_STEP && conf.step_epochs == 10 && conf.gamma == 0.2);
+    assert_string_equal(notes.s, "--step-epochs chooses --schedule step");
+    conf = LOAD(&notes, "--milestones", "3,5");
+    assert_true(conf.schedule == IM_SCHEDULE_MULTISTEP);
+    conf = LOAD(&notes, "--lr-scheduler", "CosineAnnealingLR", "--checkpoint-hist", "2");
+    assert_true(conf.schedule == IM_SCHEDULE_COSINE && conf.checkpoint_keep == 2 && !notes.s[0]);
     conf = LOAD(&notes, "--mixup", "0.2", "--cutmix", "1", "--no-mixup", "--use-blurpool", "--no-blurpool");
     assert_true(conf.mixup == 0 && conf.cutmix == 0 && conf.blurpool == IM_CONF_BLURPOOL_NONE);
     assert_string_equal(notes.s,

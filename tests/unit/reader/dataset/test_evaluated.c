@@ -17,21 +17,26 @@
 #include "reader/dataset/evaluated.h"
 #include "tests/unit/reader/tree.h"
 
+static struct rd_data open_data(const struct tree *tree)
+{
+    struct rd_source source = {.folder = tree_path(tree, "d")};
+    struct im_text text = {""};
+    struct rd_data data;
+
+    if (rd_data_open(&source, NULL, &data, &text) < 0)
+        fail_msg("refused: %s", text.s);
+    return data;
+}
+
 static struct rd_data load(const struct tree *tree)
 {
     const char *const files[] = {"d/train/ant/1.jpg", "d/train/bee/1.jpg", "d/train/bee/2.jpg",
                                  "d/train/cat/1.jpg", "d/val/ant/v.jpg",   "d/val/bee/v.jpg",
                                  "d/val/cat/v.jpg"};
-    struct rd_source source = {0};
-    struct im_text text = {""};
-    struct rd_data data;
 
     for (size_t i = 0; i < IM_COUNT(files); i++)
         tree_file(tree, files[i], "");
-    source.folder = tree_path(tree, "d");
-    if (rd_data_open(&source, NULL, &data, &text) < 0)
-        fail_msg("refused: %s", text.s);
-    return data;
+    return open_data(tree);
 }
 
 static int names(const struct tree *tree, const char *lines, struct rd_outputs *ret, struct im_text *text)
@@ -109,6 +114,33 @@ static void another_order_is_said_and_the_same_is_not(void **state)
     rd_data_close(&data);
 }
 
+/* Whether the outputs are in the order 0, 10, 2, or in that of the numbers, nobody can tell. */
+static void numbers_in_the_order_of_their_text_are_said(void **state)
+{
+    static const char *const rows[][3] = {
+        {"d/train/2/v.jpg", "d/train/10/v.jpg", "numbers in the order of their text (0, 1, 10, ...)"},
+        {"d/train/2/v.jpg", "d/train/3/v.jpg", ""},
+        {"d/train/2/v.jpg", "d/train/10b/v.jpg", ""}};
+
+    for (size_t i = 0; i < IM_COUNT(rows); i++) {
+        struct rd_outputs outputs = {0};
+        struct rd_data data;
+        struct chosen c;
+
+        tree_clear(*state);
+        tree_file(*state, "d/train/0/t.jpg", "");
+        tree_file(*state, "d/val/0/v.jpg", "");
+        tree_file(*state, rows[i][0], "");
+        tree_file(*state, rows[i][1], "");
+        data = open_data(*state);
+        c = choose(&data, IM_VAL, &outputs);
+        if (!strstr(c.note.s, rows[i][2]) || !*c.note.s != !*rows[i][2])
+            fail_msg("row %zu: \"%s\"", i, c.note.s);
+        free(c.bytes);
+        rd_data_close(&data);
+    }
+}
+
 static void what_does_not_match_is_refused(void **state)
 {
     struct rd_data data = load(*state);
@@ -166,6 +198,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(labels_are_matched_by_name, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(another_order_is_said_and_the_same_is_not, tree_setup, tree_teardown),
+        cmocka_unit_test_setup_teardown(numbers_in_the_order_of_their_text_are_said, tree_setup,
+                                        tree_teardown),
         cmocka_unit_test_setup_teardown(what_does_not_match_is_refused, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(a_list_keeps_its_order, tree_setup, tree_teardown),
     };

@@ -124,6 +124,10 @@ static void columns_are_found_by_name(void **state)
     check_table("file,width,height\na.jpg,1,2\n",
                 "!has no column that is known to name the classes: it has 'file', 'width', 'height'");
     check_table("a.jpg\nb.jpg\n", "!has no column that is known to name a class");
+    check_table(
+        "StudyUID,ETT - Abnormal,PatientID\na,1,x\n",
+        "!has no column that is known to name the files: it has 'StudyUID', 'ETT - Abnormal', 'PatientID'");
+    check_table("Image Index,Finding Labels,Age\na.png,Mass|Hernia,58\n", "a.png=Mass|Hernia/0\n");
     check_table("file,label\na.jpg\n", "!t.csv, line 2: it has 1 fields, and needs 2");
     check_table("file,label\na.jpg,\n", "!t.csv, line 2: the class is empty");
     check_table("file,label,split\na.jpg,x,train\nb.jpg,y,some\n",

@@ -104,6 +104,20 @@ static void rows_go_to_the_class_of_their_name(void **state)
     assert_string_equal(note.s, "");
 }
 
+/* The weights may have the order of the text, as ImageFolder gives it, or of the numbers. */
+static void numbers_in_the_order_of_their_text_are_doubtful(void **state)
+{
+    struct im_text note, text;
+
+    (void)state;
+    assert_int_equal(map(NULL, "[\"0\",\"10\",\"2\"]", (const int[]){1, 2, 3}, &note, &text), 0);
+    assert_non_null(strstr(note.s, "does not name its classes, and those of the data are numbers"));
+    assert_int_equal(map(NULL, "[\"0\",\"2\",\"10\"]", (const int[]){1, 2, 3}, &note, &text), 0);
+    assert_string_equal(note.s, "");
+    assert_int_equal(map(NULL, "[\"0\",\"10\",\"2b\"]", (const int[]){1, 2, 3}, &note, &text), 0);
+    assert_string_equal(note.s, "");
+}
+
 static void other_classes_are_refused_by_name(void **state)
 {
     struct im_text note, text;
@@ -202,6 +216,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_go_to_the_class_of_their_name),
+        cmocka_unit_test(numbers_in_the_order_of_their_text_are_doubtful),
         cmocka_unit_test(other_classes_are_refused_by_name),
         cmocka_unit_test(what_names_nothing_changes_nothing),
         cmocka_unit_test(a_fine_tuning_keeps_the_classifier_of_its_classes),
