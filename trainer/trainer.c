@@ -77,6 +77,17 @@ static bool is_best(const struct tr_sums *sums, double *best)
     return better;
 }
 
+/* Of several machines: each then has the records of all. */
+static int gather_validated(struct tr_trainer *t, uint32_t pass, bool averages, struct im_text *text)
+{
+    const bool multi = tr_is_multi_label(&t->multi);
+    const struct tr_gathering g = multi ? tr_multi_label_records(&t->multi, pass, averages)
+                                        : tr_per_class_records(&t->per_class, pass, averages);
+    int err = tr_gather_records(&t->ranks, &g, text);
+
+    return err == 0 && tr_ranks_are_remote(t->child) ? tr_ranks_meet(&t->ranks) : err;
+}
+
 /* mAP and F1, and the tables of each class, once all trainers have written what became of their images. */
 static int judge_labels(struct tr_trainer *t, struct im_text *text)
 {
@@ -87,6 +98,8 @@ static int judge_labels(struct tr_trainer *t, struct im_text *text)
     if (!tr_is_multi_label(&t->multi) && !t->per_class.is_on)
         return 0;
     err = tr_ranks_meet(&t->ranks);
+    if (err == 0)
+        err = gather_validated(t, pass, averages, text);
     if (err == 0 && t->per_class.is_on && leads)
         tr_per_class_tables(&t->per_class, TR_PLAIN, pass, t->at.sums[IM_VAL].valid);
     if (err == 0 && t->per_class.is_on && leads && averages)
