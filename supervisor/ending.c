@@ -65,7 +65,7 @@ static bool nothing_is_trained(const struct sv_super *s)
 static void finish_saved(struct sv_super *s, enum sv_saved saved)
 {
     s->ending.saved = saved;
-    sv_finish(s, saved == SV_NOT_SAVED ? IM_EXIT_FAILED : s->ending.status);
+    sv_finish(s, saved == SV_NOT_SAVED && !sv_nodes_is_member(s) ? IM_EXIT_FAILED : s->ending.status);
 }
 
 void sv_ending_without_trainers(struct sv_super *s, const char *why)
@@ -122,6 +122,23 @@ void sv_end(struct sv_super *s, int status, const char *why)
         sv_ending_without_trainers(s, NULL);
 }
 
+void sv_end_with_snapshot(struct sv_super *s, int status, const char *why)
+{
+    struct im_json *fields;
+
+    if (s->ending.stage >= SV_CLEARING || s->finished)
+        return;
+    fields = im_json_object();
+    im_json_set_str(fields, "why", why);
+    sv_journal_event(&s->journal, "run.stopping", fields);
+    s->ending.status = status;
+    s->ending.asked_at = (int64_t)time(NULL);
+    sv_children_want(&s->children, IM_ROLE_TRAINER, false);
+    atomic_store_explicit(&s->run.control->exit_status, im_exit_word(status), memory_order_relaxed);
+    sv_set_state(s, IM_RUN_STOPPING);
+    sv_ending_without_trainers(s, NULL);
+}
+
 void sv_request_stop(struct sv_super *s, const char *why)
 {
     if (s->ending.stage != SV_GOING_ON || s->finished || s->nodes.stop_asked)
@@ -172,7 +189,7 @@ static void seal(struct sv_super *s)
 {
     const struct sv_message m = {.type = SV_SAVE, .incarnation = SV_SAVER_INCARNATION};
 
-    if (sv_nodes_is_member(s)) { /* the snapshot is node 0's */
+    if (sv_nodes_is_member(s) && !s->nodes.head_lost) { /* node 0 saves its own */
         finish_saved(s, SV_SAVED_BEFORE);
         return;
     }

@@ -51,6 +51,10 @@ void sv_stop_at_once(struct sv_super *s, const char *why);
 /* A new supervisor of a run that is ending. */
 void sv_ending_resume(struct sv_super *s);
 
+/* Ends this process of the run with its own snapshot as a checkpoint: of a machine that has lost the one which holds the
+ * run. */
+void sv_end_with_snapshot(struct sv_super *s, int status, const char *why);
+
 /* A trainer is gone or stuck before it has saved. */
 void sv_ending_without_trainers(struct sv_super *s, const char *why);
 

@@ -244,6 +244,22 @@ bool sv_nodes_ask_stop(struct sv_super *s, int status, const char *why)
     return true;
 }
 
+/* The head holds the run: its failure is that of all. */
+bool sv_nodes_fail(struct sv_super *s, int status, const char *why)
+{
+    struct sv_nodes *n = &s->nodes;
+
+    if (!sv_nodes_is_member(s) || n->finish_told || n->stopping || !n->joined)
+        return false;
+    snprintf(n->failure, sizeof n->failure, "%s", why);
+    sv_screen_warn(
+        &s->screen, SV_ERROR,
+        "this machine cannot go on; the others do without it, and let it in again when the same command "
+        "is started again");
+    sv_finish(s, status);
+    return true;
+}
+
 void sv_nodes_stop_at_once(struct sv_super *s, const char *why)
 {
     if (s->nodes.link && !s->nodes.finish_told)
@@ -285,7 +301,8 @@ static void on_end(struct sv_super *s, const struct sv_link_news *news)
 
 static void finish_after_head(struct sv_super *s)
 {
-    if (s->nodes.ended_at != 0 && !s->finished && im_now() - s->nodes.ended_at > END_WAIT_NS)
+    if (s->nodes.ended_at != 0 && !s->nodes.head_lost && !s->finished &&
+        im_now() - s->nodes.ended_at > END_WAIT_NS)
         sv_finish(s, s->nodes.end_status);
 }
 
@@ -298,14 +315,33 @@ static void on_lost(struct sv_super *s, const struct sv_link_news *news)
     if (news->never)
         sv_screen_warn(&s->screen, SV_ERROR, "%s; the same command tries again", news->text);
     else
-        sv_screen_warn(
-            &s->screen, SV_ERROR,
-            "%s; this node cannot go on without node 0, which holds the run: its folder there has the last "
-            "checkpoint, and the same commands on all nodes continue from it",
-            news->text);
+        sv_screen_warn(&s->screen, SV_ERROR,
+                       "%s; this node cannot go on without node 0, which holds the run: it saves what it "
+                       "has, and the same "
+                       "commands on all nodes continue from the newest state that any of them has",
+                       news->text);
     s->nodes.never_met = news->never;
     s->nodes.stopping = true;
-    sv_finish(s, IM_EXIT_RESUMABLE);
+    s->nodes.head_lost = !news->never && s->nodes.number > 0;
+    if (s->nodes.head_lost)
+        sv_end_with_snapshot(s, IM_EXIT_RESUMABLE, news->text);
+    else
+        sv_finish(s, IM_EXIT_RESUMABLE);
+}
+
+/* The head has named its error. */
+static void tell_failed(struct sv_super *s, uint32_t node, const struct sv_node *state)
+{
+    struct im_json *fields = im_json_object();
+
+    im_json_set_int(fields, "node", node);
+    im_json_set_str(fields, "name", state->name);
+    im_json_set_int(fields, "status", state->status);
+    sv_journal_event(&s->journal, "nodes.failed", fields);
+    sv_screen_say(&s->screen,
+                  "node %" PRIu32
+                  " (%s) is let in again when its command is started again, once its error is mended",
+                  node, state->name);
 }
 
 /* The head. A node that has left with an error does not come back by itself. */
@@ -331,11 +367,14 @@ static void on_node(struct sv_super *s, uint32_t node)
                       node, (double)s->nodes.meeting.patience_back / 1e9);
     if (state.state != SV_NODE_LEFT || state.status == IM_EXIT_OK || s->ending.stage != SV_GOING_ON)
         return;
+    if (sv_progress_made(&s->run)) { /* a lost machine, as one that died */
+        tell_failed(s, node, &state);
+        return;
+    }
     snprintf(why, sizeof why, "node %" PRIu32 " (%.60s) has ended with exit status %d", node, state.name,
              state.status);
     sv_screen_warn(&s->screen, SV_ERROR, "%s", why);
-    if (!sv_progress_made(&s->run))
-        s->nodes.own_status = state.status;
+    s->nodes.own_status = state.status;
     sv_end(s, IM_EXIT_RESUMABLE, why);
 }
 
@@ -346,6 +385,11 @@ void sv_nodes_say_end(struct sv_super *s)
                       s->conf.node_index);
     else if (s->nodes.never_met)
         sv_screen_say(&s->screen, "stopped   node %" PRId64 "; nothing was trained here", s->conf.node_index);
+    else if (s->nodes.head_lost && s->ending.saved == SV_SAVED)
+        sv_screen_say(&s->screen,
+                      "saved     node %" PRId64
+                      "'s snapshot, in %s; the same commands on all nodes continue from the newest",
+                      s->conf.node_index, s->conf.run_dir);
     else if (s->exit_status == IM_EXIT_RESUMABLE)
         sv_screen_say(
             &s->screen,
@@ -466,7 +510,7 @@ static void tell_finish(struct sv_super *s)
     if (!s->finished || s->nodes.finish_told || waits_for_head(s))
         return;
     s->nodes.finish_told = true;
-    sv_link_finish(s->nodes.link, s->exit_status, "");
+    sv_link_finish(s->nodes.link, s->exit_status, s->nodes.failure);
 }
 
 void sv_nodes_turn(struct sv_super *s)

@@ -28,17 +28,19 @@ struct sv_nodes {
     im_ns began_at;  /* when it began; 0: before this supervisor */
     uint32_t
         let_in; /* on the head: request + 1 of the snapshot or checkpoint after which nodes are let in; 0: none */
-    im_ns let_in_by;  /* then at the latest */
-    uint32_t over;    /* to begin next, once no process is left; 0: it has been said, or none is */
-    bool stop_asked;  /* the head has been asked to stop all */
-    bool stopping;    /* it has told all */
-    bool finish_told; /* the link has been told that this node leaves */
-    bool joined;      /* the head has answered */
-    bool never_met;   /* this node gave up before it did */
-    int own_status;   /* with which this node wanted to end; 0: as the run does */
-    im_ns ended_at;   /* when the head told its end, or was lost; 0: it has not */
-    im_ns done_at;    /* when a member that is done began to wait for that; 0: it has not */
-    int end_status;   /* what it told */
+    im_ns let_in_by;   /* then at the latest */
+    uint32_t over;     /* to begin next, once no process is left; 0: it has been said, or none is */
+    bool stop_asked;   /* the head has been asked to stop all */
+    bool stopping;     /* it has told all */
+    bool finish_told;  /* the link has been told that this node leaves */
+    bool joined;       /* the head has answered */
+    bool never_met;    /* this node gave up before it did */
+    bool head_lost;    /* node 0 is gone: what this one has trained is saved here */
+    char failure[160]; /* why this node leaves with an error; "": it does not */
+    int own_status;    /* with which this node wanted to end; 0: as the run does */
+    im_ns ended_at;    /* when the head told its end, or was lost; 0: it has not */
+    im_ns done_at;     /* when a member that is done began to wait for that; 0: it has not */
+    int end_status;    /* what it told */
     im_ns reported_at;
     struct {
         uint64_t life;            /* which start of its command; 0: none is known */
@@ -74,6 +76,8 @@ void sv_nodes_on_reset(struct sv_super *s, const char *why);
 
 /* The run is to end. True: the head has been asked, and tells all when to stop; nothing is to be done before. */
 bool sv_nodes_ask_stop(struct sv_super *s, int status, const char *why);
+/* This node cannot go on. True: the others can, and it leaves alone. */
+bool sv_nodes_fail(struct sv_super *s, int status, const char *why);
 void sv_nodes_stop_at_once(struct sv_super *s, const char *why); /* the others, too */
 
 /* What a member says at its end. */

@@ -157,6 +157,8 @@ static void report_death(struct sv_super *s, const struct sv_child *child, int w
 static void give_up(struct sv_super *s, int status, bool in_vain, const char *why)
 {
     sv_screen_warn(&s->screen, SV_ERROR, "%s", why);
+    if (sv_progress_made(&s->run) && sv_nodes_fail(s, status, why))
+        return;
     if (sv_progress_made(&s->run) && !im_conf_is_probe(&s->conf)) {
         sv_screen_warn(&s->screen, SV_ERROR, "the run cannot go on; saving what was trained");
         sv_end(s, status == IM_EXIT_FAILED && !in_vain ? IM_EXIT_RESUMABLE : status, why);

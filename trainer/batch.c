@@ -86,7 +86,9 @@ int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g
         .size = (int)phase->image_size,
         .step = t->at.steps + t->in_flight, /* a window has one batch then */
         .first = in_window / phase->order_ranks * phase->batch_size * phase->order_ranks + order.rank,
-        .stride = phase->order_ranks};
+        .stride = phase->order_ranks,
+        .keeps_statistics = t->child->conf->share.world > 0 && phase->split == IM_TRAIN &&
+                            t->at.window_batches * plan->world % phase->order_ranks != 0};
     ret->weight = ret->valid;
     if (phase->split == IM_TRAIN)
         ret->weight =

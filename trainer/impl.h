@@ -8,6 +8,7 @@
 #include "ipc/shuffle.h"
 #include "trainer/backends/cuda/module.h"
 #include "trainer/backends/cuda/telemetry.h"
+#include "trainer/checkpoint/identity.h"
 #include "trainer/checkpoint/resume.h"
 #include "trainer/checkpoint/snapshot.h"
 #include "trainer/checkpoint/state.h"
@@ -66,6 +67,7 @@ struct tr_trainer {
     struct tr_state state;
     struct tr_checkpoint_store store;
     struct tr_snapshot snapshot;
+    struct tr_identity identity; /* of its snapshots; zeroed: the run uses one machine */
     struct tr_report report;
     const struct tr_cuda_table *cuda; /* NULL: trains on the CPU */
     struct tr_telemetry *telemetry;   /* of this rank's GPU; NULL: none */
@@ -134,9 +136,12 @@ static inline void tr_trainer_end_stage(const struct tr_trainer *t)
 int tr_trainer_open(struct tr_trainer *t, struct im_text *text);
 void tr_trainer_close(struct tr_trainer *t, bool abandon);
 
-/* trainer/shared_state.c. Where ranks are on several machines, once they are connected: rank 0, which has found a
- * state or none, sends it to all others, who tell their position then. */
+/* trainer/shared_state.c. Of a run on several machines, once its ranks are connected: all continue from the newest state
+ * that any machine has, and tell their position then. `from`: what this rank has found; only rank 0 and the first of each
+ * machine look. */
 int tr_trainer_share_state(struct tr_trainer *t, struct tr_resume *from, struct im_text *text);
+/* Of one whose ranks are all on this machine now: the identity of its snapshots. */
+void tr_trainer_identify(struct tr_trainer *t, const struct tr_resume *from);
 
 /* trainer/batch.c */
 
@@ -180,9 +185,12 @@ int tr_trainer_save_last(struct tr_trainer *t, bool at_the_end, struct im_text *
 /* SIGUSR2 requests a checkpoint, and so does one that could not be written. */
 uint32_t tr_trainer_save_requests(struct tr_trainer *t);
 int tr_trainer_save_on_request(struct tr_trainer *t, uint32_t requests, bool training, struct im_text *text);
-/* Takes a snapshot if one is due. Call only between steps, and after an epoch's end only once its checkpoint
+/* Takes a snapshot if one is due; where ranks are on several machines, the first of each takes one if all have agreed
+ * on it, and all call it. Call only between steps, and after an epoch's end only once its checkpoint
  * is saved: a run continued from a snapshot repeats the epoch's end. */
-int tr_trainer_snapshot(struct tr_trainer *t, bool training, struct im_text *text);
+int tr_trainer_snapshot(struct tr_trainer *t, bool training, bool agreed, struct im_text *text);
+/* The same while the run is paused: of this rank alone. */
+int tr_trainer_snapshot_paused(struct tr_trainer *t, bool training, struct im_text *text);
 /* While a step is in flight: goes on with one that is being made. */
 int tr_trainer_snapshot_advance(struct tr_trainer *t, struct im_text *text);
 /* Whether one is to be taken before batch `next_batch`. */

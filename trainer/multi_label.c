@@ -105,6 +105,14 @@ int tr_multi_label_write(struct tr_multi_label *m, enum tr_weights weights, cons
     return err;
 }
 
+struct tr_gathering tr_multi_label_records(const struct tr_multi_label *m, uint32_t pass, bool averages)
+{
+    return (struct tr_gathering){.file = m->file,
+                                 .record_bytes = record_bytes(m),
+                                 .records = averages ? 2 * m->images : m->images,
+                                 .pass = pass};
+}
+
 /* What is read of the file, and found. */
 struct judging {
     const struct tr_multi_label *m;

@@ -7,6 +7,7 @@
 #include "ipc/child.h"
 #include "ipc/label_sets.h"
 #include "trainer/checkpoint/position.h"
+#include "trainer/gather.h"
 
 #define TR_SCORES_FILE "scores.bin"
 #define TR_CLASS_SCORES_FILE "class_scores.csv"
@@ -42,6 +43,9 @@ struct tr_scored_batch {
 };
 int tr_multi_label_write(struct tr_multi_label *m, enum tr_weights weights, const struct tr_scored_batch *b,
                          struct im_text *text);
+
+/* The file as it is gathered from several machines. */
+struct tr_gathering tr_multi_label_records(const struct tr_multi_label *m, uint32_t pass, bool averages);
 
 /* After the last batch of the pass, which all trainers have written: mAP and F1 into sums->multi. Classes without an image that
  * has them count in no mean. `writes`: also the file of each class's numbers (of

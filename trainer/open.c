@@ -162,8 +162,7 @@ static int await_state(struct tr_trainer *t, const char *directory, struct tr_re
     return err;
 }
 
-/* Finds the position of the run and publishes it at once: the readers start on it while the network is being
- * built. */
+/* Finds the position of the run. */
 static int find_position(struct tr_trainer *t, struct tr_resume *ret_from, struct im_text *text)
 {
     const struct im_conf *conf = t->child->conf;
@@ -182,7 +181,6 @@ static int find_position(struct tr_trainer *t, struct tr_resume *ret_from, struc
         return err;
     text->s[0] = 0; /* that there is none yet is no error */
     t->at = ret_from->state ? ret_from->at : tr_position_start(conf);
-    atomic_store_explicit(&t->child->entry->position, t->at.next_batch + 1, memory_order_release);
     return 0;
 }
 
@@ -202,6 +200,7 @@ static int open_snapshot(struct tr_trainer *t, struct im_text *text)
 
     tr_trainer_position(t, &position);
     tr_position_write_times(&t->at, &position);
+    tr_identity_write(&t->identity, &position);
     return tr_snapshot_open(&t->snapshot, t->child, &t->state, &position, t->at.next_batch, t->begins_again,
                             text);
 }
@@ -407,12 +406,33 @@ static int open_copies(struct tr_trainer *t)
     return open_places(&t->places, n) < 0 || open_places(&t->next, n) < 0 || !t->valid ? -ENOMEM : 0;
 }
 
-/* Where the run continues, and the connections of the ranks. On several machines rank 0 alone has the run's files. */
+/* On a machine without the run's files: what it has itself. */
+static void find_here(struct tr_trainer *t, struct tr_resume *ret_from)
+{
+    struct tr_checkpoint_store store;
+    struct im_text why = {""};
+    char directory[PATH_MAX];
+    const int n = snprintf(directory, sizeof directory, "%s/checkpoints", t->child->conf->run_dir);
+
+    if (n < (int)sizeof directory && tr_checkpoint_store_view(&store, directory, &why) == 0)
+        tr_resume_find_here(t->child, &store, ret_from);
+}
+
+/* Where the run continues, and the connections of the ranks. The position is published at once where it is known: the
+ * readers start on it while the network is being built. */
 static int open_ranks(struct tr_trainer *t, struct tr_resume *ret_from, struct im_text *text)
 {
     const bool remote = tr_ranks_are_remote(t->child);
-    int err = remote && !tr_trainer_leads(t) ? 0 : find_position(t, ret_from, text);
+    int err = 0;
 
+    if (!remote || tr_trainer_leads(t))
+        err = find_position(t, ret_from, text);
+    else if (tr_trainer_leads_node(t))
+        find_here(t, ret_from);
+    if (err == 0 && !remote)
+        atomic_store_explicit(&t->child->entry->position, t->at.next_batch + 1, memory_order_release);
+    if (err == 0 && !remote && t->child->conf->node_count > 1 && tr_trainer_leads(t))
+        tr_trainer_identify(t, ret_from);
     if (err == 0)
         err = tr_ranks_open(&t->ranks, t->child, text);
     return err == 0 && remote ? tr_trainer_share_state(t, ret_from, text) : err;

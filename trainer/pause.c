@@ -22,7 +22,7 @@ int tr_trainer_wait_paused(struct tr_trainer *t, bool training, struct im_text *
         if (!tr_trainer_is_paused(t) || im_run_state(child->run) == IM_RUN_STOPPING ||
             tr_trainer_save_requests(t) != t->saves_seen)
             break;
-        err = tr_trainer_snapshot(t, training, text);
+        err = tr_trainer_snapshot_paused(t, training, text);
         if (err)
             return err;
         /* Waiting as it is asked to: nobody is to take it for stuck. */

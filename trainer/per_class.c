@@ -82,6 +82,14 @@ void tr_per_class_write(struct tr_per_class *p, enum tr_weights weights, const s
     }
 }
 
+struct tr_gathering tr_per_class_records(const struct tr_per_class *p, uint32_t pass, bool averages)
+{
+    return (struct tr_gathering){.file = p->file,
+                                 .record_bytes = sizeof(struct record),
+                                 .records = averages ? 2 * p->images : p->images,
+                                 .pass = pass};
+}
+
 /* What a pass found. */
 struct found {
     uint64_t *pairs; /* of each image, class << 32 | the one it was taken for; in order */

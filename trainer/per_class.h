@@ -8,6 +8,7 @@
 #include "ipc/child.h"
 #include "ipc/class_counts.h"
 #include "trainer/checkpoint/position.h"
+#include "trainer/gather.h"
 
 #define TR_TAKEN_FILE "taken_for.bin"
 
@@ -33,6 +34,9 @@ struct tr_taken {
     uint32_t pass;
 };
 void tr_per_class_write(struct tr_per_class *p, enum tr_weights weights, const struct tr_taken *taken);
+
+/* The file as it is gathered from several machines. */
+struct tr_gathering tr_per_class_records(const struct tr_per_class *p, uint32_t pass, bool averages);
 
 /* After the last batch of the pass, which all trainers have written: the table and the confusion matrix. `valid`: images
  * that the validation counted. */

@@ -307,14 +307,14 @@ void tr_ranks_begin_wait(struct tr_ranks *t)
 
 int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a)
 {
-    const double mine[] = {a->stop, a->saves, a->weight, a->paused};
+    const double mine[] = {a->stop, a->saves, a->weight, a->paused, a->snapshot};
     double all[IM_RANKS_MAX][IM_PEER_VALUES];
     int leave;
 
     if (tr_world(t->child) == 1)
         return 0;
     tr_ranks_begin_wait(t);
-    leave = exchange(t, mine, 4, all);
+    leave = exchange(t, mine, IM_COUNT(mine), all);
     if (leave)
         return leave;
     *a = (struct tr_agreement){0};
@@ -323,35 +323,43 @@ int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a)
         a->saves = (uint32_t)fmax(a->saves, all[r][1]);
         a->weight += all[r][2];
         a->paused |= all[r][3] != 0;
+        a->snapshot |= all[r][4] != 0;
     }
     return 0;
 }
 
-int tr_ranks_share_bytes(struct tr_ranks *t, const void *bytes, size_t n, char **ret, size_t *ret_n,
-                         struct im_text *text)
+int tr_ranks_share_bytes(struct tr_ranks *t, uint32_t root, const void *bytes, size_t n, char **ret,
+                         size_t *ret_n, struct im_text *text)
 {
     const double mine = (double)n; /* < 2^53 */
     double all[IM_RANKS_MAX][IM_PEER_VALUES];
-    const bool leads = tr_rank(t->child) == 0;
+    const bool has = tr_rank(t->child) == root;
     int err = exchange(t, &mine, 1, all);
 
     *ret = NULL;
     if (err)
         return err;
-    *ret_n = (size_t)all[0][0];
+    *ret_n = (size_t)all[root][0];
     if (*ret_n == 0)
         return 0;
-    if (!leads) {
+    if (!has) {
         *ret = malloc(*ret_n);
         if (!*ret)
-            return im_fail(text, -ENOMEM, "no memory for the %zu bytes of the state of rank 0", *ret_n);
+            return im_fail(text, -ENOMEM, "no memory for the %zu bytes of the state of rank %" PRIu32, *ret_n,
+                           root);
     }
-    err = t->ops->broadcast(t->comm, leads ? (void *)(uintptr_t)bytes : *ret, *ret_n, 0, text);
+    err = t->ops->broadcast(t->comm, has ? (void *)(uintptr_t)bytes : *ret, *ret_n, (int)root, text);
     if (err < 0) {
         free(*ret);
         *ret = NULL;
     }
     return err < 0 ? peer_lost(t, err, text) : 0;
+}
+
+int tr_ranks_tell_numbers(struct tr_ranks *t, const double *mine, uint32_t count,
+                          double (*ret_all)[IM_PEER_VALUES])
+{
+    return exchange(t, mine, count, ret_all);
 }
 
 int tr_ranks_share_numbers(struct tr_ranks *t, double *x, uint32_t count)

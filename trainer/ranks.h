@@ -59,6 +59,7 @@ struct tr_agreement {
     uint32_t saves; /* checkpoint requests seen; agreed: the maximum */
     double weight;  /* of this batch's samples in the loss, each 1 without --class-weights: the sum */
     bool paused;    /* the run is paused; agreed: any rank has seen it, and no rank takes the step */
+    bool snapshot;  /* on several machines: rank 0 wants one after the step; agreed: every node takes it */
 };
 int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a);
 
@@ -68,9 +69,13 @@ void tr_ranks_begin_wait(struct tr_ranks *t);
 /* Resolves an error of a network step: if a collective caused it, the result of that. */
 int tr_ranks_resolve_error(struct tr_ranks *t, int err, struct im_text *text);
 
-/* Rank 0's bytes to all ranks; others get them malloc'ed, theirs; NULL: rank 0 has none. */
-int tr_ranks_share_bytes(struct tr_ranks *t, const void *bytes, size_t n, char **ret, size_t *ret_n,
-                         struct im_text *text);
+/* The bytes of rank `root` to all ranks; others get them malloc'ed, theirs; NULL: it has none. */
+int tr_ranks_share_bytes(struct tr_ranks *t, uint32_t root, const void *bytes, size_t n, char **ret,
+                         size_t *ret_n, struct im_text *text);
+
+/* ret_all[r] <- the numbers of rank r, on all ranks; up to IM_PEER_VALUES. 0, or a status to leave with. */
+int tr_ranks_tell_numbers(struct tr_ranks *t, const double *mine, uint32_t count,
+                          double (*ret_all)[IM_PEER_VALUES]);
 
 /* x[i] <- rank 0's x[i], on all ranks. 0, or a status to leave with. */
 int tr_ranks_share_numbers(struct tr_ranks *t, double *x, uint32_t count);

@@ -317,27 +317,6 @@ static bool must_save_now(const struct tr_trainer *t, int epoch)
     return epoch >= 0 || !is_stopping(t) || must_save(t) || !tr_checkpoint_is_there(&t->store);
 }
 
-int tr_trainer_save(struct tr_trainer *t, int epoch, unsigned best, struct im_text *text)
-{
-    int err;
-
-    if (im_conf_is_probe(t->child->conf)) /* a range test that dies restarts */
-        return 0;
-    err = tr_ranks_compare(&t->ranks, &t->state, t->at.steps, text);
-    if (err <
-        0) { /* the snapshots since the last checkpoint were not compared: they may hold the difference */
-        tr_snapshot_forget(&t->snapshot);
-        tr_ranks_meet(&t->ranks); /* nobody leaves, and is replaced, before that */
-    }
-    if (err || !tr_trainer_leads(t))
-        return err;
-    IM_FAULT("trainer.save.before");
-    err = im_child_should_leave(t->child);
-    if (err == 0 && must_save_now(t, epoch))
-        err = save_now(t, epoch, best, text);
-    return err == IM_EXIT_RESUMABLE ? IM_EXIT_FORCED : err;
-}
-
 /* Waits between two tries, less when somebody asks to stop. Whoever watches sees that this process lives. > 0:
  * leave. */
 static int rest(struct tr_trainer *t, im_ns delay)
@@ -490,10 +469,12 @@ static int take_snapshot(struct tr_trainer *t, bool training, bool whole, struct
     struct tr_position_text position;
     int err;
 
-    tr_report_settle(&t->report); /* lines that the snapshot says are written */
+    if (tr_trainer_leads(t))
+        tr_report_settle(&t->report); /* lines that the snapshot says are written */
     tr_trainer_count_time(t, training);
     tr_trainer_position(t, &position);
     tr_position_write_times(&t->at, &position);
+    tr_identity_write(&t->identity, &position);
     tr_trainer_begin_stage(t, "snapshot");
     err = whole ? tr_snapshot_take(&t->snapshot, &t->state, &position, t->at.next_batch, text)
                 : tr_snapshot_begin(&t->snapshot, &t->state, &position, t->at.next_batch, text);
@@ -513,21 +494,93 @@ bool tr_trainer_snapshot_is_due(const struct tr_trainer *t, uint64_t next_batch)
            tr_snapshot_is_due(&t->snapshot, next_batch);
 }
 
-/* A request is served also where the last snapshot or checkpoint is of this very position. */
-int tr_trainer_snapshot(struct tr_trainer *t, bool training, struct im_text *text)
+static uint32_t requests(const struct tr_trainer *t)
 {
-    struct im_control *c = t->child->run->control;
-    uint32_t requests = atomic_load_explicit(&c->snapshot_requests, memory_order_acquire);
-    bool asked = requests != t->snapshots_seen;
+    return atomic_load_explicit(&t->child->run->control->snapshot_requests, memory_order_acquire);
+}
+
+static void answer(struct tr_trainer *t, uint32_t number)
+{
+    t->snapshots_seen = number;
+    atomic_store_explicit(&t->child->run->control->snapshot_answers, number, memory_order_release);
+}
+
+/* A request is served also where the last snapshot or checkpoint is of this very position. */
+static int snapshot_here(struct tr_trainer *t, bool training, struct im_text *text)
+{
+    const uint32_t number = requests(t);
+    const bool asked = number != t->snapshots_seen;
     const bool whole = asked || tr_snapshot_is_bound(&t->snapshot, t->at.next_batch);
     int err = tr_snapshot_advance(&t->snapshot, asked, text);
 
     if (err == 0 && (tr_snapshot_is_due(&t->snapshot, t->at.next_batch) ||
                      (asked && tr_snapshot_is_behind(&t->snapshot, t->at.next_batch))))
         err = take_snapshot(t, training, whole, text);
-    if (err == 0 && asked && tr_trainer_leads(t)) {
-        t->snapshots_seen = requests;
-        atomic_store_explicit(&c->snapshot_answers, requests, memory_order_release);
-    }
+    if (err == 0 && asked && tr_trainer_leads(t))
+        answer(t, number);
     return err;
+}
+
+/* Every machine's is the same: rank 0's statistics are what a checkpoint has, and validation uses. */
+static int snapshot_together(struct tr_trainer *t, bool training, struct im_text *text)
+{
+    const uint32_t number = requests(t);
+    const bool asked = tr_trainer_leads(t) && number != t->snapshots_seen;
+    const bool whole = asked || tr_snapshot_is_bound(&t->snapshot, t->at.next_batch);
+    int err = tr_ranks_share_statistics(&t->ranks, t->net, text);
+
+    if (err == 0)
+        err = tr_snapshot_advance(&t->snapshot, true, text);
+    if (err == 0 && tr_snapshot_is_behind(&t->snapshot, t->at.next_batch))
+        err = take_snapshot(t, training, whole, text);
+    if (err == 0 && asked)
+        answer(t, number);
+    return err;
+}
+
+int tr_trainer_snapshot(struct tr_trainer *t, bool training, bool agreed, struct im_text *text)
+{
+    if (!tr_ranks_are_remote(t->child))
+        return snapshot_here(t, training, text);
+    return agreed ? snapshot_together(t, training, text) : tr_snapshot_advance(&t->snapshot, false, text);
+}
+
+int tr_trainer_snapshot_paused(struct tr_trainer *t, bool training, struct im_text *text)
+{
+    return tr_ranks_are_remote(t->child) && !tr_trainer_leads(t) ? 0 : snapshot_here(t, training, text);
+}
+
+/* On a machine that has no checkpoint: what rank 0 writes to its disk. */
+static int keep_saved(struct tr_trainer *t, struct im_text *text)
+{
+    int err = tr_snapshot_advance(&t->snapshot, true, text);
+
+    if (err == 0 && tr_snapshot_is_behind(&t->snapshot, t->at.next_batch))
+        err = take_snapshot(t, false, true, text);
+    return err;
+}
+
+int tr_trainer_save(struct tr_trainer *t, int epoch, unsigned best, struct im_text *text)
+{
+    const bool remote = tr_ranks_are_remote(t->child);
+    int err = 0;
+
+    if (im_conf_is_probe(t->child->conf)) /* a range test that dies restarts */
+        return 0;
+    if (remote && !t->ranks.shared)
+        err = tr_ranks_share_statistics(&t->ranks, t->net, text);
+    if (err == 0)
+        err = tr_ranks_compare(&t->ranks, &t->state, t->at.steps, text);
+    if (err <
+        0) { /* the snapshots since the last checkpoint were not compared: they may hold the difference */
+        tr_snapshot_forget(&t->snapshot);
+        tr_ranks_meet(&t->ranks); /* nobody leaves, and is replaced, before that */
+    }
+    if (err || !tr_trainer_leads(t))
+        return err == 0 && remote ? keep_saved(t, text) : err;
+    IM_FAULT("trainer.save.before");
+    err = im_child_should_leave(t->child);
+    if (err == 0 && must_save_now(t, epoch))
+        err = save_now(t, epoch, best, text);
+    return err == IM_EXIT_RESUMABLE ? IM_EXIT_FORCED : err;
 }

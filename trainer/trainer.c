@@ -77,6 +77,17 @@ static bool is_best(const struct tr_sums *sums, double *best)
     return better;
 }
 
+/* Of several machines: each then has the records of all. */
+static int gather_validated(struct tr_trainer *t, uint32_t pass, bool averages, struct im_text *text)
+{
+    const bool multi = tr_is_multi_label(&t->multi);
+    const struct tr_gathering g = multi ? tr_multi_label_records(&t->multi, pass, averages)
+                                        : tr_per_class_records(&t->per_class, pass, averages);
+    int err = tr_gather_records(&t->ranks, &g, text);
+
+    return err == 0 && tr_ranks_are_remote(t->child) ? tr_ranks_meet(&t->ranks) : err;
+}
+
 /* mAP and F1, and the tables of each class, once all trainers have written what became of their images. */
 static int judge_labels(struct tr_trainer *t, struct im_text *text)
 {
@@ -87,6 +98,8 @@ static int judge_labels(struct tr_trainer *t, struct im_text *text)
     if (!tr_is_multi_label(&t->multi) && !t->per_class.is_on)
         return 0;
     err = tr_ranks_meet(&t->ranks);
+    if (err == 0)
+        err = gather_validated(t, pass, averages, text);
     if (err == 0 && t->per_class.is_on && leads)
         tr_per_class_tables(&t->per_class, TR_PLAIN, pass, t->at.sums[IM_VAL].valid);
     if (err == 0 && t->per_class.is_on && leads && averages)
@@ -201,6 +214,12 @@ static bool is_fed(const struct tr_trainer *t, uint64_t g, uint32_t count)
     return im_run_state(run) != IM_RUN_STOPPING && im_batch_done(run, t->child->index, g, 0, count) == count;
 }
 
+/* What a machine has of a validation pass is lost with it: then the pass is done again, from its beginning. */
+static bool keeps_records(const struct tr_trainer *t, const struct im_phase *phase)
+{
+    return phase->split == IM_VAL && (tr_is_multi_label(&t->multi) || t->per_class.is_on);
+}
+
 /* Waits for the batch before a step, and lets all ranks agree on what follows. */
 static int prepare_step(struct tr_trainer *t, const struct im_phase *phase, struct tr_ring_batch *ret_batch,
                         struct tr_agreement *ret, struct im_text *text)
@@ -219,6 +238,8 @@ static int prepare_step(struct tr_trainer *t, const struct im_phase *phase, stru
         return err;
     ret->stop = err == IM_EXIT_RESUMABLE;
     ret->paused = tr_trainer_is_paused(t);
+    ret->snapshot = tr_ranks_are_remote(t->child) && tr_trainer_leads(t) && !keeps_records(t, phase) &&
+                    tr_trainer_snapshot_is_due(t, g + 1);
     if (!ret->stop) {
         err = tr_batch_view(t, phase, g, count, ret_batch, text);
         if (err)
@@ -256,7 +277,7 @@ static bool may_fly(const struct tr_trainer *t, const struct im_phase *phase, co
 
     return conf->step_ahead && t->cuda && conf->accumulate == 1 && !conf->lr_range_test &&
            b->g + 1 < phase->first_batch + phase->steps && agreed->saves == t->saves_seen &&
-           !tr_trainer_snapshot_is_due(t, b->g + 1);
+           (tr_ranks_are_remote(t->child) ? !agreed->snapshot : !tr_trainer_snapshot_is_due(t, b->g + 1));
 }
 
 static int take_step(struct tr_trainer *t, const struct im_phase *phase, struct tr_ring_batch *b,
@@ -294,7 +315,7 @@ static int one_step(struct tr_trainer *t, const struct im_phase *phase, struct i
         err = end_pass(t, phase, text);
     if (err == 0)
         err = tr_trainer_save_on_request(t, agreed.saves, phase->split == IM_TRAIN, text);
-    return err ? err : tr_trainer_snapshot(t, phase->split == IM_TRAIN, text);
+    return err ? err : tr_trainer_snapshot(t, phase->split == IM_TRAIN, agreed.snapshot, text);
 }
 
 /* At the end of an epoch. */

@@ -127,12 +127,10 @@ int sv_nodes_choose(struct im_conf *conf, const struct sv_launch *launch, struct
 
 static const char *needs_one_machine(const struct im_conf *conf)
 {
-    return conf->lr_range_test   ? "an LR range test"
-           : conf->evaluate      ? "an evaluation"
-           : conf->consume       ? "a measurement of the data"
-           : conf->multi_label   ? "--multi-label"
-           : conf->per_class_log ? "--per-class-log"
-                                 : NULL;
+    return conf->lr_range_test ? "an LR range test"
+           : conf->evaluate    ? "an evaluation"
+           : conf->consume     ? "a measurement of the data"
+                               : NULL;
 }
 
 int sv_nodes_part(struct im_conf *conf, struct im_text *text)

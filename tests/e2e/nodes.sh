@@ -252,9 +252,78 @@ case_survivors() {
     fail_nodes "steps were repeated when node 1 was let in"
   FAULTS=""
   finish_nodes 0
-  same_parameters "$T/two/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors"
+  check_two_shared
+}
+
+# Batch norm's running statistics among them: they follow rank 0's batches, whoever takes those of the others.
+check_two_shared() {
+  check_two
   diff <(losses "$T/two/run/summary.csv") <(losses "$RUN/summary.csv") || fail "the training losses differ"
   check_cluster_ledger "$(count_images train)"
+}
+
+# continued_at: the batch from which the trainers of node 0 have continued last, with a snapshot of node 1.
+continued_at() { sed -nE "s/.*continuing from another machine's snapshot.*next_batch=([0-9]+).*/\1/p" "$RUN/log.txt" | tail -n 1; }
+must_have_continued() {
+  [ "$(continued_at)" ] || fail_nodes "node 0 has not continued from a snapshot of node 1"
+  [ "$(continued_at)" -ge "$1" ] || fail_nodes "node 0 continued at batch $(continued_at), with snapshots of $1 or later"
+}
+
+# Node 0's machine is lost with all that is on it: another takes its place within the 10 s in which node 1 waits, and continues
+# from the snapshot in node 1's memory. Then it is lost again, and node 1 saves its snapshot.
+case_lost_head() {
+  two_undisturbed
+  FAULTS=trainer:trainer.step.done=sleep:$((400 * SLOWNESS))@1/every
+  launch_nodes --snapshot-steps 2
+  wait_step 5
+  kill_node "$WARDEN"
+  remove_all "$RUN/checkpoints" "$RUN/nodes/identity.json" "$RUN/metrics.jsonl" "$RUN/summary.csv"
+  launch "${ONE[@]}" --node 0 --snapshot-steps 2
+  until_true 60 eval '[ -n "$(continued_at)" ]' || fail_nodes "the new node 0 does not continue"
+  must_have_continued 4
+  wait_step 10
+  kill_node "$WARDEN"
+  finish_nodes 137 75
+  member_says "saved     node 1's snapshot" || fail_nodes "node 1 has not saved its snapshot"
+  remove_all "$RUN/checkpoints" "$RUN/nodes/identity.json"
+  FAULTS=""
+  launch_nodes --snapshot-steps 2
+  finish_nodes 0
+  must_have_continued 8
+  "$BIN/compare_states" "$T/two/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors" ||
+    fail_nodes "the weights are not those of the undisturbed run"
+  # What is left of the run before is older than the checkpoint, and not used again.
+  launch_nodes --snapshot-steps 2 --epochs 3
+  finish_nodes 0
+  [ "$(grep -c "continuing from another machine's snapshot" "$RUN/log.txt")" = 2 ] || fail_nodes "an old snapshot was used again"
+  find "$T/rt" -name '*.sock' -delete
+}
+
+# A machine that fails with an error is one that is lost: the others go on, and it is let in again.
+case_failure() {
+  local status=0
+  two_undisturbed
+  FAULTS=trainer:trainer.step.done=sleep:$((500 * SLOWNESS))@1/every
+  launch "${ONE[@]}" --node 0 --snapshot-steps 1 --max-restarts 0
+  MEMBER_FAULTS="trainer:trainer.step.done=exit:1@4" launch_member --snapshot-steps 1 --max-restarts 0
+  until_true 60 member_is_over || fail_nodes "node 1 does not end"
+  wait "$MEMBER" || status=$?
+  [ "$status" = 1 ] || fail_nodes "node 1 has exit status $status, not 1"
+  member_says "the others do without it" || fail_nodes "node 1 does not say that the run goes on"
+  until_true 60 share_work "1 of 2" || fail_nodes "node 0 does not go on alone"
+  grep -q "node 1 (.*) has left with exit status 1: trainer#0" "$T/out" || fail_nodes "the error of node 1 is not named"
+  has_event '"nodes.failed"' || fail_nodes "there is no event of it"
+  wait_step 7
+  launch_member --snapshot-steps 1 --max-restarts 0
+  until_true 60 share_work "2 of 2" || fail_nodes "node 1 was not let in"
+  finish_nodes 0
+  check_two_shared
+  # Where all fail, the run ends, saved.
+  FAULTS=trainer:trainer.step.done=exit:1@4
+  launch_nodes --snapshot-steps 1 --max-restarts 0 --epochs 3
+  until_true "$LIMIT_SECONDS" member_is_over || fail_nodes "node 1 does not end"
+  finish 75
+  must_say "saved "
 }
 
 # Three machines, then two, then one: two do not divide the three batches of a step, and take turns.

@@ -120,6 +120,42 @@ int tr_resume_find(struct im_child *child, struct tr_checkpoint_store *store, st
     ret->file = r.file;
     ret->snapshot = r.snapshot;
     ret->state = r.state;
+    ret->at_file = at_file;
+    ret->at_snapshot = at_snapshot;
+    return 0;
+}
+
+void tr_resume_find_here(struct im_child *child, struct tr_checkpoint_store *store, struct tr_resume *ret)
+{
+    struct im_text why = {""};
+    int err;
+
+    load_snapshot(child, &ret->snapshot, &ret->at_snapshot);
+    if (ret->snapshot)
+        return;
+    err = tr_checkpoint_load(store, &ret->snapshot, &why);
+    if (err >= 0)
+        err = read_position(child, ret->snapshot, &ret->at_snapshot, &why);
+    if (err >= 0 || err == -ENOENT)
+        return;
+    tr_safetensors_close(&ret->snapshot);
+    warn("what this machine saved cannot be used", &why);
+}
+
+int tr_resume_take(struct tr_resume *resume, const struct im_child *child, char *bytes, size_t n,
+                   struct im_text *text)
+{
+    int err;
+
+    resume->state = NULL;
+    tr_safetensors_close(&resume->snapshot);
+    err = tr_checkpoint_take("the state that another machine sent", bytes, n, &resume->snapshot, text);
+    if (err == 0)
+        err = read_position(child, resume->snapshot, &resume->at_snapshot, text);
+    if (err < 0)
+        return err;
+    resume->state = resume->snapshot;
+    resume->at = resume->at_snapshot;
     return 0;
 }
 

@@ -9,16 +9,25 @@
 #include "trainer/checkpoint/position.h"
 
 struct tr_resume {
-    struct tr_safetensors *file, *snapshot; /* each verified; NULL: there is none */
-    const struct tr_safetensors *state;     /* the one to continue from; NULL: the run starts from the
+    struct tr_safetensors *file, *snapshot;  /* each verified; NULL: there is none */
+    const struct tr_safetensors *state;      /* the one to continue from; NULL: the run starts from the
                                                beginning */
-    struct tr_position at;                  /* position of `state`; unchanged without one */
+    struct tr_position at;                   /* position of `state`; unchanged without one */
+    struct tr_position at_file, at_snapshot; /* of each that is there */
 };
 
 /* Reads both, and logs which is used. 0 with or without a state; negative errno with a sentence: there is
  * one, and it cannot be used (tr_checkpoint_load, tr_position_read). On success tr_resume_close() frees
  * *ret. */
 int tr_resume_find(struct im_child *child, struct tr_checkpoint_store *store, struct tr_resume *ret,
+                   struct im_text *text);
+/* The same on another machine than rank 0's: what this one holds, its snapshot before a checkpoint of an earlier start.
+ * Nothing of it is needed, and what cannot be used is named in the log. */
+void tr_resume_find_here(struct im_child *child, struct tr_checkpoint_store *store, struct tr_resume *ret);
+
+/* Continues from these bytes of a state instead, malloc'ed, of which it takes ownership. Negative errno with a
+ * sentence. */
+int tr_resume_take(struct tr_resume *resume, const struct im_child *child, char *bytes, size_t n,
                    struct im_text *text);
 void tr_resume_close(struct tr_resume *resume); /* zeroed is fine */
 

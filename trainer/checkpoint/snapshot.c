@@ -82,7 +82,7 @@ int tr_snapshot_open(struct tr_snapshot *s, struct im_child *child, struct tr_st
     int err;
 
     *s = (struct tr_snapshot){0};
-    if (child->plan->first_rank + child->index != 0 || (opened.interval_ns == 0 && opened.batches == 0))
+    if (child->index != 0 || (opened.interval_ns == 0 && opened.batches == 0))
         return 0;
     err = tr_state_bytes_max(state, position, &bytes, text);
     if (err < 0)

@@ -1,4 +1,4 @@
-/* Snapshots by the trainer of rank 0 (ipc/snapshot.h): the bytes of a checkpoint's state file, in shared
+/* Snapshots by the trainer of rank 0, and by the first one of each other machine (ipc/snapshot.h): the bytes of a checkpoint's state file, in shared
  * memory. They cost a copy of the weights and no disk access, so they can be far more frequent than
  * checkpoints; the death of a trainer then costs the steps since the last one.
  *
@@ -39,7 +39,7 @@ struct tr_snapshot {
 };
 
 /* Reserves the shared memory that snapshots of this state need, as configured; nothing if snapshots are off,
- * or in other ranks than 0. `position` is any position of this run. `after_death`: the first ones come early. -ENOMEM / -ENOSPC with a sentence that
+ * or in trainers that are not the first of their machine. `position` is any position of this run. `after_death`: the first ones come early. -ENOMEM / -ENOSPC with a sentence that
  * says what is needed and how to disable snapshots. */
 int tr_snapshot_open(struct tr_snapshot *s, struct im_child *child, struct tr_state *state,
                      const struct tr_position_text *position, uint64_t next_batch, bool after_death,

@@ -69,6 +69,9 @@ struct tr_batch {
      * apart (0 counts as 1) in training step `step`. So N ranks draw what one rank would. */
     uint64_t step;
     uint32_t first, stride;
+    /* Batch norm's running statistics stay as they are. Of a trainer that does the work of others, which are gone: they
+     * follow the batches that rank 0 would have, so that they are those of a run without deaths. */
+    bool keeps_statistics;
 };
 
 /* -EINVAL: the image is smaller than the model's stride; otherwise errors of the backend. */

@@ -35,7 +35,9 @@ struct tr_network {
     size_t arena_bytes;            /* of all */
     uint64_t param_version;
     int64_t tracked;
-    uint32_t ending[2]; /* of the steps in progress: batches of the window that ends with it; 0: it goes on */
+    uint32_t moved;     /* batches of the window so far that moved the statistics */
+    float *kept_stats;  /* host memory, [floats of TR_ARENA_STATS]; NULL: no batch has kept them yet */
+    uint32_t ending[2]; /* of the steps in progress: `moved` of the window that ends with it; 0: it goes on */
     uint64_t begun, ended;                    /* steps */
     const struct tr_captured_graph *replayed; /* by the last step, which was a whole window; NULL: none */
     struct tr_graph_entry graphs[TR_GRAPHS_MAX];

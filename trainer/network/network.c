@@ -171,6 +171,7 @@ void tr_network_free(struct tr_network *net)
         net->ops->buffer_free(net->backend, net->label_sets, label_sets_bytes(net));
         net->ops->close(net->backend);
     }
+    free(net->kept_stats);
     free(net->buckets);
     free(net->spans);
     tr_model_free(net->model);

@@ -104,19 +104,37 @@ static int enqueue_empty(struct pass *p)
 
 /* ---- parts of a step ---- */
 
-static int gradients(struct pass *p, struct tr_graph *graph, bool first)
+/* Batch norm's statistics as they are before a batch that keeps them, and back. */
+static int keep_statistics(struct tr_network *net, bool back)
+{
+    const size_t bytes = net->floats[TR_ARENA_STATS] * sizeof(float);
+    float *stats = net->arenas[TR_ARENA_STATS];
+
+    if (!net->kept_stats)
+        net->kept_stats = malloc(bytes + 1);
+    if (!net->kept_stats)
+        return -ENOMEM;
+    return back ? net->ops->copy_in(net->backend, stats, net->kept_stats, bytes)
+                : net->ops->copy_out(net->backend, net->kept_stats, stats, bytes);
+}
+
+static int gradients(struct pass *p, struct tr_graph *graph, bool first, bool keeps)
 {
     struct tr_network *net = p->net;
     struct tr_graph_memory m = memory_of(net);
     int err = first ? tr_network_copy(net, TR_ARENA_STATS_BEFORE, TR_ARENA_STATS) : 0;
 
     m.times = net->times;
+    if (err == 0 && keeps)
+        err = keep_statistics(net, false);
     if (err == 0 && !graph)
         err = enqueue_empty(p);
     if (err == 0 && graph)
         err = tr_graph_forward(graph, &m);
     if (err == 0 && graph)
         err = tr_graph_backward(graph, &m, layer_done, p);
+    if (err == 0 && keeps)
+        err = keep_statistics(net, true);
     return err == 0 ? sum_bucket(p, 0) : err;
 }
 
@@ -175,12 +193,12 @@ static int timed_update(struct tr_network *net)
     return err;
 }
 
-static int enqueue(struct tr_network *net, struct tr_graph *graph, const struct tr_step *step)
+static int enqueue(struct tr_network *net, struct tr_graph *graph, const struct tr_step *step, bool keeps)
 {
     const struct tr_step_ops *ops = net->ops->step;
     struct pass p = {.net = net};
     const bool first = step->number == 1;
-    int err = gradients(&p, graph, first);
+    int err = gradients(&p, graph, first, keeps);
 
     if (err == 0)
         err = ops->sum_tally(net->backend);
@@ -203,7 +221,7 @@ static int record(struct tr_network *net, struct tr_graph *graph, const struct t
 
     if (err < 0)
         return err;
-    err = enqueue(net, graph, step);
+    err = enqueue(net, graph, step, false);
     ended = ops->capture_end(net->backend, ret);
     return err < 0 ? err : ended;
 }
@@ -216,7 +234,7 @@ static int run_step(struct tr_network *net, struct tr_graph_entry *e, const stru
     int err = -ESTALE;
 
     if (!ops->capture_begin || net->plain_steps)
-        return enqueue(net, e->graph, step);
+        return enqueue(net, e->graph, step, false);
     im_assert(!net->times); /* no host wait during capture */
     if (*r)
         err = ops->replay(net->backend, *r);
@@ -226,18 +244,20 @@ static int run_step(struct tr_network *net, struct tr_graph_entry *e, const stru
     *r = NULL;
     if (!e->has_run[kind]) {
         e->has_run[kind] = true;
-        return enqueue(net, e->graph, step);
+        return enqueue(net, e->graph, step, false);
     }
     err = record(net, e->graph, step, r);
     if (err == -ESTALE) /* memory has moved: runs uncaptured */
-        return enqueue(net, e->graph, step);
+        return enqueue(net, e->graph, step, false);
     return err < 0 ? err : ops->replay(net->backend, *r);
 }
 
-static int run_and_report(struct tr_network *net, struct tr_graph_entry *e, const struct tr_step *step)
+/* One that keeps the statistics goes through host memory: it is not captured. */
+static int run_and_report(struct tr_network *net, struct tr_graph_entry *e, const struct tr_step *step,
+                          bool keeps)
 {
     const struct tr_step_ops *ops = net->ops->step;
-    int err = e ? run_step(net, e, step) : enqueue(net, NULL, step);
+    int err = e && !keeps ? run_step(net, e, step) : enqueue(net, e ? e->graph : NULL, step, keeps);
 
     net->replayed = err == 0 && e && step->number == 1 && step->last ? e->recordings[WHOLE_WINDOW] : NULL;
     return err == 0 && ops->outcome ? ops->outcome(net->backend) : err;
@@ -265,11 +285,13 @@ int tr_network_step_begin(struct tr_network *net, const struct tr_batch *batch, 
         err = tr_graph_stage(e->graph, batch, step->label_smoothing, step->divisor, &step->hyper,
                              step->if_skipped);
     if (err == 0)
-        err = run_and_report(net, e, step);
+        err = run_and_report(net, e, step, e && batch->keeps_statistics);
     net->param_version += step->last && !ops->refresh;
     if (!step->if_skipped)
         net->begun = net->ended; /* the step before may have failed */
-    net->ending[net->begun++ % IM_COUNT(net->ending)] = step->last ? step->number : 0;
+    net->moved =
+        (step->number == 1 || net->begun == 0 ? step->number - 1 : net->moved) + !batch->keeps_statistics;
+    net->ending[net->begun++ % IM_COUNT(net->ending)] = step->last ? net->moved : 0;
     return err < 0 ? tr_network_failed(net, err, "training step", text) : err;
 }
 
