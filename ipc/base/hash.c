@@ -3,9 +3,9 @@
  * The plain functions of a distribution's library are built for the least CPU. On those that have AVX2, hash_avx2.c makes
  * the same values in a quarter of the time. The bytes of each image are hashed twice, by im_hash_bulk() (hash_aes.c).
  *
- * Not AVX-512, which libxxhash's own choice (xxh_x86dispatch.h) takes where there is one: Xeons of the Skylake and Cascade Lake kind
- * lower their clock for a millisecond or two after each use of its multiplications. With one hash for each image, reading and decoding
- * took 8 to 12 % longer, of which the time in the hash was 1 % (tests/bench/results/2026-11-30-overhead.md).
+ * Not AVX-512, which libxxhash's own choice (xxh_x86dispatch.h) takes where there is one: a Xeon lowers its clock by a quarter for a
+ * third of a millisecond or more after its multiplications, and as long as the upper halves of its registers are in use, which libxxhash
+ * 0.8.1 leaves so. Reading and decoding took 8 to 14 % longer (tests/bench/results/2026-11-30-overhead.md).
  *
  * The streaming state is xxhash's own, allocated by it because it needs 64-byte alignment. Feeding bytes
  * cannot fail (xxhash reports only NULL arguments), so the functions return nothing. */
