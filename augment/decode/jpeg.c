@@ -16,8 +16,10 @@
  *
  * The Huffman codes, which are most of the work, are read by huffman.c: libjpeg calls whatever its entropy
  * module's decode_mcu points to, and that is replaced once libjpeg has checked the scan and its tables. What
- * huffman.c does not do (progressive, arithmetic, unsound) is libjpeg's own as before. Nothing else of
- * libjpeg's inside is touched, and the module's place and type are the same in all of libjpeg 6b's line.
+ * huffman.c does not do (progressive, arithmetic, unsound) is libjpeg's own as before. On a CPU with AVX2 the coefficient
+ * controller's decompress_data is replaced, too (blocks.c): inverse DCTs of our own, whose samples go where libjpeg's would.
+ * Upsampling and colours are libjpeg's. Nothing else of its inside is touched, and both modules' place and type are the same in all
+ * of libjpeg 6b's line.
  *
  * Corrupt codes are passed over with libjpeg's substitutes, as Pillow does it; the end of the file before the
  * end of the wanted rows is the verdict "truncated", also as there. Markers other than JFIF's and Adobe's are
@@ -219,14 +221,43 @@ static boolean on_parsed_mcu(j_decompress_ptr d, JBLOCKROW *blocks)
 static int on_imcu_row(j_decompress_ptr d, JSAMPIMAGE out)
 {
     struct au_jpeg *j = self((j_common_ptr)d);
+    const struct au_blocks_row row = {d->master->first_iMCU_col, d->master->last_iMCU_col,
+                                      d->input_iMCU_row == d->total_iMCU_rows - 1, out};
 
-    if (!au_blocks_row(&j->blocks, d, j->huffman, out))
+    if (!au_blocks_make(&j->blocks, j->huffman, &row))
         leave(j, AGAIN);
     d->output_iMCU_row++;
     if (++d->input_iMCU_row < d->total_iMCU_rows)
         return JPEG_ROW_COMPLETED;
     d->inputctl->finish_input_pass(d);
     return JPEG_SCAN_COMPLETED;
+}
+
+static void on_large_block(void *context, uint32_t component, int16_t block[64], JSAMPARRAY rows, uint32_t x)
+{
+    struct jpeg_decompress_struct *d = &((struct au_jpeg *)context)->d;
+
+    d->idct->inverse_DCT[component](d, &d->comp_info[component], block, rows, x);
+}
+
+/* A scan of one component has as many MCU rows in an iMCU row as it has blocks there: left to libjpeg where that is not one. */
+static bool use_blocks(struct au_jpeg *j)
+{
+    const struct jpeg_decompress_struct *d = &j->d;
+    struct au_blocks_component components[MAX_COMPS_IN_SCAN];
+
+    if (d->comps_in_scan == 1 && d->cur_comp_info[0]->v_samp_factor != 1)
+        return false;
+    for (int i = 0; i < d->comps_in_scan; i++) {
+        const jpeg_component_info *c = d->cur_comp_info[i];
+
+        if (c->DCT_scaled_size != DCTSIZE || !c->component_needed || !c->quant_table)
+            return false;
+        components[i] = (struct au_blocks_component){
+            c->quant_table->quantval, (uint32_t)c->component_index, (uint32_t)c->MCU_width,
+            (uint32_t)c->MCU_height,  (uint32_t)c->last_col_width,  (uint32_t)c->last_row_height};
+    }
+    return au_blocks_begin(&j->blocks, components, d->comps_in_scan, d->MCUs_per_row);
 }
 
 /* Is this one baseline scan of all components, read as it is decoded? The width rules out the lossless
@@ -301,7 +332,7 @@ static void use_own_decoder(struct au_jpeg *j)
         take_table(j->huffman, AU_HUFFMAN_DC, c->dc_tbl_no, d->dc_huff_tbl_ptrs[c->dc_tbl_no]);
         take_table(j->huffman, AU_HUFFMAN_AC, c->ac_tbl_no, d->ac_huff_tbl_ptrs[c->ac_tbl_no]);
     }
-    if (au_blocks_begin(&j->blocks, d)) {
+    if (use_blocks(j)) {
         scan.order = j->blocks.order;
         d->coef->decompress_data = on_imcu_row;
     }
@@ -617,7 +648,7 @@ int au_jpeg_new(struct au_jpeg **ret)
         free(jpeg);
         return -ENOMEM;
     }
-    au_blocks_init(&jpeg->blocks, imk_cpu_flags());
+    au_blocks_init(&jpeg->blocks, imk_cpu_flags(), on_large_block, jpeg);
     *ret = jpeg;
     return 0;
 }
@@ -642,7 +673,7 @@ void au_jpeg_use_library(struct au_jpeg *j, bool use_library)
 void au_jpeg_use_cpu(struct au_jpeg *j, unsigned cpu_flags)
 {
     au_huffman_use_cpu(j->huffman, cpu_flags);
-    au_blocks_init(&j->blocks, cpu_flags);
+    au_blocks_init(&j->blocks, cpu_flags, on_large_block, j);
 }
 
 struct au_seek *au_jpeg_seek(struct au_jpeg *j)

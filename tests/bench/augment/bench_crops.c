@@ -135,10 +135,12 @@ int main(int argc, char **argv)
     int passes = 5, epochs = 2, option, failed = 0;
 
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        passes = option == 'p' ? atoi(optarg) : passes;
-        epochs = option == 'e' ? atoi(optarg) : epochs;
+        const unsigned long value = option == 'p' || option == 'e' ? strtoul(optarg, NULL, 10) : 1;
+
+        passes = option != 'p' ? passes : value <= 1000 ? (int)value : 0;
+        epochs = option != 'e' ? epochs : value <= EPOCHS_MAX ? (int)value : 0;
         path = option == 'b' ? optarg : path;
-        if (option == '?' || passes < 1 || epochs < 1 || epochs > EPOCHS_MAX)
+        if (option == '?' || passes < 1 || epochs < 1)
             return fprintf(stderr, "usage: bench_crops [--passes N] [--epochs 1...16] [--best FILE]\n"), 2;
     }
     if (sample_open(&b.sample) < 0)
