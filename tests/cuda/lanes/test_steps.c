@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
 #ifndef TESTS_GPU
@@ -496,7 +497,7 @@ static void gradients_of_weights_run_apart(void **state)
     train(&together[0]);
     host_gpu_set(&(struct host_gpu_options){.no_norms = true});
     train(&together[1]);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
         struct run apart = base;
 
         apart.apart = true;
