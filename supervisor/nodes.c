@@ -259,7 +259,7 @@ bool sv_nodes_fail(struct sv_super *s, int status, const char *why)
     snprintf(n->failure, sizeof n->failure, "%s", why);
     sv_screen_warn(
         &s->screen, SV_ERROR,
-        "this machine cannot go on; the others do without it, and let it in again when the same command "
+        "this machine cannot go on; the others go on without it, and let it in again when the same command "
         "is started again");
     sv_finish(s, status);
     return true;
@@ -387,7 +387,7 @@ static void tell_failed(struct sv_super *s, uint32_t node, const struct sv_node 
     sv_journal_event(&s->journal, "nodes.failed", fields);
     sv_screen_say(&s->screen,
                   "node %" PRIu32
-                  " (%s) is let in again when its command is started again, once its error is mended",
+                  " (%s) is let in again when its command is started again, once its error is repaired",
                   node, state->name);
 }
 

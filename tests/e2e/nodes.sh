@@ -288,6 +288,8 @@ check_two_shared() {
 
 # continued_at: the batch from which the trainers of node 0 have continued last, with a snapshot of node 1.
 continued_at() { sed -nE "s/.*continuing from another machine's snapshot.*next_batch=([0-9]+).*/\1/p" "$RUN/log.txt" | tail -n 1; }
+has_continued() { [ "$(continued_at)" ]; }
+waits_twice() { [ "$(grep -c "waiting for it for 300 s" "$T/out1")" = 2 ]; }
 must_have_continued() {
   [ "$(continued_at)" ] || fail_nodes "node 0 has not continued from a snapshot of node 1"
   [ "$(continued_at)" -ge "$1" ] || fail_nodes "node 0 continued at batch $(continued_at), with snapshots of $1 or later"
@@ -304,11 +306,11 @@ case_lost_head() {
   remove_all "$RUN/checkpoints" "$RUN/nodes/identity.json" "$RUN/metrics.jsonl" "$RUN/summary.csv"
   until_true 60 member_says "waiting for it for 300 s" || fail_nodes "node 1 does not wait"
   launch "${ONE[@]}" --node 0 --snapshot-steps 2
-  until_true 60 eval '[ -n "$(continued_at)" ]' || fail_nodes "the new node 0 does not continue"
+  until_true 60 has_continued || fail_nodes "the new node 0 does not continue"
   must_have_continued 4
   wait_step 10
   kill_node "$WARDEN"
-  until_true 60 eval '[ "$(grep -c "waiting for it for 300 s" "$T/out1")" = 2 ]' || fail_nodes "node 1 does not wait again"
+  until_true 60 waits_twice || fail_nodes "node 1 does not wait again"
   kill -TERM "$MEMBER"
   finish_nodes 137 75
   member_says "saved     node 1's snapshot" || fail_nodes "node 1 has not saved its snapshot"
@@ -353,7 +355,7 @@ case_failure() {
   until_true 60 member_is_over || fail_nodes "node 1 does not end"
   wait "$MEMBER" || status=$?
   [ "$status" = 1 ] || fail_nodes "node 1 has exit status $status, not 1"
-  member_says "the others do without it" || fail_nodes "node 1 does not say that the run goes on"
+  member_says "the others go on without it" || fail_nodes "node 1 does not say that the run goes on"
   until_true 60 share_work "1 of 2" || fail_nodes "node 0 does not go on alone"
   grep -q "node 1 (.*) has left with exit status 1: trainer#0" "$T/out" || fail_nodes "the error of node 1 is not named"
   has_event '"nodes.failed"' || fail_nodes "there is no event of it"
