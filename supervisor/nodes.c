@@ -231,6 +231,11 @@ bool sv_nodes_ask_stop(struct sv_super *s, int status, const char *why)
 
     if (!n->link || n->stopping || n->finish_told)
         return false;
+    if (n->lost_at != 0) { /* nobody is there to be asked */
+        n->head_lost = n->number > 0;
+        n->stopping = true;
+        return false;
+    }
     if (!n->joined && n->number == 0 &&
         sv_nodes_is_member(s)) { /* there is nobody to ask, and nothing to save */
         n->never_met = true;
@@ -254,7 +259,7 @@ bool sv_nodes_fail(struct sv_super *s, int status, const char *why)
     snprintf(n->failure, sizeof n->failure, "%s", why);
     sv_screen_warn(
         &s->screen, SV_ERROR,
-        "this machine cannot go on; the others do without it, and let it in again when the same command "
+        "this machine cannot go on; the others go on without it, and let it in again when the same command "
         "is started again");
     sv_finish(s, status);
     return true;
@@ -306,27 +311,69 @@ static void finish_after_head(struct sv_super *s)
         sv_finish(s, s->nodes.end_status);
 }
 
-static void on_lost(struct sv_super *s, const struct sv_link_news *news)
+static im_ns patience_of_member(const struct sv_super *s)
 {
-    if (s->nodes.ended_at == 0)
-        s->nodes.ended_at = im_now(); /* nothing more will be heard */
-    if (s->finished)
-        return;
-    if (news->never)
-        sv_screen_warn(&s->screen, SV_ERROR, "%s; the same command tries again", news->text);
-    else
-        sv_screen_warn(&s->screen, SV_ERROR,
-                       "%s; this node cannot go on without node 0, which holds the run: it saves what it "
-                       "has, and the same "
-                       "commands on all nodes continue from the newest state that any of them has",
-                       news->text);
-    s->nodes.never_met = news->never;
-    s->nodes.stopping = true;
-    s->nodes.head_lost = !news->never && s->nodes.number > 0;
-    if (s->nodes.head_lost)
-        sv_end_with_snapshot(s, IM_EXIT_RESUMABLE, news->text);
+    const struct sv_nodes *n = &s->nodes;
+
+    return n->meeting.patience_back ? n->meeting.patience_back : (im_ns)(s->conf.cluster_timeout * 1e9);
+}
+
+/* What this node has is saved here. */
+static void end_without_head(struct sv_super *s, const char *why)
+{
+    struct sv_nodes *n = &s->nodes;
+
+    n->stopping = true;
+    n->lost_at = 0;
+    n->head_lost = n->number > 0;
+    sv_screen_warn(
+        &s->screen, SV_ERROR,
+        "%s; this node ends%s, and the same commands on all nodes continue from the newest state that any "
+        "of them has",
+        why, n->head_lost ? " and saves what it has" : "");
+    if (n->head_lost)
+        sv_end_with_snapshot(s, IM_EXIT_RESUMABLE, why);
     else
         sv_finish(s, IM_EXIT_RESUMABLE);
+}
+
+/* Its network is cut, or node 0 is gone. Nothing is trained until there is a node 0, this one or another. */
+static void wait_for_head(struct sv_super *s, const char *why)
+{
+    sv_screen_warn(
+        &s->screen, SV_ERROR,
+        "%s; waiting for it for %.0f s: its command, started again on any machine at that address, goes on "
+        "from the newest snapshot",
+        why, (double)patience_of_member(s) / IM_SECOND);
+    s->nodes.lost_at = im_now();
+    if (alive(s) > 0 || im_run_state(&s->run) != IM_RUN_STARTING)
+        sv_reset(s, why);
+}
+
+static void watch_wait(struct sv_super *s)
+{
+    struct sv_nodes *n = &s->nodes;
+
+    if (n->lost_at != 0 && im_now() - n->lost_at > patience_of_member(s))
+        end_without_head(s, "node 0 has not come back");
+}
+
+static void on_lost(struct sv_super *s, const struct sv_link_news *news)
+{
+    struct sv_nodes *n = &s->nodes;
+
+    if (s->finished) {
+        if (n->ended_at == 0)
+            n->ended_at = im_now(); /* nothing more will be heard */
+    } else if (news->never && n->number == 0) {
+        sv_screen_warn(&s->screen, SV_ERROR, "%s; the same command tries again", news->text);
+        n->never_met = n->stopping = true;
+        sv_finish(s, IM_EXIT_RESUMABLE);
+    } else if (news->never || n->stopping || s->ending.stage != SV_GOING_ON) {
+        end_without_head(s, news->text);
+    } else {
+        wait_for_head(s, news->text);
+    }
 }
 
 /* The head has named its error. */
@@ -340,7 +387,7 @@ static void tell_failed(struct sv_super *s, uint32_t node, const struct sv_node 
     sv_journal_event(&s->journal, "nodes.failed", fields);
     sv_screen_say(&s->screen,
                   "node %" PRIu32
-                  " (%s) is let in again when its command is started again, once its error is mended",
+                  " (%s) is let in again when its command is started again, once its error is repaired",
                   node, state->name);
 }
 
@@ -443,6 +490,7 @@ static void on_news(struct sv_super *s, const struct sv_link_news *news)
         break;
     case SV_LINK_JOINED:
         s->nodes.joined = true;
+        s->nodes.lost_at = 0;
         break;
     }
 }
@@ -529,6 +577,7 @@ void sv_nodes_turn(struct sv_super *s)
         carry_cards(s);
         sv_nodes_let_in(s);
         report(s);
+        watch_wait(s);
         finish_after_head(s);
     }
     tell_finish(s);

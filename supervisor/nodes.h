@@ -35,6 +35,7 @@ struct sv_nodes {
     bool finish_told;  /* the link has been told that this node leaves */
     bool joined;       /* the head has answered */
     bool never_met;    /* this node gave up before it did */
+    im_ns lost_at;     /* since when it waits for node 0, which it had; 0: it does not */
     bool head_lost;    /* node 0 is gone: what this one has trained is saved here */
     char failure[160]; /* why this node leaves with an error; "": it does not */
     int own_status;    /* with which this node wanted to end; 0: as the run does */

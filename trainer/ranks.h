@@ -59,7 +59,7 @@ struct tr_agreement {
     uint32_t saves; /* checkpoint requests seen; agreed: the maximum */
     double weight;  /* of this batch's samples in the loss, each 1 without --class-weights: the sum */
     bool paused;    /* the run is paused; agreed: any rank has seen it, and no rank takes the step */
-    bool snapshot;  /* on several machines: rank 0 wants one after the step; agreed: every node takes it */
+    bool snapshot;  /* on several machines: rank 0 asks for one after the step; agreed: every node takes it */
 };
 int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a);
 

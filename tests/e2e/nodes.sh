@@ -201,11 +201,11 @@ case_lost_nodes() {
   kill_node "$MEMBER"
   finish_nodes 75 137
   must_say "node 1"
-  launch_nodes --snapshot-steps 1
+  launch_nodes --snapshot-steps 1 --cluster-timeout 15
   wait_step 9
   kill_node "$MEMBER"
   until_true 60 grep -qi 'node 1.*closed its connection\|missing 1' "$T/out" || fail_nodes "the death of node 1 was not seen"
-  launch_member --snapshot-steps 1 # it comes back, and the run goes on
+  launch_member --snapshot-steps 1 --cluster-timeout 15 # it comes back, and the run goes on
   wait_step 14
   send USR2
   wait_step 16
@@ -216,6 +216,30 @@ case_lost_nodes() {
   launch_nodes
   finish_nodes 0
   check_two
+}
+
+# What a validation says of each class and label, and an evaluation of the run, are those of one machine with as many trainers.
+case_tables() {
+  local flags=(--per-class-log --ema 0.9) labels=(--data-dir "$T/d" --multi-label --layout csv --augment none --image-size 16)
+  start 0 "${TWO[@]}" --readers 1 --augmenters 1 "${flags[@]}"
+  "$BIN/imsuper" eval "$RUN" --json >"$T/eval.two" 2>"$T/answer" || fail "eval: $(cat "$T/answer")"
+  mv "$T/w" "$T/two"
+  launch_nodes "${flags[@]}" --snapshot-steps 1
+  finish_nodes 0
+  [ "$(find "$T/two/run/per_class" -type f | wc -l)" -ge 4 ] || fail "not a table of each epoch and kind of weights"
+  diff -r "$T/two/run/per_class" "$RUN/per_class" >&2 || fail_nodes "the tables of each class differ"
+  "$BIN/imsuper" eval "$RUN" --json >"$T/eval.nodes" 2>"$T/answer" || fail "eval: $(cat "$T/answer")"
+  diff <(grep -oE '"(top1|top5|loss|images)":[^,]*' "$T/eval.two") <(grep -oE '"(top1|top5|loss|images)":[^,]*' "$T/eval.nodes") >&2 || fail "the evaluations differ"
+  rm -r "$T/w" "$T/two"
+  mkdir -p "$T/d/images"
+  awk -v dir="$T/d" -v train=64 -v val=27 -v flags=0 -f "$(dirname "${BASH_SOURCE[0]}")/multi_label.awk"
+  start 0 "${TWO[@]}" --readers 1 --augmenters 1 "${labels[@]}"
+  mv "$T/w" "$T/two"
+  launch_nodes "${labels[@]}" --snapshot-steps 1
+  finish_nodes 0
+  cmp "$T/two/run/class_scores.csv" "$RUN/class_scores.csv" || fail_nodes "the scores of each label differ"
+  cut -d , -f 1-3,6- "$RUN/summary.csv" | head -n 1 | grep -q val_map || fail "summary.csv lacks mAP"
+  diff <(grep -o '"best_val_map":[0-9.e-]*' "$T/two/run/DONE") <(grep -o '"best_val_map":[0-9.e-]*' "$RUN/DONE") || fail "mAP differs"
 }
 
 share_work() { grep -qF "$1 machines share the work" "$T/out"; }
@@ -264,13 +288,15 @@ check_two_shared() {
 
 # continued_at: the batch from which the trainers of node 0 have continued last, with a snapshot of node 1.
 continued_at() { sed -nE "s/.*continuing from another machine's snapshot.*next_batch=([0-9]+).*/\1/p" "$RUN/log.txt" | tail -n 1; }
+has_continued() { [ "$(continued_at)" ]; }
+waits_twice() { [ "$(grep -c "waiting for it for 300 s" "$T/out1")" = 2 ]; }
 must_have_continued() {
   [ "$(continued_at)" ] || fail_nodes "node 0 has not continued from a snapshot of node 1"
   [ "$(continued_at)" -ge "$1" ] || fail_nodes "node 0 continued at batch $(continued_at), with snapshots of $1 or later"
 }
 
-# Node 0's machine is lost with all that is on it: another takes its place within the 10 s in which node 1 waits, and continues
-# from the snapshot in node 1's memory. Then it is lost again, and node 1 saves its snapshot.
+# Node 0's machine is lost with all that is on it: another takes its place while node 1 waits, and continues
+# from the snapshot in node 1's memory. Then it is lost again, and node 1 saves its snapshot when it is asked to stop.
 case_lost_head() {
   two_undisturbed
   FAULTS=trainer:trainer.step.done=sleep:$((400 * SLOWNESS))@1/every
@@ -278,11 +304,14 @@ case_lost_head() {
   wait_step 5
   kill_node "$WARDEN"
   remove_all "$RUN/checkpoints" "$RUN/nodes/identity.json" "$RUN/metrics.jsonl" "$RUN/summary.csv"
+  until_true 60 member_says "waiting for it for 300 s" || fail_nodes "node 1 does not wait"
   launch "${ONE[@]}" --node 0 --snapshot-steps 2
-  until_true 60 eval '[ -n "$(continued_at)" ]' || fail_nodes "the new node 0 does not continue"
+  until_true 60 has_continued || fail_nodes "the new node 0 does not continue"
   must_have_continued 4
   wait_step 10
   kill_node "$WARDEN"
+  until_true 60 waits_twice || fail_nodes "node 1 does not wait again"
+  kill -TERM "$MEMBER"
   finish_nodes 137 75
   member_says "saved     node 1's snapshot" || fail_nodes "node 1 has not saved its snapshot"
   remove_all "$RUN/checkpoints" "$RUN/nodes/identity.json"
@@ -299,6 +328,23 @@ case_lost_head() {
   find "$T/rt" -name '*.sock' -delete
 }
 
+# The first trainer of either node is killed at each point of a snapshot, again and again.
+case_snapshot_kills() {
+  local point of=0
+  two_undisturbed
+  for point in snapshot.begun snapshot.piece snapshot.written snapshot.committed; do
+    rm -rf "$T/w"
+    FAULTS="" MEMBER_FAULTS=""
+    if [ $of = 0 ]; then FAULTS=trainer:$point=kill@6; else MEMBER_FAULTS=trainer:$point=kill@6; fi
+    launch_nodes --snapshot-steps 1
+    finish_nodes 0
+    check_two
+    [ "$(cat "$RUN/events.jsonl" "$RUN/nodes/node1/events.jsonl" | grep -c '"process.died","role":"trainer"')" -ge 2 ] || fail "few trainers were killed at $point"
+    of=$((1 - of))
+  done
+  unset MEMBER_FAULTS
+}
+
 # A machine that fails with an error is one that is lost: the others go on, and it is let in again.
 case_failure() {
   local status=0
@@ -309,7 +355,7 @@ case_failure() {
   until_true 60 member_is_over || fail_nodes "node 1 does not end"
   wait "$MEMBER" || status=$?
   [ "$status" = 1 ] || fail_nodes "node 1 has exit status $status, not 1"
-  member_says "the others do without it" || fail_nodes "node 1 does not say that the run goes on"
+  member_says "the others go on without it" || fail_nodes "node 1 does not say that the run goes on"
   until_true 60 share_work "1 of 2" || fail_nodes "node 0 does not go on alone"
   grep -q "node 1 (.*) has left with exit status 1: trainer#0" "$T/out" || fail_nodes "the error of node 1 is not named"
   has_event '"nodes.failed"' || fail_nodes "there is no event of it"

@@ -107,10 +107,11 @@ static void test_the_part_of_a_node(void **state)
     assert_int_equal(sv_nodes_part(&conf, &text), -EINVAL);
     assert_non_null(strstr(text.s, "--run-name"));
     assert_int_equal(im_conf_set(&conf, "run-name", "demo", &text), 0);
-    conf.multi_label = true;
+    conf.lr_range_test = true;
     assert_int_equal(sv_nodes_part(&conf, &text), -EINVAL);
-    assert_non_null(strstr(text.s, "multi-label"));
-    conf.multi_label = false;
+    assert_non_null(strstr(text.s, "LR range test"));
+    conf.lr_range_test = false;
+    conf.multi_label = true;
     assert_int_equal(sv_nodes_part(&conf, &text), 0);
     assert_string_equal(conf.workspace, "runs/demo/nodes");
     assert_string_equal(conf.run_name, "node1");

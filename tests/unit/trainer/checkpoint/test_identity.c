@@ -1,6 +1,7 @@
 /* Which snapshot a run on several machines continues from, and the file with the run's number. */
 #include <errno.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "tests/unit/ipc/base/unit.h"
 #include "trainer/checkpoint/identity.h"
@@ -96,7 +97,7 @@ static void the_number_is_kept_in_a_file(void **state)
     assert_true(tr_identity_store(folder, TR_IDENTITY_RUN_MAX - 1, 3, &text) == 0);
     assert_true(tr_identity_load(folder, &run, &starts, &text) == 0);
     assert_true(run == TR_IDENTITY_RUN_MAX - 1 && starts == 3);
-    for (size_t i = 0; i < sizeof damaged / sizeof *damaged; i++) {
+    for (size_t i = 0; i < IM_COUNT(damaged); i++) {
         write_file(folder, damaged[i]);
         assert_true(tr_identity_load(folder, &run, &starts, &text) == -EBADMSG);
         assert_true(strstr(text.s, "identity.json") != NULL);
