@@ -287,7 +287,6 @@ static int reject(struct augmenter *a, const struct im_encoded *e)
 /* Has the whole file read. 1, or negative errno. */
 static int reject_parts(struct augmenter *a, const struct im_encoded *e)
 {
-    im_stats_add(a->child->stats, IM_C_PARTS_WRONG, 1);
     im_encoded_ask_whole(a->child->run, e);
     return im_encoded_reject(a->child->run, a->child->incarnation, e) < 0 ? -ESTALE : 1;
 }
@@ -314,7 +313,10 @@ static int deliver(struct augmenter *a, const struct im_place *at, const struct 
         return err < 0 ? err : 0;
     err = fill_place(a, at, e);
     if (err == DAMAGED || err == PARTIAL) {
-        const int fault = im_batch_abandon(child->run, at, child->incarnation);
+        int fault;
+
+        im_stats_add(child->stats, IM_C_PARTS_WRONG, err == PARTIAL);
+        fault = im_batch_abandon(child->run, at, child->incarnation);
 
         if (fault < 0)
             return fault;

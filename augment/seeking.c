@@ -66,7 +66,7 @@ bool au_seeking_begin(struct au_seeking *s, uint64_t key, const void *bytes, siz
     if (!s->has_begun)
         drop_link(s);
     else if (s->is_part)
-        au_decoder_seek_parts(s->decoder, meta->from, meta->to);
+        au_decoder_seek_parts(s->decoder, meta->from > meta->head ? meta->from : 0, meta->to);
     else
         au_decoder_seek_mode(s->decoder, mode);
     return s->has_begun;

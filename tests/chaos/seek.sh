@@ -88,10 +88,6 @@ case_ranges() {
   make_data --side-min 400 --side-max 460
   start 0 --seek-index off
   kept without
-  start 0 --read-ranges off
-  [ "$(count_events ranges_read)" = 0 ] || fail "ranges were read"
-  same_as without "with whole files"
-  kept whole
   start 0 --read-ranges on
   [ "$(ledger ranges_changed)" = 0 ] || fail "a link was wrong"
   [ "$(ledger ranges_refused)" = 0 ] || fail "ranges were refused"
