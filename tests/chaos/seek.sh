@@ -109,15 +109,18 @@ case_ranges() {
   [ "$(deaths_of reader)" -ge 1 ] || fail "no reader died"
   [ "$(ledger ranges_refused)" -ge 1 ] || fail "no range was refused"
   same_as without "with ranges that were refused, and kills"
-  kept refused
-  FAULTS=""
+}
 
-  # Other pixels in files of the same names, and of some the same size and time.
-  "$BIN/imsuper" data synth --out "$T/others" --classes 4 --per-class 24 --val-per-class 4 --side-min 400 --side-max 460 --jpeg-quality 97 --seed 5 --quiet
+# Other pixels in files of the same names and times, which have links.
+case_ranges_changed() {
+  make_data --side-min 400 --side-max 460
+  start 0 --read-ranges on
+  kept links
+  "$BIN/imsuper" data synth --out "$T/replacement" --classes 4 --per-class 24 --val-per-class 4 --side-min 400 --side-max 460 --jpeg-quality 97 --seed 5 --quiet
   local file
   for file in "$DATA"/train/*/*; do
     touch -r "$file" "$T/time"
-    cat "$T/others/${file#"$DATA"/}" >"$file"
+    cat "$T/replacement/${file#"$DATA"/}" >"$file"
     touch -r "$T/time" "$file"
   done
   start 0 --seek-index off
