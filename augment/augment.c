@@ -31,6 +31,7 @@
 #define REJECTED_MAX 3     /* cells in a row whose bytes were not those that were read */
 #define FILE_TRIES 3       /* of a file larger than a cell, that readers can read and we cannot */
 #define DAMAGED (-EBADMSG) /* the bytes of the cell are not those that were read */
+#define PARTIAL (-ENODATA) /* they are parts of a file, and more of it is needed */
 #define GREY 124 /* about the mean of ImageNet: what a sample without an image shows to batch norm */
 
 struct augmenter {
@@ -98,7 +99,22 @@ static void learn(struct augmenter *a, const struct au_cached *image)
         au_seeking_end(&a->seeking);
 }
 
-/* Renders an image's bytes; a verdict, -ENOMEM, -ELIBACC, or DAMAGED. */
+/* Decodes an image that is not in the pixel cache. A result on parts of a file counts only where the index led through them. */
+static int render_decoded(struct augmenter *a, const struct au_job *job, const struct au_cached *image,
+                          const struct im_encoded_meta *meta, unsigned char *out)
+{
+    int verdict;
+
+    if (!au_seeking_begin(&a->seeking, image->key, image->bytes, image->n, meta))
+        return PARTIAL;
+    verdict = au_render(a->renderer, job, image->bytes, image->n, out, NULL);
+    if (meta && meta->to > 0 && verdict != -ENOMEM &&
+        (verdict != 0 || !au_seeking_was_used(&a->seeking) || IM_FAULT_ERR("augmenter.parts") < 0))
+        return PARTIAL;
+    return verdict;
+}
+
+/* Renders an image's bytes; a verdict, -ENOMEM, -ELIBACC, DAMAGED or PARTIAL. */
 static int render_bytes(struct augmenter *a, const struct im_place *at, const struct im_encoded *e,
                         const struct au_cached *image, unsigned char *out)
 {
@@ -114,8 +130,7 @@ static int render_bytes(struct augmenter *a, const struct im_place *at, const st
     if (au_pixel_cache_is_on(&a->pixels)) {
         verdict = au_pixel_cache_render(&a->pixels, a->renderer, &job, image, out);
     } else {
-        au_seeking_begin(&a->seeking, image->key);
-        verdict = au_render(a->renderer, &job, image->bytes, image->n, out, NULL);
+        verdict = render_decoded(a, &job, image, image->bytes == e->bytes ? e->meta : NULL, out);
     }
     im_stats_since(a->child->stats, IM_H_RENDER, began);
     if (!bytes_were_right(a, e, image))
@@ -195,7 +210,7 @@ static int render(struct augmenter *a, const struct im_place *at, const struct i
                         &(struct au_cached){.split = (enum im_split)at->phase->split,
                                             .sample = e->meta->sample,
                                             .stamp = e->meta->stamp,
-                                            .key = e->meta->key,
+                                            .key = e->meta->to > 0 ? e->meta->image : e->meta->key,
                                             .bytes = e->bytes,
                                             .n = e->meta->bytes},
                         out);
@@ -225,7 +240,7 @@ static int leave_for_library(struct augmenter *a)
     return -ESTALE;
 }
 
-/* Fills the claimed place. 0, DAMAGED, or another negative errno about this process. */
+/* Fills the claimed place. 0, DAMAGED, PARTIAL, or another negative errno about this process. */
 static int fill_place(struct augmenter *a, const struct im_place *at, const struct im_encoded *e)
 {
     struct im_process *entry = a->child->entry;
@@ -269,6 +284,13 @@ static int reject(struct augmenter *a, const struct im_encoded *e)
     return im_encoded_reject(a->child->run, a->child->incarnation, e) < 0 ? -ESTALE : 1;
 }
 
+/* Has the whole file read. 1, or negative errno. */
+static int reject_parts(struct augmenter *a, const struct im_encoded *e)
+{
+    im_encoded_ask_whole(a->child->run, e);
+    return im_encoded_reject(a->child->run, a->child->incarnation, e) < 0 ? -ESTALE : 1;
+}
+
 /* What must hold before anything is done with a cell. 0; 1: the cell was given back; or negative errno. */
 static int check_cell(struct augmenter *a, const struct im_encoded *e)
 {
@@ -290,9 +312,15 @@ static int deliver(struct augmenter *a, const struct im_place *at, const struct 
     if (err != 0) /* 1: a predecessor has delivered it */
         return err < 0 ? err : 0;
     err = fill_place(a, at, e);
-    if (err == DAMAGED) {
-        err = im_batch_abandon(child->run, at, child->incarnation);
-        return err < 0 ? err : reject(a, e);
+    if (err == DAMAGED || err == PARTIAL) {
+        int fault;
+
+        im_stats_add(child->stats, IM_C_PARTS_WRONG, err == PARTIAL);
+        fault = im_batch_abandon(child->run, at, child->incarnation);
+
+        if (fault < 0)
+            return fault;
+        return err == DAMAGED ? reject(a, e) : reject_parts(a, e);
     }
     if (err < 0)
         return err;

@@ -95,26 +95,16 @@ static int make_transforms(const struct im_conf *conf, struct au_transforms *ret
 
 int au_options_make(const struct im_conf *conf, struct au_options *ret)
 {
-    enum im_crop crop = IM_CROP_RRC;
-    int padding = 0, err = im_conf_train_crop(conf, &crop, &padding);
+    struct au_crop_options crop;
+    int err = au_crop_options_make(conf, &crop);
 
     *ret = (struct au_options){
-        .crop = {.train_crop = crop == IM_CROP_PAD ? AU_CROP_PADDED : AU_CROP_RESIZED,
-                 .padding = (uint32_t)padding,
-                 .pad_mode = (enum im_conf_pad_mode)conf->pad_mode,
-                 .scale_min = conf->rrc_scale_min,
-                 .scale_max = conf->rrc_scale_max,
-                 .ratio_min = conf->rrc_ratio_min,
-                 .ratio_max = conf->rrc_ratio_max,
-                 .flip_probability = conf->hflip,
-                 .flip_alternates = conf->flip == IM_FLIP_ALTERNATE && conf->hflip > 0,
-                 .eval_resize = (uint32_t)im_conf_eval_resize(conf),
-                 .scaled_decode = conf->scaled_decode},
+        .crop = crop,
         .limits = {.side_max = (uint32_t)conf->max_side,
                    .pixels_max = (uint64_t)conf->max_pixels,
                    .scans_max = (uint32_t)conf->max_scans,
                    .memory_max = (size_t)im_conf_decode_memory_mib(conf) << 20},
-        .train_as_eval = crop == IM_CROP_CENTER,
+        .train_as_eval = err == 1,
     };
     return err < 0 ? err : make_transforms(conf, &ret->transforms);
 }

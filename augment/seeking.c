@@ -34,22 +34,72 @@ static bool is_wanted(const struct au_seeking *s)
     return atomic_load_explicit(&s->child->run->control->seek_wanted, memory_order_relaxed) != 0;
 }
 
-void au_seeking_begin(struct au_seeking *s, uint64_t key)
+/* What led to parts of a file that do not do is forgotten. */
+static void drop_link(struct au_seeking *s)
+{
+    if (s->is_part && s->link_key != 0)
+        im_seek_ring_put(s->ring, s->link_key, NULL, 0);
+}
+
+bool au_seeking_begin(struct au_seeking *s, uint64_t key, const void *bytes, size_t n,
+                      const struct im_encoded_meta *meta)
 {
     enum au_seek_mode mode = AU_SEEK_OFF;
-    int n;
+    int found;
 
+    s->is_part = meta && meta->to > 0;
     if (!s->child)
-        return;
+        return !s->is_part;
     s->key = key;
-    n = im_seek_find(&s->file, key, s->bytes, sizeof s->bytes);
-    if (n > 0 && au_seek_unpack(au_decoder_seek(s->decoder), s->bytes, (size_t)n))
+    s->image = bytes;
+    s->n = n;
+    s->link_key = meta ? meta->link : 0;
+    s->wants_link = s->link_key != 0 && !s->is_part && is_wanted(s);
+    found = im_seek_find(&s->file, key, s->bytes, sizeof s->bytes);
+    if (found > 0 && au_seek_unpack(au_decoder_seek(s->decoder), s->bytes, (size_t)found))
         mode = AU_SEEK_USE;
-    else if (n == 0 && is_wanted(s))
+    else if (found == 0 && is_wanted(s) && !s->is_part)
         mode = AU_SEEK_RECORD;
-    else if (n > 0)
+    else if (found > 0)
         im_seek_ring_put(s->ring, key, NULL, 0);
-    au_decoder_seek_mode(s->decoder, mode);
+    s->has_begun = !s->is_part || mode == AU_SEEK_USE;
+    if (!s->has_begun)
+        drop_link(s);
+    else if (s->is_part)
+        au_decoder_seek_parts(s->decoder, meta->from > meta->head ? meta->from : 0, meta->to);
+    else
+        au_decoder_seek_mode(s->decoder, mode);
+    return s->has_begun;
+}
+
+bool au_seeking_was_used(const struct au_seeking *s)
+{
+    return s->child && au_decoder_seek_result(s->decoder) == AU_SEEK_USED;
+}
+
+/* The image has an index, which is in the file or on its way there. */
+static void make_link(struct au_seeking *s)
+{
+    const struct au_scan_shape shape = au_decoder_scan(s->decoder);
+    const struct au_image image = au_decoder_image(s->decoder);
+    size_t n;
+
+    if (!s->wants_link || shape.mcu_width == 0 || shape.at >= s->n || image.width > UINT16_MAX ||
+        image.height > UINT16_MAX)
+        return;
+    s->link = (struct im_seek_link){.image = s->key,
+                                    .scan = (uint32_t)shape.at,
+                                    .width = (uint16_t)image.width,
+                                    .height = (uint16_t)image.height,
+                                    .mcu_width = (uint8_t)shape.mcu_width,
+                                    .mcu_height = (uint8_t)shape.mcu_height,
+                                    .looks_sideways = shape.looks_sideways,
+                                    .looks_up = shape.looks_up};
+    n = im_seek_link_fill(&s->link, s->image, s->n);
+    if (n == 0)
+        return;
+    im_seek_ring_put(s->ring, s->link_key, NULL, 0); /* that of another image, which was here before */
+    im_seek_ring_put(s->ring, s->link_key, &s->link, n);
 }
 
 static void pass_on(struct au_seeking *s)
@@ -58,21 +108,26 @@ static void pass_on(struct au_seeking *s)
 
     if (au_decoder_seek_finish(s->decoder))
         n = au_seek_pack(au_decoder_seek(s->decoder), s->bytes, sizeof s->bytes);
-    if (n > 0 && im_seek_ring_put(s->ring, s->key, s->bytes, n))
+    if (n > 0 && im_seek_ring_put(s->ring, s->key, s->bytes, n)) {
         im_stats_add(s->child->stats, IM_C_SEEK_MADE, 1);
+        make_link(s);
+    }
 }
 
 void au_seeking_end(struct au_seeking *s)
 {
-    if (!s->child)
+    if (!s->child || !s->has_begun)
         return;
+    s->has_begun = false;
     switch (au_decoder_seek_result(s->decoder)) {
     case AU_SEEK_USED:
         im_stats_add(s->child->stats, IM_C_SEEK_USED, 1);
+        make_link(s);
         break;
     case AU_SEEK_WRONG:
         im_stats_add(s->child->stats, IM_C_SEEK_WRONG, 1);
         im_seek_ring_put(s->ring, s->key, NULL, 0);
+        drop_link(s);
         break;
     case AU_SEEK_BEGUN:
         pass_on(s);

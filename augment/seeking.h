@@ -6,13 +6,21 @@
 #include "augment/decode/decode.h"
 #include "ipc/child.h"
 #include "ipc/seek_file.h"
+#include "ipc/seek_link.h"
 
 struct au_seeking {
     struct im_child *child; /* NULL: there is no index */
     struct au_decoder *decoder;
     struct im_seek_file file;
     struct im_seek_ring *ring;
-    uint64_t key; /* of the image at hand */
+    uint64_t key;      /* of the image at hand */
+    bool has_begun;    /* and was not ended */
+    bool is_part;      /* of which there are parts */
+    bool wants_link;   /* that has none, or another image's */
+    uint64_t link_key; /* by which it is found */
+    const unsigned char *image;
+    size_t n;
+    struct im_seek_link link;
     unsigned char bytes[IM_SEEK_BYTES_MAX];
 };
 
@@ -20,8 +28,12 @@ struct au_seeking {
 void au_seeking_open(struct au_seeking *s, struct im_child *child, struct au_decoder *decoder);
 void au_seeking_close(struct au_seeking *s);
 
-/* Before an image is decoded whose bytes have this key, and after it, its bytes being there still. */
-void au_seeking_begin(struct au_seeking *s, uint64_t key);
+/* Before an image is decoded whose bytes have this key, and after it, its bytes being there still. meta: what the reader says of
+ * the cell, if they come from one. false: there are only parts of the file, and no index for them. */
+bool au_seeking_begin(struct au_seeking *s, uint64_t key, const void *bytes, size_t n,
+                      const struct im_encoded_meta *meta);
 void au_seeking_end(struct au_seeking *s);
+/* Has the decoder, before au_seeking_end(), used the index? */
+bool au_seeking_was_used(const struct au_seeking *s);
 
 #endif

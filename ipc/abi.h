@@ -136,6 +136,8 @@ enum im_counter {
     IM_C_EVICTED,     /* objects that made room for others */
     IM_C_PIXELS_USED, /* images whose pixels came from the pixel cache; of a reader: that were not read */
     IM_C_PIXELS_MADE, /* and those that were put there */
+    IM_C_PARTS,       /* of a reader: images of which it read what the crop needs */
+    IM_C_PARTS_WRONG, /* of which that did not do: their whole file was read next */
     IM_COUNTERS = 16
 };
 enum im_histogram { IM_H_ITEM, IM_H_DECODE, IM_H_RENDER, IM_H_RESIZE, IM_H_TRANSFORM, IM_HISTOGRAMS };
@@ -207,13 +209,19 @@ struct im_encoded_meta {
     uint32_t
         by_reference; /* 1: the cell holds where the file is (ipc/base/reference.h, with its 0), for it is larger
                               than a cell; 2: the same, for the pixel cache has the image (IM_BY_PIXELS) */
-    uint64_t stamp;           /* of the file, by which the pixel cache finds it without its bytes; 0: none */
+    uint64_t stamp; /* of the file, by which the pixel cache finds it without its bytes; 0: none */
+    uint64_t link;  /* by which its link is found (ipc/seek_link.h); 0: none is wanted */
+    uint64_t image; /* of parts: im_seek_key() of the whole file */
+    uint32_t head, from,
+        to; /* of parts: bytes [0, head) and [from, to) are there, zeros elsewhere; to == 0: all are */
+    uint32_t unused;
     char name[IM_NAME_BYTES]; /* path below the data directory, for messages; its end if longer */
     _Atomic uint64_t slow_ns; /* W reader while FILLING: when the read began, once it takes long, after all
                                  above, release; 0 = it does not. W supervisor: 0, before R2 */
     _Atomic uint64_t
         ended; /* W supervisor: 1, before R3: an augmenter ended with these bytes in its hands; who takes
                                  them next compares them before it decodes them. W reader: 0 */
+    _Atomic uint64_t whole; /* W augmenter before E5: the ticket of which parts of a file did not do, + 1 */
 };
 
 /* Seek indexes that an augmenter has made (seek_ring.h): records one after another, over and over. */
@@ -357,7 +365,7 @@ struct im_control {
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
 static_assert(sizeof(struct im_event) == IM_LINE, "abi 11");
 static_assert(sizeof(struct im_process) == IM_LINE, "abi 11");
-static_assert(sizeof(struct im_encoded_meta) == 296 && offsetof(struct im_encoded_meta, name) == 48,
+static_assert(sizeof(struct im_encoded_meta) == 336 && offsetof(struct im_encoded_meta, name) == 80,
               "abi 11");
 static_assert(sizeof(struct im_bad_entry) == 248, "abi 11");
 static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 11");

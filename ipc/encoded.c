@@ -192,6 +192,16 @@ int im_encoded_reject(struct im_run *run, uint32_t owner, const struct im_encode
     return 0;
 }
 
+void im_encoded_ask_whole(struct im_run *run, const struct im_encoded *e)
+{
+    atomic_store_explicit(&run->encoded_meta[e->cell].whole, e->ticket + 1, memory_order_relaxed);
+}
+
+bool im_encoded_asks_whole(const struct im_encoded *e)
+{
+    return atomic_load_explicit(&e->meta->whole, memory_order_relaxed) == e->ticket + 1;
+}
+
 uint32_t im_encoded_count(const struct im_run *run, enum im_state state)
 {
     uint32_t count = 0;
@@ -209,6 +219,10 @@ uint64_t im_encoded_hash(const struct im_encoded *e)
                              (uint64_t)m->bytes << 32 | m->label,
                              (uint64_t)m->verdict << 32 | m->by_reference,
                              m->stamp,
+                             m->link,
+                             m->image,
+                             (uint64_t)m->head << 32 | m->from,
+                             m->to,
                              m->key};
 
     return im_hash64(said, sizeof said, IM_MAGIC);
@@ -222,7 +236,10 @@ void im_encoded_seal(const struct im_encoded *e)
 
 bool im_encoded_is_sealed(const struct im_run *run, const struct im_encoded *e)
 {
-    return e->meta->bytes <= run->geometry.cell_bytes && im_encoded_hash(e) == e->meta->hash;
+    const struct im_encoded_meta *m = e->meta;
+
+    return m->bytes <= run->geometry.cell_bytes && m->head <= m->from && m->from <= m->to &&
+           m->to <= m->bytes && im_encoded_hash(e) == m->hash;
 }
 
 bool im_encoded_is_whole(const struct im_encoded *e)

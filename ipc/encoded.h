@@ -43,6 +43,12 @@ bool im_encoded_is_whole(const struct im_encoded *e);
 /* Augmenter: gives the cell back to the readers, for ticket + N. 0 or -ESTALE. (E4) */
 int im_encoded_release(struct im_run *run, uint32_t owner, const struct im_encoded *e);
 
+/* Augmenter: the cell holds parts of a file that do not do: says so to whoever reads the ticket again. Before
+ * im_encoded_reject(). */
+void im_encoded_ask_whole(struct im_run *run, const struct im_encoded *e);
+/* Reader, of a claimed cell: was that said of its ticket? */
+bool im_encoded_asks_whole(const struct im_encoded *e);
+
 /* Augmenter: the bytes are not what their reader hashed: sends the ticket back to be read again. 0 or
  * -ESTALE. (E5) */
 int im_encoded_reject(struct im_run *run, uint32_t owner, const struct im_encoded *e);

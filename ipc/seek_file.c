@@ -271,7 +271,7 @@ static uint32_t slots_for(uint64_t images)
 {
     uint32_t slots = SLOTS_MIN;
 
-    while (slots < SLOTS_MAX && slots < images + images / 2)
+    while (slots < SLOTS_MAX && slots < 3 * images) /* an index and a link (seek_link.h) of each */
         slots *= 2;
     return slots;
 }

@@ -26,6 +26,10 @@ extern const struct rd_io_engine rd_io_pread;
 void rd_io_read_file(int root_fd, const char *path, void *buffer, uint32_t capacity,
                      struct rd_io_result *result);
 
+/* The same of two parts of a file. */
+void rd_io_read_two(int root_fd, const char *path, const uint32_t part[3], void *buffer,
+                    struct rd_io_result *result);
+
 /* A part of a container, as an engine keeps it. */
 struct rd_io_part {
     uint64_t offset, bytes;

@@ -13,8 +13,8 @@ static int read_for_run(int argc, char **argv)
     int err = im_child_open(argc, argv, IM_ROLE_READER, &storage, &child, &text);
 
     if (err == 0) {
-        err = rd_sandbox_enter(child.conf->read_root, child.conf->index_file, im_child_is_first(&child),
-                               &sandbox, &text);
+        err = rd_sandbox_enter(child.conf->read_root, child.conf->index_file, child.conf->seek_file,
+                               im_child_is_first(&child), &sandbox, &text);
         child.sandbox = &sandbox;
         if (err == 0)
             err = rd_run(&child, &text);

@@ -30,6 +30,7 @@
 #include "reader/order.h"
 #include "reader/pixels.h"
 #include "reader/probe.h"
+#include "reader/ranges.h"
 #include "reader/retry.h"
 #include "reader/shards.h"
 
@@ -57,8 +58,11 @@ struct flight {
     im_ns began;    /* the try under way; 0: it waits for the next one */
     uint64_t order; /* of the try */
     struct rd_tries tries;
-    im_ns looked; /* for an object that is not here yet; 0: it is, or lies here */
-    bool is_part; /* of a container, which does not go away */
+    struct im_place place;
+    struct rd_range range; /* of the try */
+    bool is_whole;         /* parts of the file did not do */
+    im_ns looked;          /* for an object that is not here yet; 0: it is, or lies here */
+    bool is_part;          /* of a container, which does not go away */
     bool used;
     uint32_t next_free; /* list of unused flights */
 };
@@ -80,6 +84,7 @@ struct reader {
     uint32_t awaiting; /* flights whose object is not here yet */
     bool told_changed; /* of a shard, that a member is not in its place */
     struct rd_pixels pixels;
+    struct rd_ranges ranges;
     struct rd_shards shards;      /* which of them are others than when they were indexed */
     im_ns next_look;              /* whether the folder is still the one of that name */
     uint64_t tries, newest_ended; /* tries begun; the newest of those that ended */
@@ -106,12 +111,33 @@ static uint32_t tag_of(const struct reader *r, const struct flight *flight)
     return (uint32_t)(flight - r->flight);
 }
 
+/* What was read of the file is in the cell. */
+static void describe_parts(struct reader *r, struct flight *flight, uint32_t bytes)
+{
+    struct im_encoded_meta *meta = flight->cell.meta;
+    const struct rd_range *range = &flight->range;
+
+    meta->bytes = bytes;
+    meta->link = range->link;
+    if (range->to == 0)
+        return;
+    meta->bytes = range->bytes;
+    meta->image = range->image;
+    meta->head = range->head;
+    meta->from = range->from;
+    meta->to = range->to;
+    memset(flight->cell.bytes + range->head, 0, range->from - range->head);
+    memset(flight->cell.bytes + range->to, 0, range->bytes - range->to);
+    im_stats_add(r->child->stats, IM_C_PARTS, 1);
+}
+
 /* Passes the cell on, with meta->bytes of the file or a verdict. */
 static int publish(struct reader *r, struct flight *flight)
 {
     struct im_encoded_meta *meta = flight->cell.meta;
     struct im_stats *stats = r->child->stats;
-    uint32_t bytes = meta->bytes; /* once published, the cell and its meta are the augmenter's */
+    uint32_t bytes = /* once published, the cell and its meta are the augmenter's */
+        meta->to > 0 ? meta->head + (meta->to - meta->from) : meta->bytes;
     bool bad = meta->verdict != IM_VERDICT_OK;
     int err;
 
@@ -125,6 +151,7 @@ static int publish(struct reader *r, struct flight *flight)
     im_stats_add(stats, IM_C_SAMPLES, 1);
     im_stats_add(stats, IM_C_BYTES, bytes);
     im_stats_add(stats, IM_C_BAD, bad);
+    rd_ranges_count(&r->ranges, bytes);
     im_stats_since(stats, IM_H_ITEM, flight->claimed);
     atomic_fetch_add_explicit(&r->child->entry->progress, 1, memory_order_relaxed);
     return err;
@@ -171,6 +198,41 @@ static void end_wait(struct reader *r, struct flight *flight)
     flight->looked = 0;
 }
 
+static int submit_read(struct reader *r, struct flight *flight, const struct rd_source_of *source,
+                       const char *path)
+{
+    flight->range = (struct rd_range){0};
+    if (!flight->is_part && !r->careful)
+        flight->range = rd_ranges_find(&r->ranges, &flight->place, flight->cell.meta->sample, path,
+                                       r->child->run->geometry.cell_bytes, flight->is_whole);
+    return rd_io_submit(r->io,
+                        &(struct rd_io_request){.path = path,
+                                                .buffer = flight->cell.bytes,
+                                                .capacity = (uint32_t)r->child->run->geometry.cell_bytes,
+                                                .tag = tag_of(r, flight),
+                                                .container = source->container,
+                                                .has_header = source->container != 0,
+                                                .mark = source->mark,
+                                                .offset = source->offset,
+                                                .bytes = source->bytes,
+                                                .head = flight->range.head,
+                                                .from = flight->range.from,
+                                                .to = flight->range.to});
+}
+
+/* Parts of the file were read, in a try that goes on. */
+static int read_whole(struct reader *r, struct flight *flight)
+{
+    struct rd_source_of source;
+    char path[4096];
+
+    flight->is_whole = true;
+    im_stats_add(r->child->stats, IM_C_PARTS_WRONG, 1);
+    if (rd_index_source(&r->index, flight->split, flight->cell.meta->sample, &source, path, sizeof path) < 0)
+        return publish_verdict(r, flight, IM_VERDICT_READ_ERROR);
+    return submit_read(r, flight, &source, path);
+}
+
 /* Gives the file to the engine. 0 or negative errno: the engine is broken. */
 static int begin_try(struct reader *r, struct flight *flight)
 {
@@ -203,16 +265,7 @@ static int begin_try(struct reader *r, struct flight *flight)
     flight->began = im_now();
     flight->order = ++r->tries;
     rd_tries_begin(&flight->tries, &r->storage);
-    return rd_io_submit(r->io,
-                        &(struct rd_io_request){.path = path,
-                                                .buffer = flight->cell.bytes,
-                                                .capacity = (uint32_t)r->child->run->geometry.cell_bytes,
-                                                .tag = tag_of(r, flight),
-                                                .container = source.container,
-                                                .has_header = source.container != 0,
-                                                .mark = source.mark,
-                                                .offset = source.offset,
-                                                .bytes = source.bytes});
+    return submit_read(r, flight, &source, path);
 }
 
 /* Starts reading a claimed ticket's file. 0 or negative errno. */
@@ -226,7 +279,11 @@ static int submit(struct reader *r, const struct im_encoded *cell)
     r->free_flight = flight->next_free;
     *flight = (struct flight){
         .cell = *cell, .split = (enum im_split)at.phase->split, .claimed = im_now(), .used = true};
+    flight->place = at;
+    flight->is_whole = im_encoded_asks_whole(cell);
     r->held++;
+    cell->meta->link = cell->meta->image = 0;
+    cell->meta->head = cell->meta->from = cell->meta->to = 0;
     atomic_store_explicit(&cell->meta->slow_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&cell->meta->ended, 0, memory_order_relaxed);
     cell->meta->sample = rd_order_sample(&r->order, &r->index, &at);
@@ -291,6 +348,15 @@ static bool is_being_written(const struct reader *r, const struct flight *flight
            st.stx_mtime.tv_sec < now.tv_sec + BEING_WRITTEN;
 }
 
+/* Were parts asked for, and came something else? Then the whole file is read, which tells more. */
+static bool parts_failed(struct reader *r, const struct flight *flight, const struct rd_io_result *result)
+{
+    if (flight->range.to == 0)
+        return false;
+    return result->bytes < 0 || IM_FAULT_ERR("reader.parts") < 0 ||
+           !rd_ranges_agree(&r->ranges, &flight->range, flight->cell.bytes);
+}
+
 static int ended(struct reader *r, const struct rd_io_result *result)
 {
     struct flight *flight = &r->flight[result->tag];
@@ -298,6 +364,8 @@ static int ended(struct reader *r, const struct rd_io_result *result)
 
     if (flight->order > r->newest_ended)
         r->newest_ended = flight->order;
+    if (parts_failed(r, flight, result))
+        return read_whole(r, flight);
     if (result->bytes < 0 || injected < 0)
         return failed(r, flight, injected < 0 ? injected : (int)result->bytes);
     if (r->is_remote && result->bytes == 0 && !flight->is_part) /* it has just made room for another */
@@ -311,7 +379,7 @@ static int ended(struct reader *r, const struct rd_io_result *result)
         return refer(r, flight, 1);
     flight->cell.meta->verdict = IM_VERDICT_OK;
     flight->cell.meta->by_reference = 0;
-    flight->cell.meta->bytes = (uint32_t)result->bytes;
+    describe_parts(r, flight, (uint32_t)result->bytes);
     return publish(r, flight);
 }
 
@@ -682,6 +750,7 @@ static int open_all(struct reader *r, struct im_text *text)
     r->is_remote = im_conf_is_remote(r->child->conf->data_dir);
     r->since = rd_realtime(r->child->run->control->created_ns);
     rd_pixels_open(&r->pixels, r->child);
+    rd_ranges_open(&r->ranges, r->child, rd_index_root(&r->index));
     if (err == 0)
         err = open_root(r, text);
     if (err < 0)
@@ -715,6 +784,7 @@ int rd_run(struct im_child *child, struct im_text *text)
         close(r.root_fd);
     free(r.flight);
     rd_order_close(&r.order);
+    rd_ranges_close(&r.ranges);
     rd_shards_forget(&r.shards);
     rd_index_close(&r.index);
     return err;

@@ -47,8 +47,8 @@ enum { SETRLIMIT = SYS_setrlimit, ABSENT = 2 };
 enum { SETRLIMIT = 0, ABSENT = 1 };
 #endif
 
-int rd_sandbox_enter(const char *read_root, const char *index_file, bool tells, struct im_sandbox_state *ret,
-                     struct im_text *text)
+int rd_sandbox_enter(const char *read_root, const char *index_file, const char *seek_file, bool tells,
+                     struct im_sandbox_state *ret, struct im_text *text)
 {
     const struct im_sandbox_condition threads = {SYS_clone, 0, CLONE_THREAD, CLONE_THREAD};
     const struct im_sandbox wanted = {
@@ -61,7 +61,8 @@ int rd_sandbox_enter(const char *read_root, const char *index_file, bool tells, 
         .absent_count = ABSENT,
         /* /dev/null is what the engine tries itself on; the other says why there is no io_uring. */
         .folder = read_root,
-        .files = {index_file, "/dev/null", "/proc/sys/kernel/io_uring_disabled"},
+        .files = {index_file, "/dev/null", "/proc/sys/kernel/io_uring_disabled",
+                  seek_file && *seek_file ? seek_file : NULL},
     };
     int err = im_sandbox_enter(&wanted, ret, text);
 

@@ -53,6 +53,7 @@ struct place {
     uint64_t tag;
     uint32_t container; /* 0: a whole file */
     struct rd_io_part part;
+    uint32_t two[3];           /* parts of a file: head, from, to; to == 0: all of it */
     bool opens;                /* this is the chain that opens the container */
     unsigned completions, ops; /* of ops: OPS for a file, 3 or 1 for a part */
     int results[OPS];
@@ -107,9 +108,17 @@ static int add_chain(struct engine *engine, unsigned i)
     place->ops = OPS;
     place->is_async = engine->is_async;
     io_uring_prep_openat_direct(sqes[OP_OPEN], engine->root_fd, place->path, RD_IO_OPEN_FLAGS, 0, i);
-    io_uring_prep_fadvise(sqes[OP_ADVISE], (int)i, 0, 0, POSIX_FADV_SEQUENTIAL);
-    io_uring_prep_read(sqes[OP_READ], (int)i, place->buffer, place->capacity, (uint64_t)-1);
-    io_uring_prep_read(sqes[OP_MORE], (int)i, &place->more, 1, (uint64_t)-1);
+    if (place->two[2] > 0) { /* exactly these parts, without what the kernel would read ahead */
+        const uint32_t head = place->two[0], from = place->two[1], to = place->two[2];
+
+        io_uring_prep_fadvise(sqes[OP_ADVISE], (int)i, 0, 0, POSIX_FADV_RANDOM);
+        io_uring_prep_read(sqes[OP_READ], (int)i, place->buffer, head, 0);
+        io_uring_prep_read(sqes[OP_MORE], (int)i, (char *)place->buffer + from, to - from, from);
+    } else {
+        io_uring_prep_fadvise(sqes[OP_ADVISE], (int)i, 0, 0, POSIX_FADV_SEQUENTIAL);
+        io_uring_prep_read(sqes[OP_READ], (int)i, place->buffer, place->capacity, (uint64_t)-1);
+        io_uring_prep_read(sqes[OP_MORE], (int)i, &place->more, 1, (uint64_t)-1);
+    }
     io_uring_prep_close_direct(sqes[OP_CLOSE], i);
     uring_add(sqes[OP_OPEN], engine, i, OP_OPEN, IOSQE_IO_LINK | (engine->is_careful ? IOSQE_ASYNC : 0));
     uring_add(sqes[OP_ADVISE], engine, i, OP_ADVISE, IOSQE_FIXED_FILE | IOSQE_IO_LINK);
@@ -185,6 +194,7 @@ static int uring_submit(void *state, const struct rd_io_request *request)
     place->buffer = request->buffer;
     place->capacity = request->capacity;
     place->tag = request->tag;
+    memcpy(place->two, (uint32_t[]){request->head, request->from, request->to}, sizeof place->two);
     place->container = request->container;
     place->part = (struct rd_io_part){request->offset, request->bytes, request->mark, request->has_header};
     memcpy(place->path, request->path, strlen(request->path) + 1);
@@ -214,7 +224,10 @@ static int read_in_thread(struct engine *engine, unsigned i)
                                                                  .has_header = place->part.has_header,
                                                                  .mark = place->part.mark,
                                                                  .offset = place->part.offset,
-                                                                 .bytes = place->part.bytes}) < 0)
+                                                                 .bytes = place->part.bytes,
+                                                                 .head = place->two[0],
+                                                                 .from = place->two[1],
+                                                                 .to = place->two[2]}) < 0)
         return 0;
     engine->rare_in_flight++;
     return 1;
@@ -253,6 +266,24 @@ static int judge_part(struct engine *engine, unsigned i, struct rd_io_result *re
     return 1;
 }
 
+/* Have both parts of a file been read? */
+static bool has_two(const struct place *place)
+{
+    const int *got = place->results;
+
+    return got[OP_ADVISE] >= 0 && got[OP_READ] >= 0 && got[OP_MORE] >= 0 &&
+           (uint32_t)got[OP_READ] == place->two[0] && (uint32_t)got[OP_MORE] == place->two[2] - place->two[1];
+}
+
+/* Reads a file again, in this thread. */
+static void read_again(struct engine *engine, struct place *place, struct rd_io_result *result)
+{
+    if (place->two[2] > 0)
+        rd_io_read_two(engine->root_fd, place->path, place->two, place->buffer, result);
+    else
+        rd_io_read_file(engine->root_fd, place->path, place->buffer, place->capacity, result);
+}
+
 /* What the completions of a file say; returns 0 where there is no result yet: the chain was sent again, or a
  * thread reads. */
 static int judge(struct engine *engine, unsigned i, struct rd_io_result *result)
@@ -274,12 +305,15 @@ static int judge(struct engine *engine, unsigned i, struct rd_io_result *result)
         result->bytes = got[OP_OPEN];
     else if (got[OP_ADVISE] >= 0 && got[OP_READ] < 0 && !again)
         result->bytes = got[OP_READ];
-    else if (got[OP_READ] > 0 && got[OP_MORE] == 0)
+    else if (place->two[2] > 0 && has_two(place))
+        *result = (struct rd_io_result){
+            .tag = place->tag, .bytes = (int64_t)got[OP_READ] + got[OP_MORE], .file_bytes = place->two[2]};
+    else if (place->two[2] == 0 && got[OP_READ] > 0 && got[OP_MORE] == 0)
         result->file_bytes = (uint64_t)(result->bytes = got[OP_READ]);
     else if (read_in_thread(engine, i))
         return 0;
     else
-        rd_io_read_file(engine->root_fd, place->path, place->buffer, place->capacity, result);
+        read_again(engine, place, result);
     engine->free[engine->free_count++] = i;
     return 1;
 }

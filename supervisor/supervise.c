@@ -288,19 +288,25 @@ static void add_ledger(const struct sv_super *s, struct im_json *fields)
     im_json_set_int(fields, "resets", generation ? generation - 1 : 0);
 }
 
-/* Images decoded with a seek index, indexes made, and those that were wrong; images from the pixel cache, and put there;
+/* Bytes of images that readers have read; images decoded with a seek index, indexes made, and those that were wrong; images from the pixel cache, and put there;
  * by all augmenters of this start. */
 static void add_saved_decoding(const struct sv_super *s, struct im_json *fields)
 {
-    const bool seeks = s->conf.seek_file[0] != 0, keeps = im_conf_has_pixel_cache(&s->conf);
+    const bool seeks = s->conf.seek_file[0] != 0;
+    const bool ranges = seeks && s->conf.read_ranges != IM_RANGES_OFF,
+               keeps = im_conf_has_pixel_cache(&s->conf);
     const struct {
         const char *key;
         enum im_role role;
         enum im_counter counter;
         bool on;
-    } sums[] = {{"seek_used", IM_ROLE_AUGMENTER, IM_C_SEEK_USED, seeks},
+    } sums[] = {{"read_bytes", IM_ROLE_READER, IM_C_BYTES, true},
+                {"seek_used", IM_ROLE_AUGMENTER, IM_C_SEEK_USED, seeks},
                 {"seek_made", IM_ROLE_AUGMENTER, IM_C_SEEK_MADE, seeks},
                 {"seek_wrong", IM_ROLE_AUGMENTER, IM_C_SEEK_WRONG, seeks},
+                {"ranges_read", IM_ROLE_READER, IM_C_PARTS, ranges},
+                {"ranges_changed", IM_ROLE_READER, IM_C_PARTS_WRONG, ranges},
+                {"ranges_refused", IM_ROLE_AUGMENTER, IM_C_PARTS_WRONG, ranges},
                 {"pixels_used", IM_ROLE_AUGMENTER, IM_C_PIXELS_USED, keeps},
                 {"pixels_made", IM_ROLE_AUGMENTER, IM_C_PIXELS_MADE, keeps},
                 {"pixels_unread", IM_ROLE_READER, IM_C_PIXELS_USED, keeps}};

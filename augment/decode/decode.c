@@ -21,6 +21,7 @@ struct au_decoder {
     struct au_jpeg *jpeg;
     struct au_image image;
     enum au_seek_mode seek_mode; /* of the next image */
+    size_t seek_from, seek_to;   /* the part of it that is there; to == 0: it is whole */
     bool opened;                 /* an image is open and has not been decoded yet */
 };
 
@@ -73,6 +74,24 @@ struct au_seek *au_decoder_seek(struct au_decoder *decoder)
 void au_decoder_seek_mode(struct au_decoder *decoder, enum au_seek_mode mode)
 {
     decoder->seek_mode = mode;
+    decoder->seek_from = decoder->seek_to = 0;
+}
+
+void au_decoder_seek_parts(struct au_decoder *decoder, size_t from, size_t to)
+{
+    decoder->seek_mode = AU_SEEK_USE;
+    decoder->seek_from = from;
+    decoder->seek_to = to;
+}
+
+struct au_image au_decoder_image(const struct au_decoder *decoder)
+{
+    return decoder->image;
+}
+
+struct au_scan_shape au_decoder_scan(const struct au_decoder *decoder)
+{
+    return au_jpeg_scan(decoder->jpeg);
 }
 
 enum au_seek_result au_decoder_seek_result(const struct au_decoder *decoder)
@@ -210,8 +229,8 @@ int au_decoder_open(struct au_decoder *d, const void *bytes, size_t n, struct au
     d->opened = false;
     d->input.bytes = bytes;
     d->input.n = n;
-    au_jpeg_seek_begin(d->jpeg, d->seek_mode);
-    d->seek_mode = AU_SEEK_OFF;
+    au_jpeg_seek_begin(d->jpeg, d->seek_mode, d->seek_from, d->seek_to);
+    au_decoder_seek_mode(d, AU_SEEK_OFF);
     IM_FAULT("decode.before");
     result = open_by_magic(d, &image, text);
     if (result == 0) {

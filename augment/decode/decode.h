@@ -117,7 +117,15 @@ enum au_seek_result {
 };
 struct au_seek *au_decoder_seek(struct au_decoder *decoder); /* the decoder's, for the caller to fill */
 void au_decoder_seek_mode(struct au_decoder *decoder, enum au_seek_mode mode); /* for one decode */
-enum au_seek_result au_decoder_seek_result(const struct au_decoder *decoder);  /* of the last decode */
+/* AU_SEEK_USE of a file of which only the header and the bytes [from, to) are there. Codes elsewhere are not read: where
+ * the box needs them, or the index does not agree with the codes, decoding fails with -ENODATA, and the whole file
+ * is needed. A verdict on the header says as little. */
+void au_decoder_seek_parts(struct au_decoder *decoder, size_t from, size_t to);
+/* The image opened last. */
+struct au_image au_decoder_image(const struct au_decoder *decoder);
+/* The scan of the last decode that used an index or began one. */
+struct au_scan_shape au_decoder_scan(const struct au_decoder *decoder);
+enum au_seek_result au_decoder_seek_result(const struct au_decoder *decoder); /* of the last decode */
 /* Reads the rest of the image's codes; before the next open, its bytes unchanged. True: au_decoder_seek()
  * holds the index. */
 bool au_decoder_seek_finish(struct au_decoder *decoder);

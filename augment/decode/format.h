@@ -106,7 +106,8 @@ void au_jpeg_use_cpu(struct au_jpeg *jpeg, unsigned cpu_flags);
 bool au_jpeg_used_library(const struct au_jpeg *jpeg);
 /* As au_decoder_seek() and what follows it; begun before each image. */
 struct au_seek *au_jpeg_seek(struct au_jpeg *jpeg);
-void au_jpeg_seek_begin(struct au_jpeg *jpeg, enum au_seek_mode mode);
+void au_jpeg_seek_begin(struct au_jpeg *jpeg, enum au_seek_mode mode, size_t from, size_t to);
+struct au_scan_shape au_jpeg_scan(const struct au_jpeg *jpeg);
 enum au_seek_result au_jpeg_seek_result(const struct au_jpeg *jpeg);
 bool au_jpeg_seek_finish(struct au_jpeg *jpeg);
 bool au_jpeg_seek_make(struct au_jpeg *jpeg);

@@ -502,7 +502,7 @@ static bool go_to(struct au_huffman *h, const struct au_seek_point *point)
     struct reader r = {.end = h->scan.bytes + h->scan.n};
     uint32_t bits = point->bit & 7;
 
-    if (point->bit / 8 >= h->scan.n)
+    if (point->bit / 8 >= h->scan.n || point->bit / 8 < h->scan.first)
         return false;
     r.at = h->scan.bytes + point->bit / 8;
     refill(&r);

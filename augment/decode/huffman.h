@@ -28,6 +28,7 @@ struct au_huffman;
 struct au_huffman_scan {
     const unsigned char *bytes;
     size_t n;
+    size_t first;              /* with an index: earlier bytes are not there, and no point leads to them */
     uint32_t restart_interval; /* MCUs between restart markers; 0: none */
     uint32_t mcus_per_row;
     const uint8_t *order; /* of blocks that come out; AU_HUFFMAN_ORDER places, the caller's */

@@ -65,7 +65,9 @@ struct au_jpeg {
     struct au_huffman *huffman;
     struct au_blocks blocks;
     struct au_seek seek;
-    enum au_seek_mode seek_mode;           /* of the image's first try */
+    enum au_seek_mode seek_mode; /* of the image's first try */
+    size_t seek_from, seek_to;   /* with an index: the part of the file that is there; to == 0: all */
+    struct au_scan_shape shape;
     enum au_seek_result seek_result;       /* of the image */
     uint32_t unwanted_mcus;                /* what to skip before decoding into `scratch` */
     JBLOCK scratch[AU_HUFFMAN_BLOCKS_MAX]; /* for codes of which no pixels are made */
@@ -300,6 +302,47 @@ static void use_seek(struct au_jpeg *j)
     }
 }
 
+/* How many of the scan's n bytes are there, up to the last of them. */
+static size_t bytes_there(const struct au_jpeg *j, size_t n)
+{
+    const size_t at = j->input->n - n;
+
+    if (j->seek_to == 0)
+        return n;
+    return j->seek_to > at ? j->seek_to - at : 0;
+}
+
+/* Does upsampling look at neighbouring samples of an axis? What is not twice as wide, or high, is copied. */
+static bool looks_aside(const struct jpeg_decompress_struct *d, bool is_upright)
+{
+    for (int i = 0; i < d->num_components; i++) {
+        const jpeg_component_info *c = &d->comp_info[i];
+        const int factor = is_upright ? c->v_samp_factor : c->h_samp_factor;
+        const int most = is_upright ? d->max_v_samp_factor : d->max_h_samp_factor;
+
+        if (factor * c->DCT_scaled_size != most * d->min_DCT_scaled_size)
+            return true;
+    }
+    return false;
+}
+
+/* Of one component with sampling factors, whose MCUs are blocks while rows are skipped by several of them, no box is
+ * known: the sides are 0. */
+static struct au_scan_shape shape_of(const struct au_jpeg *j)
+{
+    const struct jpeg_decompress_struct *d = &j->d;
+    const uint32_t block = (uint32_t)d->min_DCT_scaled_size;
+    const bool is_odd = d->comps_in_scan == 1 && (d->max_h_samp_factor > 1 || d->max_v_samp_factor > 1);
+
+    return (struct au_scan_shape){
+        .at = j->input->n - d->src->bytes_in_buffer,
+        .mcu_width = is_odd ? 0 : block * (uint32_t)d->max_h_samp_factor,
+        .mcu_height = is_odd ? 0 : block * (uint32_t)d->max_v_samp_factor,
+        .looks_sideways = looks_aside(d, false),
+        .looks_up = looks_aside(d, true),
+    };
+}
+
 /* After jpeg_start_decompress(), which has checked the scan and its tables, and has read all scans if there are
  * several: nothing is left to count for each row. */
 static void use_own_decoder(struct au_jpeg *j)
@@ -307,7 +350,7 @@ static void use_own_decoder(struct au_jpeg *j)
     struct jpeg_decompress_struct *d = &j->d;
     struct au_huffman_scan scan = {
         .bytes = d->src->next_input_byte,
-        .n = d->src->bytes_in_buffer,
+        .n = bytes_there(j, d->src->bytes_in_buffer),
         .restart_interval = d->restart_interval,
         .mcus_per_row = d->MCUs_per_row,
         .order = au_huffman_natural_order,
@@ -316,8 +359,12 @@ static void use_own_decoder(struct au_jpeg *j)
 
     d->progress = NULL;
     j->used_library = j->use_library || !is_plain(d);
+    if (j->used_library && j->seek_to > 0)
+        leave(j, AGAIN);
     if (j->used_library)
         return;
+    j->shape = shape_of(j);
+    scan.first = j->seek_from > j->shape.at ? j->seek_from - j->shape.at : 0;
     for (int i = 0; i < d->blocks_in_MCU; i++) {
         int component = d->MCU_membership[i];
 
@@ -338,6 +385,8 @@ static void use_own_decoder(struct au_jpeg *j)
     }
     au_huffman_begin(j->huffman, &scan);
     use_seek(j);
+    if (j->seek_to > 0 && j->seek_result != AU_SEEK_USED)
+        leave(j, AGAIN);
     d->entropy->decode_mcu = on_mcu;
 }
 
@@ -429,18 +478,6 @@ static void keep_columns(struct au_jpeg *j, uint32_t left, uint32_t width)
     au_huffman_keep(j->huffman, left / mcu, (left + width - 1) / mcu);
 }
 
-/* Does upsampling look at neighbouring columns? What is not twice as wide is copied. */
-static bool looks_sideways(const struct jpeg_decompress_struct *d)
-{
-    for (int i = 0; i < d->num_components; i++) {
-        const jpeg_component_info *c = &d->comp_info[i];
-
-        if (c->h_samp_factor * c->DCT_scaled_size != d->max_h_samp_factor * d->min_DCT_scaled_size)
-            return true;
-    }
-    return false;
-}
-
 /* Crops to the iMCU columns of the box, and one more on a side where upsampling looks past the box's edge out
  * of its iMCU. Such a crop is never one iMCU wide: libjpeg takes a chroma row of a single sample for that of
  * a narrow image, which it upsamples in another way. Returns the first column that will come out. */
@@ -450,7 +487,7 @@ static uint32_t crop_columns(struct au_jpeg *j)
     const uint32_t width = j->d.output_width, end = j->box.x + j->box.w;
     uint32_t first = j->box.x / imcu, last = (end - 1) / imcu;
 
-    if (looks_sideways(&j->d)) {
+    if (looks_aside(&j->d, false)) {
         bool is_narrow = first == last;
 
         first -= first > 0 && (is_narrow || j->box.x % imcu == 0);
@@ -681,9 +718,16 @@ struct au_seek *au_jpeg_seek(struct au_jpeg *j)
     return &j->seek;
 }
 
-void au_jpeg_seek_begin(struct au_jpeg *j, enum au_seek_mode mode)
+struct au_scan_shape au_jpeg_scan(const struct au_jpeg *j)
+{
+    return j->shape;
+}
+
+void au_jpeg_seek_begin(struct au_jpeg *j, enum au_seek_mode mode, size_t from, size_t to)
 {
     j->seek_mode = mode;
+    j->seek_from = from;
+    j->seek_to = to;
     j->seek_result = AU_SEEK_NONE;
 }
 
@@ -704,7 +748,7 @@ bool au_jpeg_seek_make(struct au_jpeg *j)
 {
     bool made;
 
-    au_jpeg_seek_begin(j, AU_SEEK_RECORD);
+    au_jpeg_seek_begin(j, AU_SEEK_RECORD, 0, 0);
     made = guarded(j, record_all, NULL) == 0 && au_jpeg_seek_finish(j);
     j->seek_mode = AU_SEEK_OFF;
     jpeg_abort_decompress(&j->d);
@@ -760,6 +804,10 @@ static int decode(struct au_jpeg *j, int (*step)(struct au_jpeg *), struct im_te
 {
     int result = guarded(j, step, text);
 
+    if (result == AGAIN && j->seek_to > 0) { /* the rest of the file is not here */
+        j->seek_result = AU_SEEK_WRONG;
+        result = im_fail(text, -ENODATA, "JPEG: the part of the file that is here does not do");
+    }
     if (result == AGAIN && j->seek_result == AU_SEEK_USED) {
         j->seek_mode = AU_SEEK_OFF;
         j->seek_result = AU_SEEK_WRONG;
@@ -775,6 +823,7 @@ static int decode(struct au_jpeg *j, int (*step)(struct au_jpeg *), struct im_te
     if (result != 0 || j->used_library)
         j->seek_result = j->seek_result == AU_SEEK_WRONG ? AU_SEEK_WRONG : AU_SEEK_NONE;
     j->seek_mode = AU_SEEK_OFF;
+    j->seek_to = 0;
     jpeg_abort_decompress(&j->d);
     return result;
 }

@@ -61,6 +61,60 @@ bool au_seek_plan(struct au_seek *seek, uint32_t mcus_per_row, uint32_t mcu_rows
     return reserve(seek, mcus_per_row, mcu_rows, stride);
 }
 
+/* The MCU rows that libjpeg decodes for rows [y, y + h): where upsampling looks at the rows above and below, it takes the
+ * row of MCUs before, and the one behind when its chroma rows are looked at. */
+static void rows_of(const struct au_scan_shape *shape, const struct imk_box *box, uint32_t *ret_first,
+                    uint32_t *ret_last)
+{
+    const uint32_t side = shape->mcu_height, end = box->y + box->h;
+
+    *ret_first = box->y / side;
+    *ret_last = (end - 1) / side;
+    if (shape->looks_up) {
+        *ret_first -= *ret_first > 0;
+        *ret_last += end % side == 0 || end % side == side - 1;
+    }
+}
+
+/* The same of columns: as crop_columns() in jpeg.c. */
+static void columns_of(const struct au_scan_shape *shape, const struct imk_box *box, uint32_t *ret_first,
+                       uint32_t *ret_last)
+{
+    const uint32_t side = shape->mcu_width, end = box->x + box->w;
+
+    *ret_first = box->x / side;
+    *ret_last = (end - 1) / side;
+    if (shape->looks_sideways) {
+        const bool is_narrow = *ret_first == *ret_last;
+
+        *ret_first -= *ret_first > 0 && (is_narrow || box->x % side == 0);
+        *ret_last += is_narrow || end % side == 0;
+    }
+}
+
+bool au_seek_extent(const struct au_seek *seek, const struct au_scan_shape *shape, const struct imk_box *box,
+                    uint64_t *ret_from, uint64_t *ret_to)
+{
+    uint32_t first_row, last_row, first, last;
+    uint64_t from, to;
+
+    if (shape->mcu_width == 0 || shape->mcu_height == 0 || box->w == 0 || box->h == 0 ||
+        seek->count != au_seek_total(seek))
+        return false;
+    rows_of(shape, box, &first_row, &last_row);
+    columns_of(shape, box, &first, &last);
+    last_row = last_row < seek->mcu_rows ? last_row : seek->mcu_rows - 1;
+    last = last < seek->mcus_per_row ? last : seek->mcus_per_row - 1;
+    if (first_row > last_row || first > last)
+        return false;
+    from = seek->points[(uint64_t)first_row * seek->per_row + first / seek->stride].bit / 8;
+    to = seek->points[(uint64_t)last_row * seek->per_row + last / seek->stride + 1].bit / 8 +
+         2; /* the byte that it is in, and a 0 behind 0xff */
+    *ret_from = shape->at + from;
+    *ret_to = shape->at + to;
+    return from < to;
+}
+
 /* ---- numbers of the columns ---- */
 
 struct column {

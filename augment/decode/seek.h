@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/image.h"
+
 enum { AU_SEEK_COMPONENTS = 4, AU_SEEK_POINTS_MAX = 4096, AU_SEEK_BYTES_MAX = 32768 };
 
 /* Between two MCUs. */
@@ -28,6 +30,13 @@ struct au_seek {
     uint32_t room;                /* for as many there is memory */
 };
 
+/* What of a file's only scan says which of its bytes a box needs. */
+struct au_scan_shape {
+    size_t at;                      /* its first code in the file */
+    uint32_t mcu_width, mcu_height; /* pixels */
+    bool looks_sideways, looks_up;  /* upsampling looks at chroma samples of neighbouring columns, rows */
+};
+
 void au_seek_fini(struct au_seek *seek);
 
 /* Chooses the stride for a scan of so many MCUs in n bytes and makes room for its points; count becomes 0.
@@ -39,6 +48,12 @@ static inline uint64_t au_seek_total(const struct au_seek *seek)
 {
     return (uint64_t)seek->per_row * seek->mcu_rows + 1;
 }
+
+/* Which bytes [*ret_from, *ret_to) of the file are read when the box (of the image's pixels, and not empty) is decoded with
+ * this complete index, beside those before the scan: from the point before the box's first MCU to the one after its
+ * last, with the MCUs around it that libjpeg's upsampling asks for. *ret_to may be a byte behind the file. false: the box is not the image's. */
+bool au_seek_extent(const struct au_seek *seek, const struct au_scan_shape *shape, const struct imk_box *box,
+                    uint64_t *ret_from, uint64_t *ret_to);
 
 /* A complete index as bytes, at most AU_SEEK_BYTES_MAX. Returns how many; 0: it does not fit `size`, or its
  * numbers are too large. */

@@ -10,6 +10,27 @@
 /* torchvision's RandomResizedCrop.get_params tries ten times before it falls back to the centre. */
 #define CROP_ATTEMPTS 10
 
+int au_crop_options_make(const struct im_conf *conf, struct au_crop_options *ret)
+{
+    enum im_crop crop = IM_CROP_RRC;
+    int padding = 0, err = im_conf_train_crop(conf, &crop, &padding);
+
+    *ret = (struct au_crop_options){
+        .train_crop = crop == IM_CROP_PAD ? AU_CROP_PADDED : AU_CROP_RESIZED,
+        .padding = (uint32_t)padding,
+        .pad_mode = (enum im_conf_pad_mode)conf->pad_mode,
+        .scale_min = conf->rrc_scale_min,
+        .scale_max = conf->rrc_scale_max,
+        .ratio_min = conf->rrc_ratio_min,
+        .ratio_max = conf->rrc_ratio_max,
+        .flip_probability = conf->hflip,
+        .flip_alternates = conf->flip == IM_FLIP_ALTERNATE && conf->hflip > 0,
+        .eval_resize = (uint32_t)im_conf_eval_resize(conf),
+        .scaled_decode = conf->scaled_decode,
+    };
+    return err < 0 ? err : crop == IM_CROP_CENTER;
+}
+
 /* The fallback of RandomResizedCrop: the largest centred box of an allowed aspect ratio. */
 static struct imk_box central_box(const struct au_crop_options *options, uint32_t width, uint32_t height)
 {

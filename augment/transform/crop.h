@@ -42,6 +42,9 @@ struct au_crop_options {
 /* The largest `size`, `padding` and `eval_resize`. */
 #define AU_SIZE_MAX 4096
 
+/* Of a run. conf has passed im_conf_check(); -EINVAL if it has not. 1: training samples get the crop of evaluation. */
+int au_crop_options_make(const struct im_conf *conf, struct au_crop_options *ret);
+
 struct au_transforms;
 
 /* One sample to make. */

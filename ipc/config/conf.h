@@ -41,6 +41,7 @@ enum im_conf_bad_sample { IM_BAD_SAMPLES(IM_CONF_CHOICE_) };
 enum im_conf_on_signal { IM_ON_SIGNALS(IM_CONF_CHOICE_) };
 enum im_conf_weights { IM_WEIGHTS(IM_CONF_CHOICE_) };
 enum im_conf_flip { IM_FLIPS(IM_CONF_CHOICE_) };
+enum im_conf_read_ranges { IM_READ_RANGES(IM_CONF_CHOICE_) };
 enum im_conf_pad_mode { IM_PAD_MODES(IM_CONF_CHOICE_) };
 enum im_conf_tta { IM_TTAS(IM_CONF_CHOICE_) };
 enum im_conf_split { IM_SPLIT_CHOICES(IM_CONF_CHOICE_) };

@@ -97,6 +97,10 @@
 #define IM_FLIPS(X)                                                                                          \
     X(IM_FLIP_RANDOM, "random")                                                                              \
     X(IM_FLIP_ALTERNATE, "alternate")
+#define IM_READ_RANGES(X)                                                                                    \
+    X(IM_RANGES_AUTO, "auto")                                                                                \
+    X(IM_RANGES_ON, "on")                                                                                    \
+    X(IM_RANGES_OFF, "off")
 #define IM_PAD_MODES(X)                                                                                      \
     X(IM_PAD_CONSTANT, "constant")                                                                           \
     X(IM_PAD_EDGE, "edge")                                                                                   \
@@ -240,6 +244,7 @@ typedef uint64_t im_conf_commands;
     TEXT(subset_out, "subset-out", "", IM_GROUP_DATA, IM_FOR_INDEX, "DIR", "output folder: data.index (the index to train from) and, with --subset, subset.txt (the list)") \
     BOOL(copies, "copies", false, IM_GROUP_DATA, IM_FOR_INDEX, "", "also say sizes and hashes of the images, by which two copies of a data set can be compared") \
     TEXT(seek_index, "seek-index", "auto", IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX | IM_FOR_BENCH, "auto|off|DIR", "where Huffman codes of images stand, so that crops are decoded without what lies around them: a file in ~/.cache/imsuper (auto) or in DIR") \
+    ENUM(read_ranges, "read-ranges", IM_RANGES_AUTO, IM_READ_RANGES, IM_GROUP_DATA, IM_FOR_START | IM_FOR_BENCH, "HOW", "read only the part of a JPEG file that the random resized crop needs, once the seek index has it: about 1.3 times fewer bytes; auto: while the disk is read, and not the kernel's memory") \
     TEXT(pixel_cache, "pixel-cache", "off", IM_GROUP_DATA, IM_FOR_START, "off|ram|disk|DIR", "keep images decoded, in memory, in a file in ~/.cache/imsuper (disk) or in one in DIR: from the second epoch on nothing is decoded; training images are resized before they are cropped, which changes their pixels") \
     INT(pixel_cache_side, "pixel-cache-side", 0, 0, 1024, IM_GROUP_DATA, IM_FOR_START, "PIXELS", "short side that training images are kept at; smaller ones are kept as they are; 0 = image-size * 256/224") \
     TEXT(pixel_cache_size, "pixel-cache-size", "auto", IM_GROUP_DATA, IM_FOR_START, "SIZE", "bytes that pixel-cache may take, such as 200G; auto leaves a tenth of the memory or a twentieth of the disk free") \

@@ -10,7 +10,7 @@ IMAGES=96 # of training, and 16 of validation
 DATA=$T/data
 # Images large enough to be worth an index.
 make_data() {
-  "$BIN/imsuper" data synth --out "$DATA" --classes 4 --per-class 24 --val-per-class 4 --side-min 200 --side-max 260 --jpeg-quality 97 --quiet
+  "$BIN/imsuper" data synth --out "$DATA" --classes 4 --per-class 24 --val-per-class 4 --side-min 200 --side-max 260 --jpeg-quality 97 --quiet "$@"
   TRAIN+=(--data-dir "$DATA" --image-size 32 --epochs 2 --readers 1 --augmenters 2)
 }
 # kept NAME: puts the run aside.
@@ -80,6 +80,60 @@ case_refused() {
   ln -s /dev/null "$(sed -n 's/.*"seek_index": *"\([^"]*\)".*/\1/p' "$T/json")"
   start 0
   must_say "no seek index"
+}
+
+# Readers that read what a crop needs change no weight: with links that are made and used, with files that are others than when
+# theirs was made, and where parts are refused, at every place where someone may die of it.
+case_ranges() {
+  make_data --side-min 400 --side-max 460
+  start 0 --seek-index off
+  kept without
+  start 0 --read-ranges on
+  [ "$(ledger ranges_changed)" = 0 ] || fail "a link was wrong"
+  [ "$(ledger ranges_refused)" = 0 ] || fail "ranges were refused"
+  same_as without "while links were made"
+  kept made
+  for io in uring pread; do
+    start 0 --read-ranges on --io $io
+    [ "$(ledger ranges_read)" -gt $((IMAGES / 2)) ] || fail "$(ledger ranges_read) files were read in part ($io)"
+    [ "$(ledger ranges_changed)" = 0 ] || fail "a link was wrong ($io)"
+    [ "$(ledger ranges_refused)" = 0 ] || fail "ranges were refused ($io)"
+    same_as without "with ranges ($io)"
+    kept $io
+  done
+
+  FAULTS=$QUICK_PACE,reader:reader.parts=fail:EIO@9,augmenter#0:augmenter.parts=fail:EIO@5,augmenter#1:augmenter.parts=fail:EIO@7
+  FAULTS+=,augmenter#0:augmenter.abandon.before=kill@1,augmenter#1:augmenter.abandon.after=kill@1,reader:reader.publish.before=kill@70
+  start 0 --read-ranges on
+  [ "$(deaths_of augmenter)" -ge 2 ] || fail "$(deaths_of augmenter) augmenters died"
+  [ "$(deaths_of reader)" -ge 1 ] || fail "no reader died"
+  [ "$(ledger ranges_refused)" -ge 1 ] || fail "no range was refused"
+  same_as without "with ranges that were refused, and kills"
+}
+
+# Other pixels in files of the same names and times, which have links.
+case_ranges_changed() {
+  make_data --side-min 400 --side-max 460
+  start 0 --read-ranges on
+  kept links
+  "$BIN/imsuper" data synth --out "$T/replacement" --classes 4 --per-class 24 --val-per-class 4 --side-min 400 --side-max 460 --jpeg-quality 97 --seed 5 --quiet
+  local file
+  for file in "$DATA"/train/*/*; do
+    touch -r "$file" "$T/time"
+    cat "$T/replacement/${file#"$DATA"/}" >"$file"
+    touch -r "$T/time" "$file"
+  done
+  start 0 --seek-index off
+  kept others
+  start 0 --read-ranges on
+  [ "$(ledger ranges_changed)" -gt 0 ] || fail "no file was found to be another"
+  same_as others "with files that are others"
+  kept changed
+  # Their links are new ones now.
+  start 0 --read-ranges on
+  [ "$(ledger ranges_changed)" = 0 ] || fail "$(ledger ranges_changed) links are old ones"
+  [ "$(ledger ranges_read)" -gt $((IMAGES / 2)) ] || fail "$(ledger ranges_read) files were read in part"
+  same_as others "with new links"
 }
 
 # index_ahead STATUS [FAULTS]: answers in $T/json.

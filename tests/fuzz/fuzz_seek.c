@@ -8,6 +8,7 @@
  * file. */
 #include "tests/fuzz/fuzz.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -102,6 +103,36 @@ static void pass_through_bytes(struct au_seek *seek)
     free(bytes);
 }
 
+/* Decodes the box from the header and what the index says that it needs, the rest wiped. Either the pixels are those of the
+ * whole file, or more of it is wanted. */
+static void with_parts(struct au_decoder *own, const struct file *file, const struct au_pixels *expected)
+{
+    const struct au_scan_shape shape = au_decoder_scan(own);
+    struct imk_box box = file->box;
+    struct au_pixels pixels;
+    struct au_image image;
+    unsigned char *parts;
+    uint64_t from, to;
+
+    if (!au_seek_extent(au_decoder_seek(own), &shape, &box, &from, &to) || to > file->n + 1)
+        return;
+    to = to < file->n ? to : file->n;
+    parts = calloc(1, file->n);
+    if (!parts)
+        abort();
+    memcpy(parts, file->bytes, shape.at);
+    memcpy(parts + from, file->bytes + from, to - from);
+    au_decoder_seek_parts(own, (size_t)from, (size_t)to);
+    if (au_decoder_open(own, parts, file->n, &image, NULL) == 0) {
+        const int result = au_decoder_region(own, &box, &pixels, NULL);
+
+        im_assert(result == 0 || result == -ENODATA || !expected);
+        if (result == 0 && expected)
+            assert_same(file, &pixels, expected);
+    }
+    free(parts);
+}
+
 static void with_index(struct au_decoder *own, struct file *file, const struct au_pixels *expected,
                        int verdict, const uint8_t *changes, int count)
 {
@@ -112,9 +143,11 @@ static void with_index(struct au_decoder *own, struct file *file, const struct a
     im_assert(decode(own, AU_SEEK_USE, file, &pixels) == verdict);
     im_assert(au_decoder_seek_result(own) == AU_SEEK_USED);
     assert_same(file, &pixels, expected);
+    with_parts(own, file, expected);
     for (int i = 0; i < count; i++)
         change(seek->points, seek->count, changes + i * CHANGE_BYTES);
     im_assert(decode(own, AU_SEEK_USE, file, &pixels) == verdict);
+    with_parts(own, file, NULL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

@@ -13,10 +13,10 @@ BEGIN {
     may["kernels"] = ""
 
     may["reader/dataset"] = common
-    may["reader"] = common " reader/dataset"
-    may["reader/tools"] = common " reader/dataset reader"
+    may["reader"] = common " kernels reader/dataset augment/decode augment/transform"
+    may["reader/tools"] = may["reader"] " reader"
 
-    may["fetcher"] = common " reader reader/dataset"
+    may["fetcher"] = may["reader"] " reader"
 
     may["augment/decode"] = common " kernels"
     may["augment/transform"] = common " kernels augment/decode"

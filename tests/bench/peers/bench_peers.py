@@ -8,11 +8,13 @@ so that what else the machine does falls on all of them alike. Shown are the med
 not installed is left out, and said so. imsuper has the seek index of the images, as from a run's second epoch on. --cpu-time counts the processor time of each contender's process, all its threads,
 instead of the clock: for a machine that has other work. Not installed with imsuper, and nothing of imsuper needs Python.
 
+SPDL needs the libraries of FFmpeg 4 to 9, and has no crop: filters scale the decoded image. torchcodec decodes, and torchvision crops.
+
 rrc: decode, RandomResizedCrop 224 (scale 0.08-1, ratio 3/4-4/3), flip with chance 0.5; each library in the way it is
      meant to be fast, which is not the same filter everywhere: imsuper, Pillow and torchvision antialias, DALI does, and
      OpenCV's INTER_AREA averages (FFCV's choice).
 classic: the same and ShiftScaleRotate (0.0625, 0.1, 45, reflect 101, p 0.5), ColorJitter (0.2 each, p 0.5), CoarseDropout
-     (8 holes of 8 x 8, p 0.5): the heavier set that imsuper called classic before 0.3. albumentations is the MIT-licensed 1.3.1 / 1.4.0, on pixels decoded by libjpeg-turbo.
+     (8 holes of 8 x 8, p 0.5): the heavier set that imsuper called classic before 0.3. albumentations 2, or the older 1.3.1 / 1.4.0, on pixels decoded by libjpeg-turbo.
 classic beyond decode: what the transforms of classic, crop and resize included, take after decoding (which is the larger
      part of both): albumentations on arrays decoded before, imsuper by its own clock around the decoder.
 """
@@ -153,6 +155,33 @@ def torchvision(files):
     return over(tensors, one), f"torchvision {version('torchvision')} v2, uint8"
 
 
+def torchcodec(files):
+    import torch
+    from torchcodec.decoders import decode_jpeg
+    from torchvision.transforms import v2
+
+    torch.set_num_threads(1)
+    transform = v2.Compose([v2.RandomResizedCrop(SIZE, antialias=True), v2.RandomHorizontalFlip()])
+    tensors = [torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in files]
+
+    def one(data):
+        image = decode_jpeg(data)
+        return transform(image.expand(3, -1, -1) if image.shape[0] == 1 else image[:3])
+
+    return over(tensors, one), f"torchcodec {version('torchcodec')}, torchvision {version('torchvision')} v2"
+
+
+def spdl(files):
+    import spdl.io
+
+    scale = spdl.io.get_video_filter_desc(scale_width=SIZE, scale_height=SIZE, pix_fmt="rgb24")
+
+    def one(data):
+        return spdl.io.load_image(data, filter_desc=scale)
+
+    return over(files, one), f"SPDL {version('spdl')}, whole image scaled"
+
+
 def dali(files):
     import nvidia.dali
     from nvidia.dali import fn, pipeline_def, types
@@ -192,6 +221,16 @@ def classic():
 
     cv2.setNumThreads(1)
     name = f"albumentations {version('albumentations')} on OpenCV {cv2.__version__}"
+    if version("albumentations").startswith("2."):
+        change = (0.8, 1.2)
+        return name, A.Compose([
+            A.RandomResizedCrop(size=(SIZE, SIZE)),
+            A.HorizontalFlip(p=0.5),
+            A.Affine(translate_percent=(-0.0625, 0.0625), scale=(0.9, 1.1), rotate=(-45, 45),
+                     border_mode=cv2.BORDER_REFLECT_101, p=0.5),
+            A.ColorJitter(brightness=change, contrast=change, saturation=change, hue=(-0.2, 0.2), p=0.5),
+            A.CoarseDropout(num_holes_range=(8, 8), hole_height_range=(8, 8), hole_width_range=(8, 8), p=0.5),
+        ])
     return name, A.Compose([
         A.RandomResizedCrop(SIZE, SIZE),
         A.HorizontalFlip(p=0.5),
@@ -239,7 +278,7 @@ def gather(args, files):
                           ("imsuper, --seek-index off", imsuper(args, files, "light", seek_index="off"))],
                   "classic": [("imsuper", imsuper(args, files, "classic"))],
                   "classic beyond decode": [("imsuper", imsuper(args, files, "classic", True))]}
-    for task, make in (("rrc", dali), ("rrc", opencv), ("rrc", torchvision), ("rrc", pillow),
+    for task, make in (("rrc", dali), ("rrc", opencv), ("rrc", torchvision), ("rrc", torchcodec), ("rrc", spdl), ("rrc", pillow),
                        ("classic", albumentations), ("classic beyond decode", albumentations_alone)):
         try:
             measure, name = make(files)

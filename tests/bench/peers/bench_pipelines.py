@@ -217,6 +217,9 @@ def prepare(args):
         wds2idx = os.path.join(os.path.dirname(sys.executable), "wds2idx")
         if not os.path.exists(shard[:-4] + ".idx") and os.path.exists(wds2idx):
             subprocess.run([sys.executable, wds2idx, shard, shard[:-4] + ".idx"], check=False)
+    # litData empties the folders data and chunks below $TMPDIR before it begins, whoever made them.
+    os.environ["DATA_OPTIMIZER_CACHE_FOLDER"] = f"{args.work}/litdata/chunks"
+    os.environ["DATA_OPTIMIZER_DATA_CACHE_FOLDER"] = f"{args.work}/litdata/data"
     try:
         import litdata as lit
     except ImportError:

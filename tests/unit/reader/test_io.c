@@ -124,6 +124,57 @@ static void a_file_is_read_whole(void **state)
     assert_int_equal(result.bytes, 1234);
 }
 
+static struct rd_io_result read_two(struct fixture *f, const char *path, uint32_t head, uint32_t from,
+                                    uint32_t to)
+{
+    struct rd_io_request request = {.path = path,
+                                    .buffer = f->buffer,
+                                    .capacity = CAPACITY,
+                                    .tag = 77,
+                                    .head = head,
+                                    .from = from,
+                                    .to = to};
+    struct rd_io_result result;
+
+    assert_int_equal(rd_io_submit(f->io, &request), 0);
+    assert_int_equal(rd_io_reap(f->io, &result, 1, WAIT_NS), 1);
+    assert_int_equal(result.tag, 77);
+    return result;
+}
+
+static void two_parts_of_a_file_are_read_and_nothing_else(void **state)
+{
+    static const uint32_t parts[][3] = {
+        {10, 100, 300}, {1, 1, 2}, {50, 50, 50}, {512, 900, 1000}, {1000, 1000, 1000}};
+    struct fixture *f = ready(state);
+
+    make_file(f, "parts", 1000);
+    for (size_t i = 0; i < IM_COUNT(parts); i++) {
+        const uint32_t head = parts[i][0], from = parts[i][1], to = parts[i][2];
+        struct rd_io_result result;
+
+        memset(f->buffer, 0x33, CAPACITY);
+        result = read_two(f, "parts", head, from, to);
+        assert_int_equal(result.bytes, head + to - from);
+        check_content(f->buffer, head, 1000);
+        for (uint32_t k = from; k < to; k++)
+            assert_int_equal((unsigned char)f->buffer[k], (unsigned char)(k * 31 + 1000));
+        for (uint32_t k = head; k < CAPACITY; k++)
+            if (k < from || k >= to)
+                assert_int_equal((unsigned char)f->buffer[k], 0x33);
+    }
+    /* Files that end before, or are none. */
+    assert_int_equal(read_two(f, "parts", 10, 900, 1001).bytes, -ENODATA);
+    assert_int_equal(read_two(f, "parts", 10, 1100, 1200).bytes, -ENODATA);
+    assert_int_equal(read_two(f, "missing", 10, 20, 30).bytes, -ENOENT);
+    tree_folder(&f->tree, "folder");
+    assert_int_equal(read_two(f, "folder", 10, 20, 30).bytes, -EISDIR);
+    assert_int_equal(mkfifoat(f->root_fd, "pipe-of-parts", 0600), 0);
+    assert_int_equal(read_two(f, "pipe-of-parts", 10, 20, 30).bytes, -EINVAL);
+    /* And a whole one after them. */
+    assert_int_equal(read_one(f, "parts").bytes, 1000);
+}
+
 static void an_empty_file_is_a_result(void **state)
 {
     struct fixture *f = ready(state);
@@ -652,6 +703,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         BOTH(a_file_is_read_whole),
+        BOTH(two_parts_of_a_file_are_read_and_nothing_else),
         BOTH(an_empty_file_is_a_result),
         BOTH(a_file_of_exactly_the_capacity_fits),
         BOTH(one_byte_more_is_too_large_and_says_how_large),

@@ -116,7 +116,7 @@ static int status_of(const struct tree *tree, int (*what)(const struct tree *tre
 
         if (what == has_few_descriptors)
             setrlimit(RLIMIT_NOFILE, &few);
-        must_be_in_sandbox(rd_sandbox_enter(tree->root, tree_path(tree, "index"), false, &sandbox, &text),
+        must_be_in_sandbox(rd_sandbox_enter(tree->root, tree_path(tree, "index"), NULL, false, &sandbox, &text),
                            &sandbox, &text);
         _exit(what(tree));
     }

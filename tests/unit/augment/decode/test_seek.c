@@ -1,4 +1,5 @@
 /* The seek index of an image: with it a crop has the same pixels as without, be it this image's or not. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -324,6 +325,105 @@ static void one_wrong_point_is_noticed(void **state)
     free(bytes);
 }
 
+/* Decodes a box from the header and the bytes [from, to), all others being wrong. */
+static int from_parts(struct fixture *f, const unsigned char *bytes, size_t n, size_t from, size_t to,
+                      const struct imk_box *box, struct au_pixels *ret)
+{
+    const size_t head = au_decoder_scan(f->own).at;
+    static unsigned char *parts;
+    struct au_image image;
+    int result;
+
+    free(parts); /* that of the call before: the decoder refers to it no more */
+    parts = malloc(n);
+    assert_non_null(parts);
+    memset(parts, 0x55, n);
+    memcpy(parts, bytes, head);
+    memcpy(parts + from, bytes + from, to - from);
+    au_decoder_seek_parts(f->own, from, to);
+    assert_int_equal(au_decoder_open(f->own, parts, n, &image, NULL), 0);
+    result = au_decoder_region(f->own, box, ret, NULL);
+    assert_int_equal(au_decoder_seek_result(f->own), result == 0 ? AU_SEEK_USED : AU_SEEK_WRONG);
+    return result;
+}
+
+/* What the extent says is enough for the crop; with a byte less there is no pixel. */
+static void parts_of_a_file_are_enough(void **state)
+{
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < IM_COUNT(plain); i++) {
+        const bool is_usual = plain[i].v_sampling == plain[i].h_sampling;
+        size_t n;
+        unsigned char *bytes = jpeg_make(&plain[i], &n);
+
+        assert_true(record(f, bytes, n));
+        forget_tables(f);
+        assert_int_equal(both(f, bytes, n, AU_SEEK_USE), 0);
+        if (plain[i].colour == JPEG_GREY && plain[i].h_sampling > 1) {
+            const struct au_scan_shape none = au_decoder_scan(f->own);
+            uint64_t from, to;
+
+            assert_false(
+                au_seek_extent(au_decoder_seek(f->own), &none, &(struct imk_box){0, 0, 8, 8}, &from, &to));
+            free(bytes);
+            continue;
+        }
+        for (int k = 0; k < 100; k++) {
+            const struct au_scan_shape shape = au_decoder_scan(f->own);
+            const struct au_image image = au_decoder_image(f->own);
+            struct au_pixels a, b;
+            struct imk_box box = random_box(f, &image);
+            struct au_image again;
+            uint64_t from, to;
+
+            if (k % 4 == 0) /* at the borders of MCUs, where upsampling looks over them */
+                box.h = (box.y + box.h) / 16 * 16 > box.y ? (box.y + box.h) / 16 * 16 - box.y : box.h;
+            assert_true(au_seek_extent(au_decoder_seek(f->own), &shape, &box, &from, &to));
+            to = to < n ? to : n;
+            if (from_parts(f, bytes, n, from, to, &box, &a) != 0)
+                fail_msg("image %zu: the extent of box %u,%u %ux%u is too small", i, box.x, box.y, box.w,
+                         box.h);
+            assert_int_equal(au_decoder_open(f->library, bytes, n, &again, NULL), 0);
+            assert_int_equal(au_decoder_region(f->library, &box, &b, NULL), 0);
+            for (uint32_t y = 0; y < box.h; y++)
+                assert_memory_equal(a.data + y * a.stride, b.data + y * b.stride, (size_t)3 * box.w);
+            if (!is_usual)
+                continue;
+            assert_int_equal(from_parts(f, bytes, n, from + 1, to, &box, &a), -ENODATA);
+            assert_int_equal(from_parts(f, bytes, n, from, to - 3, &box, &a), -ENODATA);
+        }
+        free(bytes);
+    }
+}
+
+/* What is no single baseline scan, has another shape or no sound header is not made of parts. */
+static void parts_of_other_files_are_not_enough(void **state)
+{
+    static const struct jpeg_spec progressive = {JPEG_YCC, 480, 360, 2, 2, true, false, false, 0, 96};
+    struct fixture *f = *state;
+    struct au_image image;
+    struct au_pixels pixels;
+    size_t n, other_n;
+    unsigned char *bytes = jpeg_make(&plain[0], &n), *other = jpeg_make(&progressive, &other_n);
+    const struct imk_box box = {0, 0, 100, 100};
+
+    assert_true(record(f, bytes, n));
+    forget_tables(f);
+    au_decoder_seek_parts(f->own, 700, other_n);
+    assert_int_equal(au_decoder_open(f->own, other, other_n, &image, NULL), 0);
+    assert_int_equal(au_decoder_region(f->own, &box, &pixels, NULL), -ENODATA);
+    free(other);
+    other = jpeg_make(&plain[1], &other_n);
+    au_decoder_seek_parts(f->own, 0, other_n);
+    assert_int_equal(au_decoder_open(f->own, other, other_n, &image, NULL), 0);
+    assert_int_equal(au_decoder_region(f->own, &box, &pixels, NULL), -ENODATA);
+    /* The next image is whole again. */
+    assert_int_equal(both(f, bytes, n, AU_SEEK_OFF), 0);
+    free(other);
+    free(bytes);
+}
+
 static void the_index_of_another_image_changes_no_pixel(void **state)
 {
     struct fixture *f = *state;
@@ -532,6 +632,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(wrong_points_change_no_pixel, set_up, tear_down),
         cmocka_unit_test_setup_teardown(strips_of_a_wrong_index_are_given_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_wrong_point_is_noticed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(parts_of_a_file_are_enough, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(parts_of_other_files_are_not_enough, set_up, tear_down),
         cmocka_unit_test_setup_teardown(packed_and_unpacked_it_is_the_same, set_up, tear_down),
         cmocka_unit_test_setup_teardown(any_numbers_can_be_packed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_index_of_another_image_changes_no_pixel, set_up, tear_down),

@@ -1,0 +1,48 @@
+/* Links: how a reader finds the seek index of an image (seek_file.h) before it has read the image, so that it reads
+ * only what a crop needs. A link is a record of the same file, whose key is made of the image's path; it says whose bytes
+ * were there when it was made, and has a checksum of each block of them.
+ *
+ * Nothing is believed of it but its checksums: a reader compares those of all blocks that it has read, and reads the whole file
+ * where one differs. So the parts of a file that it hands on are those of the very bytes that the index was made of,
+ * whatever became of the path. A file that has changed elsewhere only is taken for what it was; the crop of a JPEG file
+ * differs then only where its other parts do not fit together. */
+#ifndef IPC_SEEK_LINK_H
+#define IPC_SEEK_LINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ipc/seek_file.h"
+
+#define IM_LINK_BLOCK 4096u /* bytes: a page of the kernel's memory, the least that a disk is asked for */
+#define IM_LINK_BLOCKS_MAX ((IM_SEEK_BYTES_MAX - 64) / (uint32_t)sizeof(uint32_t))
+
+struct im_seek_link {
+    uint64_t image;         /* im_seek_key() of the file's bytes */
+    uint32_t bytes;         /* of the file */
+    uint32_t scan;          /* the first code of its only scan */
+    uint16_t width, height; /* pixels */
+    uint8_t mcu_width, mcu_height;
+    uint8_t looks_sideways, looks_up;   /* struct au_scan_shape of augment/decode/seek.h */
+    uint32_t check[IM_LINK_BLOCKS_MAX]; /* of the blocks, the last of which may be shorter */
+};
+
+/* The key of a path below a folder. */
+uint64_t im_seek_link_key(const char *root, const char *path);
+
+/* The checksum of a block of 1 to IM_LINK_BLOCK bytes. */
+uint32_t im_seek_link_check(const void *bytes, size_t n);
+
+/* Fills the checksums of a file's bytes. Returns the size of the record, which begins at `link`; 0: too large for one. */
+size_t im_seek_link_fill(struct im_seek_link *link, const void *bytes, size_t n);
+
+/* The link of a path. As im_seek_find(); > 0: it is complete. */
+int im_seek_link_find(struct im_seek_file *file, uint64_t key, struct im_seek_link *ret);
+
+/* Are the bytes [from, to) of a file those of the link? from is the beginning of a block, to the end of one. `bytes` are
+ * those of the file from its beginning. */
+bool im_seek_link_agrees(const struct im_seek_link *link, const unsigned char *bytes, uint32_t from,
+                         uint32_t to);
+
+#endif
