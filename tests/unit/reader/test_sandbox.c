@@ -116,8 +116,9 @@ static int status_of(const struct tree *tree, int (*what)(const struct tree *tre
 
         if (what == has_few_descriptors)
             setrlimit(RLIMIT_NOFILE, &few);
-        must_be_in_sandbox(rd_sandbox_enter(tree->root, tree_path(tree, "index"), NULL, false, &sandbox, &text),
-                           &sandbox, &text);
+        must_be_in_sandbox(
+            rd_sandbox_enter(tree->root, tree_path(tree, "index"), NULL, false, &sandbox, &text), &sandbox,
+            &text);
         _exit(what(tree));
     }
     return status_of_case(pid);
