@@ -130,12 +130,15 @@ case_apart() {
   start 0 "${FLAGS[@]}" "${two[@]}"
   together=$(backend_bytes)
   mv "$RUN" "$T/whole"
-  FAULTS="trainer#1:trainer.step.done=kill@8"
   start 0 "${FLAGS[@]}" "${two[@]}" --wgrad-stream
-  [ "$(deaths_of trainer)" -ge 1 ] || fail "no trainer died"
   [ "$(ahead | awk '$1 > 0 && $2 > 0')" ] || fail "no step began ahead"
   [ "$(backend_bytes)" -gt "$together" ] || fail "--wgrad-stream takes no more memory: $(backend_bytes) bytes, $together without it"
   "$BIN/compare_states" "$T/whole/$STATE" "$RUN/$STATE" || fail "the state is not that of one stream"
+  rm -r "$RUN"
+  FAULTS="trainer#1:trainer.step.done=kill@8"
+  start 0 "${FLAGS[@]}" "${two[@]}" --wgrad-stream
+  [ "$(deaths_of trainer)" -ge 1 ] || fail "no trainer died"
+  "$BIN/compare_states" "$T/whole/$STATE" "$RUN/$STATE" || fail "the state is not that of the undisturbed run"
   must_balance
   must_be_clean
 }
