@@ -7,7 +7,7 @@
 #include "ipc/base/err.h"
 #include "ipc/config/conf.h"
 
-/* One of ours. Zeroed: none. */
+/* A folder that was made. Zeroed: none. */
 struct sv_temporary {
     char path[IM_CONF_TEXT_BYTES]; /* "": none */
     int lock;                      /* + 1; held from before the run until after its results were read */
