@@ -30,7 +30,7 @@ static const char style[] =
     "th{color:var(--dim);font-weight:600}.pairs th,.pairs td{text-align:left;white-space:normal;"
     "overflow-wrap:anywhere;vertical-align:top}tr.best td{font-weight:700}\n"
     "pre{background:var(--panel);border:1px solid var(--line);border-radius:8px;padding:10px 12px;"
-    "white-space:pre-wrap;overflow-wrap:anywhere;font-size:13px}\n"
+    "white-space:pre-wrap;overflow-wrap:anywhere;font-size:13px}pre span{white-space:nowrap}\n"
     ".grid{stroke:var(--line);fill:none}.tick{fill:var(--dim);font-size:12px}.line{fill:none;stroke-width:2;"
     "stroke-linejoin:round}.faint{opacity:.35;stroke-width:1}.dashed{stroke-dasharray:5 4}\n"
     ".line.c0{stroke:var(--c0)}.line.c1{stroke:var(--c1)}.line.c2{stroke:var(--c2)}.line.c3{stroke:var(--c3)}"
@@ -145,10 +145,11 @@ void sv_page_command(FILE *f, const struct sv_options *options)
 
         if (!was_chosen(o))
             continue;
-        fputs(" --", f);
+        fputs(" <span>--", f); /* a narrow page would break a line between the two hyphens */
         if (strcmp(o->value, "false") == 0)
             fputs("no-", f);
         sv_page_put(f, o->name);
+        fputs("</span>", f);
         if (strcmp(o->value, "true") == 0 || strcmp(o->value, "false") == 0)
             continue;
         fputc(' ', f);

@@ -65,7 +65,7 @@ class Run:
         self.bytes_of_top = self.scrapes = self.bytes_of_trace = 0
         self.scrape_seconds, self.trace_seconds, self.scraping, self.over = 0.0, 0.0, threading.Event(), False
         self.lines = Lines(os.path.join(folder, self.name, "metrics.jsonl"))
-        self.last_seconds = 3.0
+        self.last_seconds, self.unread = 3.0, []
         self.out = open(os.path.join(folder, self.name + ".out"), "wb")
         self.process = subprocess.Popen(self.command(args, data), stdout=self.out, stderr=subprocess.STDOUT, env=self.environment)
         self.position = self.wait_for(WARM_UP)[0]
@@ -89,10 +89,13 @@ class Run:
         """The first line of this step, or of a later one where its own came before; as (step, time)."""
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
-            for line in self.lines.read():
+            fresh = self.lines.read()
+            self.unread += fresh
+            while self.unread:
+                line = self.unread.pop(0)
                 if line[0] >= step:
                     return line
-                until = time.monotonic() + PATIENCE
+            until = time.monotonic() + PATIENCE if fresh else until
             if self.process.poll() is not None:
                 sys.exit("imsuper start ended: " + open(self.out.name, errors="replace").read()[-2000:])
             time.sleep(LOOK)
@@ -189,7 +192,8 @@ class Run:
         if self.top:
             self.top.send_signal(signal.SIGSTOP)
         self.ask("pause")
-        self.position = max([ended[0]] + [line[0] for line in self.lines.read()])
+        self.unread += self.lines.read()
+        self.position = max([ended[0]] + [line[0] for line in self.unread])
         if began[0] != begin or ended[0] != end:
             return None  # the run went on too long before it was paused
         seconds = self.last_seconds = ended[1] - began[1]

@@ -74,10 +74,10 @@ static void what_the_files_say_is_text(void **state)
     must_have(page, "<td>8.5e-07</td>");
     must_have(page, "<b>50.00</b>best val top-1 (%), epoch 2");
     must_have(page, "<tr><th>kernel</th><td>6.1</td></tr>");
-    must_have(
-        page,
-        "<pre>imsuper start --data-dir &#39;it&#39;\\&#39;&#39;s a &lt;b&gt;&quot;set&quot;&lt;/b&gt;&#39; "
-        "--epochs 3 --model resnet20 --nesterov --no-tf32</pre>");
+    must_have(page, "<pre>imsuper start <span>--data-dir</span> &#39;it&#39;\\&#39;&#39;s a "
+                    "&lt;b&gt;&quot;set&quot;&lt;/b&gt;&#39; "
+                    "<span>--epochs</span> 3 <span>--model</span> resnet20 <span>--nesterov</span> "
+                    "<span>--no-tf32</span></pre>");
     assert_null(strstr(page, "nan"));
     free(page);
 }
