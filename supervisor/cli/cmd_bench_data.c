@@ -226,6 +226,9 @@ static int scan_row(const struct im_conf *conf, const struct sv_scan *scan, int6
         fill_json(c, b, j);
         im_json_append(list, j);
     } else if (status == 0) {
+        if (r->count == 1) /* a measurement that is refused prints no table */
+            printf("%10s %22s %8s %10s %9s  %s\n", scan->readers ? "readers" : "augmenters", "images/s",
+                   "p99 ms", "efficiency", "cores", "limit");
         printf("%10" PRId64 " %10.1f +- %-8.1f %8.1f %9.0f%% %9.1f  %s\n", n, b->rate.mean, b->rate.sigma,
                b->p99_ms, 100 * r->rate[r->count - 1] / r->ideal[r->count - 1], sv_bench_cores_used(b),
                b->limit < 0 ? "?" : stage_names[b->limit]);
@@ -242,9 +245,6 @@ static int scan_rows(const struct im_conf *conf, const struct sv_scan *scan, str
     struct im_json *j = im_json_object(), *list = im_json_array();
     int status = b ? 0 : IM_EXIT_FAILED, err = 0;
 
-    if (!conf->json)
-        printf("%10s %22s %8s %10s %9s  %s\n", scan->readers ? "readers" : "augmenters", "images/s", "p99 ms",
-               "efficiency", "cores", "limit");
     for (int64_t n = scan->low; status == 0 && n <= scan->high; n++)
         status = scan_row(conf, scan, n, b, r, list);
     if (status == 0 && *conf->output)
