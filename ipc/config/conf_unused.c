@@ -45,7 +45,6 @@ static int check_training(const struct im_conf *c, struct im_text *text)
         "add --no-cycle-momentum";
     const struct idle idle[] = {
         {IM_KEY_step_ahead, c->step_ahead && c->accumulate > 1, "with accumulate above 1"},
-        {IM_KEY_wgrad_stream, c->wgrad_stream && strcmp(c->gpus, "0") == 0, "without a GPU: gpus is 0"},
         {IM_KEY_warmup_factor, !(c->warmup_epochs > 0), "without warmup-epochs"},
         {IM_KEY_schedule_restarts, c->schedule_restarts && !courses,
          "except with schedule cosine, polynomial or onecycle"},

@@ -77,6 +77,9 @@ static int choose_devices(struct start *s)
     err = sv_gpus_choose(&s->conf, &s->gpus, getenv("CUDA_VISIBLE_DEVICES"), &text);
     if (err == 0)
         err = sv_precision_choose(&s->conf, &s->gpus, kept, &s->precision, &text);
+    if (err == 0 && s->conf.wgrad_stream && s->conf.origin[IM_KEY_wgrad_stream].source == IM_CONF_FLAG &&
+        !sv_gpus_are_used(&s->conf))
+        err = im_fail(&text, -EINVAL, "--wgrad-stream has no effect without a GPU: leave it out");
     if (err < 0)
         return fail(&text, err == -ENODEV ? IM_EXIT_UNAVAILABLE : IM_EXIT_USAGE);
 #ifndef IMSUPER_GLOO

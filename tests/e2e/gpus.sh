@@ -96,6 +96,7 @@ case_amp() {
   FAKE_GPU_SM=70 start 0 --gpus 1 --epochs 1 --dry-run
   must_say "amp     fp16 with loss scaling: compute capability 7.0 lacks bf16"
   refused 2 "CPUs compute in fp32" --gpus 0 --fp16
+  refused 2 "wgrad-stream has no effect without a GPU" --gpus 0 --wgrad-stream
 }
 
 # Two trainers, one a GPU; the same bits as two ranks on the CPU, for here they compute there.

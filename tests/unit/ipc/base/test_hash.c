@@ -49,14 +49,15 @@ static void bulk_hash_finds_changed_bits(void **state)
 
     (void)state;
     fill_bulk();
-    for (size_t n = BITS / 8; n <= 2 * BITS / 8;
-         n += BITS / 8) { /* a part of a step behind one step, and behind two */
+    for (size_t n = BITS / 8; n <= 2 * BITS / 8; n += BITS / 8) { /* a part of a step behind one or two */
         const uint64_t whole = im_hash_bulk(bulk, n, 7);
 
         for (size_t first = 0; first < 8 * n; first++) {
+            const size_t step = first % 7 > 0 ? 4 : 1;
+
             bulk[first / 8] ^= (unsigned char)(1u << first % 8);
             assert_true(im_hash_bulk(bulk, n, 7) != whole);
-            for (size_t second = first + 1; second < 8 * n; second += first % 7 > 0 ? 4 : 1) {
+            for (size_t second = first + 1; second < 8 * n; second += step) {
                 bulk[second / 8] ^= (unsigned char)(1u << second % 8);
                 assert_true(im_hash_bulk(bulk, n, 7) != whole);
                 bulk[second / 8] ^= (unsigned char)(1u << second % 8);
