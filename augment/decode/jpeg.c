@@ -40,6 +40,7 @@
 
 #include "augment/decode/blocks.h"
 #include "augment/decode/huffman.h"
+#include "augment/decode/jpeg_header.h"
 #include "ipc/base/msan.h"
 
 /* Every scan goes over all blocks again, even if its codes are a few bytes. So an image of the largest size
@@ -262,18 +263,6 @@ static bool use_blocks(struct au_jpeg *j)
     return au_blocks_begin(&j->blocks, components, d->comps_in_scan, d->MCUs_per_row);
 }
 
-/* Is this one baseline scan of all components, read as it is decoded? The width rules out the lossless
- * process of libjpeg-turbo 3, whose MCUs are single pixels. */
-static bool is_plain(const struct jpeg_decompress_struct *d)
-{
-    JDIMENSION mcu = DCTSIZE * (d->comps_in_scan == 1 ? 1 : (JDIMENSION)d->max_h_samp_factor);
-
-    return d->MCUs_per_row > 1 && d->MCUs_per_row == (d->image_width + mcu - 1) / mcu &&
-           !jpeg_has_multiple_scans((j_decompress_ptr)d) && !d->progressive_mode && !d->arith_code &&
-           d->data_precision == 8 && d->comps_in_scan == d->num_components &&
-           d->blocks_in_MCU <= AU_HUFFMAN_BLOCKS_MAX && d->unread_marker == 0;
-}
-
 static void take_table(struct au_huffman *huffman, int class, int slot, const JHUFF_TBL *table)
 {
     im_msan_written(table, sizeof *table);
@@ -312,20 +301,6 @@ static size_t bytes_there(const struct au_jpeg *j, size_t n)
     return j->seek_to > at ? j->seek_to - at : 0;
 }
 
-/* Does upsampling look at neighbouring samples of an axis? What is not twice as wide, or high, is copied. */
-static bool looks_aside(const struct jpeg_decompress_struct *d, bool is_upright)
-{
-    for (int i = 0; i < d->num_components; i++) {
-        const jpeg_component_info *c = &d->comp_info[i];
-        const int factor = is_upright ? c->v_samp_factor : c->h_samp_factor;
-        const int most = is_upright ? d->max_v_samp_factor : d->max_h_samp_factor;
-
-        if (factor * c->DCT_scaled_size != most * d->min_DCT_scaled_size)
-            return true;
-    }
-    return false;
-}
-
 /* Of one component with sampling factors, whose MCUs are blocks while rows are skipped by several of them, no box is
  * known: the sides are 0. */
 static struct au_scan_shape shape_of(const struct au_jpeg *j)
@@ -338,8 +313,8 @@ static struct au_scan_shape shape_of(const struct au_jpeg *j)
         .at = j->input->n - d->src->bytes_in_buffer,
         .mcu_width = is_odd ? 0 : block * (uint32_t)d->max_h_samp_factor,
         .mcu_height = is_odd ? 0 : block * (uint32_t)d->max_v_samp_factor,
-        .looks_sideways = looks_aside(d, false),
-        .looks_up = looks_aside(d, true),
+        .looks_sideways = au_jpeg_looks_aside(d, false),
+        .looks_up = au_jpeg_looks_aside(d, true),
     };
 }
 
@@ -358,7 +333,7 @@ static void use_own_decoder(struct au_jpeg *j)
     };
 
     d->progress = NULL;
-    j->used_library = j->use_library || !is_plain(d);
+    j->used_library = j->use_library || !au_jpeg_is_plain(d);
     if (j->used_library && j->seek_to > 0)
         leave(j, AGAIN);
     if (j->used_library)
@@ -457,18 +432,6 @@ static int choose_colours(struct au_jpeg *j)
     }
 }
 
-/* Are there scans missing from a progressive file that parsed to its end? Then blocks are smoothed. */
-static bool is_smoothed(const struct jpeg_decompress_struct *d)
-{
-    if (!d->progressive_mode || !d->coef_bits)
-        return false;
-    for (int c = 0; c < d->num_components; c++)
-        for (int k = 0; k < DCTSIZE2; k++)
-            if (d->coef_bits[c][k] != 0)
-                return true;
-    return false;
-}
-
 /* The MCUs of other columns need not be decoded. In a scan of one component an MCU is one block. */
 static void keep_columns(struct au_jpeg *j, uint32_t left, uint32_t width)
 {
@@ -487,7 +450,7 @@ static uint32_t crop_columns(struct au_jpeg *j)
     const uint32_t width = j->d.output_width, end = j->box.x + j->box.w;
     uint32_t first = j->box.x / imcu, last = (end - 1) / imcu;
 
-    if (looks_aside(&j->d, false)) {
+    if (au_jpeg_looks_aside(&j->d, false)) {
         bool is_narrow = first == last;
 
         first -= first > 0 && (is_narrow || j->box.x % imcu == 0);
@@ -570,7 +533,7 @@ static int read_region(struct au_jpeg *j)
     if (j->exhausted && (jpeg_has_multiple_scans(d) || d->arith_code))
         return im_fail(j->text, IM_VERDICT_TRUNCATED, "JPEG: the file ends within its scans");
     use_own_decoder(j);
-    if (!is_smoothed(d)) {
+    if (!au_jpeg_is_smoothed(d)) {
         left = crop_columns(j);
         skip_rows(j);
     }
@@ -641,34 +604,13 @@ static int record_all(struct au_jpeg *j)
     return 0;
 }
 
-/* Scans from the marker of the first one on, which has just been read; counting ends above `most`. A marker
- * is a byte 0xff and a code; within the codes of a scan 0xff is followed by 0 or a restart marker. */
-static uint64_t count_scans(const unsigned char *at, size_t n, uint64_t most)
-{
-    const unsigned char *const end = at + n;
-    uint64_t scans = 1;
-
-    while (scans <= most && at < end && (at = memchr(at, 0xff, (size_t)(end - at))) && end - at >= 2) {
-        unsigned code = at[1];
-        bool has_length = code != 0 && code != 0xff && code != 0x01 && (code & 0xf8) != 0xd0;
-
-        if (code == JPEG_EOI)
-            break;
-        scans += code == 0xda; /* start of scan */
-        at += code == 0xff ? 1 : 2;
-        if (has_length && end - at >= 2 && (at[0] << 8 | at[1]) >= 2)
-            at += (at[0] << 8 | at[1]) < end - at ? at[0] << 8 | at[1] : end - at;
-    }
-    return scans;
-}
-
 /* Before the first of them is decoded: an image of too many costs one pass over its bytes. */
 static int check_scans(const struct au_jpeg *j, struct im_text *text)
 {
     const struct jpeg_source_mgr *src = j->d.src;
 
     if (!jpeg_has_multiple_scans((j_decompress_ptr)&j->d) || j->exhausted ||
-        count_scans(src->next_input_byte, src->bytes_in_buffer, scans_max(j)) <= scans_max(j))
+        au_jpeg_count_scans(src->next_input_byte, src->bytes_in_buffer, scans_max(j)) <= scans_max(j))
         return 0;
     return too_many_scans(j, text);
 }
@@ -760,24 +702,6 @@ bool au_jpeg_used_library(const struct au_jpeg *j)
     return j->used_library;
 }
 
-/* Bytes that decoding takes: a strip of pixels. With several scans (progressive, or one for each component)
- * libjpeg keeps the coefficients of all blocks, 64 of two bytes, blocks filled up to whole MCUs. */
-static uint64_t memory_for(const struct jpeg_decompress_struct *d)
-{
-    uint64_t bytes = au_strip_bytes(d->image_width, d->image_height);
-
-    if (!jpeg_has_multiple_scans((j_decompress_ptr)d))
-        return bytes;
-    for (int i = 0; i < d->num_components; i++) {
-        const jpeg_component_info *c = &d->comp_info[i];
-        uint64_t h = (uint64_t)c->h_samp_factor, v = (uint64_t)c->v_samp_factor;
-
-        bytes +=
-            (c->width_in_blocks + h - 1) / h * h * ((c->height_in_blocks + v - 1) / v * v) * sizeof(JBLOCK);
-    }
-    return bytes;
-}
-
 int au_jpeg_open(struct au_jpeg *j, struct au_input *input, struct au_image *ret, struct im_text *text)
 {
     int result;
@@ -786,7 +710,7 @@ int au_jpeg_open(struct au_jpeg *j, struct au_input *input, struct au_image *ret
     result = guarded(j, read_header, text);
     if (result)
         return result;
-    *ret = (struct au_image){IM_IMAGE_JPEG, j->d.image_width, j->d.image_height, memory_for(&j->d)};
+    *ret = (struct au_image){IM_IMAGE_JPEG, j->d.image_width, j->d.image_height, au_jpeg_memory(&j->d)};
     result = au_input_check(input, ret, text);
     return result ? result : check_scans(j, text);
 }

@@ -159,6 +159,7 @@ case_nobody_listens() {
 
 # A disk that is full for a while, for the trainer and the supervisor.
 case_full_disk() {
+  local DISK=bad
   needs_prlimit
   FAULTS=$PACE
   show_on_screen
@@ -357,6 +358,7 @@ case_folder_away_stop() {
 
 # It is full when training ends: the last state is waited with. It is full when a trainer starts: that starts.
 case_full_disk_end() {
+  local DISK=bad
   needs_prlimit
   FAULTS=$QUICK_PACE
   show_on_screen
@@ -515,6 +517,7 @@ case_hanging_checkpoint() {
 
 # Errors of a disk that come and go, everywhere.
 case_failing_disk() {
+  local DISK=bad
   FAULTS="$QUICK_PACE,trainer:file.append=fail:EIO@2/every,supervisor:file.append=fail:EIO@2/every,trainer:file.fsync=fail:ENOSPC@5/every,supervisor:file.write=fail:EDQUOT@3/every"
   start 0 --log-level debug
   must_say "No space left on device" # of a checkpoint, or of the weights beside one

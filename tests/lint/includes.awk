@@ -13,7 +13,7 @@ BEGIN {
     may["kernels"] = ""
 
     may["reader/dataset"] = common
-    may["reader"] = common " kernels reader/dataset augment/decode augment/transform"
+    may["reader"] = common " reader/dataset augment/decode augment/transform"
     may["reader/tools"] = may["reader"] " reader"
 
     may["fetcher"] = may["reader"] " reader"
