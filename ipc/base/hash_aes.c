@@ -37,8 +37,11 @@ AES uint64_t im_hash_bulk_aes(const void *bytes, size_t n, uint64_t seed)
     __m128i s[STATES];
 
     /* The length is in each state: zeros that fill the last step are no bytes. */
-    for (unsigned k = 0; k < STATES; k++)
-        s[k] = _mm_set_epi64x((long long)(seed + (k + 1) * MULTIPLIER), (long long)((uint64_t)n * PRIME + k));
+    for (unsigned k = 0; k < STATES; k++) {
+        const uint64_t high = seed + (k + 1) * MULTIPLIER, low = n * PRIME + k;
+
+        s[k] = _mm_set_epi64x((long long)high, (long long)low);
+    }
     for (size_t steps = n / STEP; steps > 0; steps--, at += STEP)
         take_step(s, at);
     if (n % STEP > 0) {
