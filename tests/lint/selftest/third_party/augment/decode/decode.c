@@ -1,3 +1,3 @@
-#include <jpeglib.h>
+#include <jpegint.h>
 #include <stdio.h>
 #include <sys/mman.h>

@@ -1,1 +1,1 @@
-#include <jpeglib.h>
+#include <jpegint.h>
