@@ -2,8 +2,9 @@
  * the bytes, commit, give the cell back.
  *
  * The bytes are compared with what was read after they were decoded, when they are in the cache: that costs a third
- * of what it would before. Until then nothing is learnt from them: no verdict, no seek index, no cell of the pixel
- * cache. Where bytes name a file, or an augmenter ended on them, they are compared first.
+ * of what it would before. They are once a process has died, and before anything is learnt from them: a verdict, a seek
+ * index, a cell of the pixel cache; else those of a few (ipc/encoded.h). Where bytes name a file, or an augmenter ended on them, they are
+ * compared first.
  *
  * Everything drawn is a pure function of (seed, epoch, sample): whoever renders a ticket again makes the same
  * pixels. A file that cannot be used is a verdict on its sample and grey pixels, never a reason to leave; nor
@@ -80,11 +81,21 @@ static bool load_pixels(struct augmenter *a, const struct im_place *at, const st
                                                    .stamp = e->meta->stamp});
 }
 
-/* Once an image was rendered: are its bytes, if they are of the cell and were looked at, those that were read? */
-static bool bytes_were_right(struct augmenter *a, const struct im_encoded *e, const struct au_cached *image)
+/* Is there anything that outlives the sample, or blames its file? */
+static bool learns(const struct augmenter *a, int verdict)
+{
+    return verdict != 0 || (au_pixel_cache_is_on(&a->pixels) ? au_pixel_cache_has_decoded(&a->pixels)
+                                                             : au_seeking_learns(&a->seeking));
+}
+
+/* Once an image was rendered: are its bytes, if they are of the cell and are to be compared, those that were read? */
+static bool bytes_were_right(struct augmenter *a, const struct im_encoded *e, const struct au_cached *image,
+                             int verdict)
 {
     if (a->compared || image->bytes != e->bytes ||
         (au_pixel_cache_is_on(&a->pixels) && !au_pixel_cache_has_decoded(&a->pixels)))
+        return true;
+    if (!learns(a, verdict) && !im_encoded_must_compare(a->child->run, e))
         return true;
     a->compared = im_encoded_is_whole(e);
     return a->compared;
@@ -133,7 +144,7 @@ static int render_bytes(struct augmenter *a, const struct im_place *at, const st
         verdict = render_decoded(a, &job, image, image->bytes == e->bytes ? e->meta : NULL, out);
     }
     im_stats_since(a->child->stats, IM_H_RENDER, began);
-    if (!bytes_were_right(a, e, image))
+    if (!bytes_were_right(a, e, image, verdict))
         return DAMAGED;
     learn(a, image);
     if (verdict == 0) {

@@ -114,6 +114,16 @@ static void pass_on(struct au_seeking *s)
     }
 }
 
+bool au_seeking_learns(const struct au_seeking *s)
+{
+    enum au_seek_result result;
+
+    if (!s->child || !s->has_begun)
+        return false;
+    result = au_decoder_seek_result(s->decoder);
+    return result != AU_SEEK_NONE && (result != AU_SEEK_USED || s->wants_link);
+}
+
 void au_seeking_end(struct au_seeking *s)
 {
     if (!s->child || !s->has_begun)

@@ -33,6 +33,8 @@ void au_seeking_close(struct au_seeking *s);
 bool au_seeking_begin(struct au_seeking *s, uint64_t key, const void *bytes, size_t n,
                       const struct im_encoded_meta *meta);
 void au_seeking_end(struct au_seeking *s);
+/* Is au_seeking_end() going to pass anything on? */
+bool au_seeking_learns(const struct au_seeking *s);
 /* Has the decoder, before au_seeking_end(), used the index? */
 bool au_seeking_was_used(const struct au_seeking *s);
 

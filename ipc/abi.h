@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IM_ABI_VERSION 11u
+#define IM_ABI_VERSION 12u
 #define IM_MAGIC UINT64_C(0x3172657075736d69) /* "imsuper1" */
 #define IM_LINE 128                           /* two cache lines: the adjacent-line prefetcher pairs them */
 #define IM_PAGE 4096
@@ -351,7 +351,10 @@ struct im_control {
                                               attached. R supervisor, warden */
     _Atomic uint64_t settled_ns;  /* W supervisor: until when files missing after an outage may come; 0 = none
                                      was. R readers */
-    _Atomic uint32_t has_avif;    /* W augmenters: 1: one has met an AVIF image without the library for it */
+    _Atomic uint32_t
+        must_compare; /* W supervisor: 1: a process of the run has died; bytes of all cells are compared from
+                                      then on (ipc/encoded.h) */
+    _Atomic uint32_t has_avif; /* W augmenters: 1: one has met an AVIF image without the library for it */
     _Atomic uint32_t
         node_generation; /* W supervisor, before its trainers start: the number under which the nodes of
                                          a run began this time; 0: one node */
@@ -363,15 +366,15 @@ struct im_control {
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
-static_assert(sizeof(struct im_event) == IM_LINE, "abi 11");
-static_assert(sizeof(struct im_process) == IM_LINE, "abi 11");
+static_assert(sizeof(struct im_event) == IM_LINE, "abi 12");
+static_assert(sizeof(struct im_process) == IM_LINE, "abi 12");
 static_assert(sizeof(struct im_encoded_meta) == 336 && offsetof(struct im_encoded_meta, name) == 80,
-              "abi 11");
-static_assert(sizeof(struct im_bad_entry) == 248, "abi 11");
-static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 11");
-static_assert(sizeof(struct im_snapshot_header) == 40, "abi 11");
-static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 11");
-static_assert(sizeof(struct im_stats) == 9 * IM_PAGE, "abi 11");
-static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 11");
+              "abi 12");
+static_assert(sizeof(struct im_bad_entry) == 248, "abi 12");
+static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 12");
+static_assert(sizeof(struct im_snapshot_header) == 40, "abi 12");
+static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 12");
+static_assert(sizeof(struct im_stats) == 9 * IM_PAGE, "abi 12");
+static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 12");
 
 #endif

@@ -242,6 +242,17 @@ bool im_encoded_is_sealed(const struct im_run *run, const struct im_encoded *e)
            m->to <= m->bytes && im_encoded_hash(e) == m->hash;
 }
 
+void im_encoded_compare_all(struct im_run *run)
+{
+    atomic_store_explicit(&run->control->must_compare, 1, memory_order_release);
+}
+
+bool im_encoded_must_compare(const struct im_run *run, const struct im_encoded *e)
+{
+    return e->ticket % IM_COMPARED_EACH == 0 ||
+           atomic_load_explicit(&run->control->must_compare, memory_order_acquire) != 0;
+}
+
 bool im_encoded_is_whole(const struct im_encoded *e)
 {
     return im_seek_key(e->bytes, e->meta->bytes) == e->meta->key;

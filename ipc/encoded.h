@@ -36,6 +36,13 @@ void im_encoded_seal(const struct im_encoded *e);
 /* Augmenter: meta is that of this ticket, as its reader sealed it, and its bytes fit the cell. */
 bool im_encoded_is_sealed(const struct im_run *run, const struct im_encoded *e);
 
+/* Bytes of a cell change after they were read where a read of a reader that has died ends late, or a process writes where it should
+ * not, as one does that is about to crash. So all cells are compared once a process has died (im_encoded_compare_all(), for good), and
+ * before that those of one ticket in so many, which finds memory that fails. */
+#define IM_COMPARED_EACH 16
+void im_encoded_compare_all(struct im_run *run);
+bool im_encoded_must_compare(const struct im_run *run, const struct im_encoded *e);
+
 /* Augmenter, of a sealed cell: the bytes are those that were read. Costs a look at all of them, which is cheap where
  * they were decoded just before. */
 bool im_encoded_is_whole(const struct im_encoded *e);

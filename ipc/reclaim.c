@@ -2,6 +2,7 @@
 
 #include "ipc/base/fault.h"
 #include "ipc/cell_word.h"
+#include "ipc/encoded.h"
 #include "ipc/wait.h"
 
 static bool swap(_Atomic uint64_t *at, uint64_t from, uint64_t to)
@@ -62,7 +63,8 @@ static void return_encoded(struct im_run *run, const struct im_plan *plan, uint3
         if (im_word_owner(word) != owner)
             continue;
         if (im_word_state(word) == IM_FILLING) {
-            /* Of the dead one's read: the next reader of the cell must not be judged by it. */
+            /* Of the dead one's read: the next reader of the cell must not be judged by it. The kernel may still be at it. */
+            im_encoded_compare_all(run);
             atomic_store_explicit(&run->encoded_meta[i].slow_ns, 0, memory_order_relaxed);
             ret->filling += swap(&run->encoded_word[i], word, im_word(IM_FREE, 0, ticket));
         } else if (im_word_state(word) == IM_TAKEN) {

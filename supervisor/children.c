@@ -7,6 +7,7 @@
 
 #include "ipc/bad_samples.h"
 #include "ipc/base/fault.h"
+#include "ipc/encoded.h"
 #include "ipc/process.h"
 #include "ipc/stats.h"
 
@@ -104,6 +105,8 @@ void sv_child_finalize(struct sv_children *c, struct sv_child *child)
     sv_child_remember(c, child);
     if (child->lost_at == 0 && child->last.was_ready && !child->ended_by_reset && !child->last.retired)
         child->lost_at = child->last.died_at;
+    if (!child->last.retired)
+        im_encoded_compare_all(c->run);
     IM_FAULT("supervisor.death.seen");
     im_process_mark_dead(c->run, child->slot, child->incarnation);
     IM_FAULT("supervisor.death.marked");

@@ -26,7 +26,7 @@ static struct dataset set;
 
 enum kind { PLAIN, SEEK_INDEX, PIXEL_CACHE };
 
-enum what { NOTHING, BYTES, BYTES_OF_THE_DEAD, META };
+enum what { NOTHING, BYTES, BYTES_AFTER_A_DEATH, BYTES_OF_THE_DEAD, META };
 
 /* What a run made of the images. */
 struct made {
@@ -72,7 +72,8 @@ static void damage(struct im_run *run, enum what what)
 
     if (what == NOTHING)
         return;
-
+    if (what == BYTES_AFTER_A_DEATH)
+        im_encoded_compare_all(run);
     for (uint32_t cell = 0; cell < DAMAGED; cell++) {
         struct im_encoded_meta *meta = &run->encoded_meta[cell];
         unsigned char *bytes = im_run_cell_bytes(run, cell);
@@ -168,13 +169,24 @@ static void assert_same_pixels(const struct made *damaged, const struct made *pl
         assert_int_equal(damaged->pixels[i], plain->pixels[i]);
 }
 
+static void those_of_one_ticket_in_some_are_compared_while_nothing_died(void **state)
+{
+    static_assert(DAMAGED > 1 && DAMAGED <= IM_COMPARED_EACH, "the first one is compared, and no other");
+    struct made damaged;
+
+    (void)state;
+    run("seldom", PLAIN, BYTES, &damaged);
+    assert_int_equal(damaged.faults, 1);
+    assert_int_equal(damaged.rendered, EPOCHS * IMAGES + 1);
+}
+
 static void bytes_that_changed_are_decoded_again_and_blame_no_file(void **state)
 {
     struct made plain, damaged;
 
     (void)state;
     run("plain", PLAIN, NOTHING, &plain);
-    run("damaged", PLAIN, BYTES, &damaged);
+    run("damaged", PLAIN, BYTES_AFTER_A_DEATH, &damaged);
     assert_same_pixels(&damaged, &plain);
     assert_int_equal(plain.rendered, EPOCHS * IMAGES);
     assert_int_equal(damaged.rendered, EPOCHS * IMAGES + DAMAGED);
@@ -202,25 +214,33 @@ static void what_is_said_of_the_bytes_is_checked_first(void **state)
     assert_int_equal(damaged.rendered, EPOCHS * IMAGES);
 }
 
+static void assert_indexes_of(const struct made *some, const struct made *plain)
+{
+    assert_int_equal(some->wrong, 0);
+    for (uint32_t i = 0; i < some->records; i++) {
+        uint32_t k = 0;
+
+        while (k < plain->records && plain->key[k] != some->key[i])
+            k++;
+        assert_true(k < plain->records);
+        assert_int_equal(some->index[i], plain->index[k]);
+    }
+}
+
 static void no_seek_index_is_made_of_bytes_that_changed(void **state)
 {
     struct made plain, damaged;
 
     (void)state;
     run("plain_seek", SEEK_INDEX, NOTHING, &plain);
-    run("damaged_seek", SEEK_INDEX, BYTES, &damaged);
-    assert_same_pixels(&damaged, &plain);
+    assert_int_equal(plain.wrong, 0);
     assert_true(plain.records >= IMAGES);
+    run("damaged_seek", SEEK_INDEX, BYTES_AFTER_A_DEATH, &damaged);
+    assert_same_pixels(&damaged, &plain);
     assert_int_equal(damaged.records, plain.records);
-    assert_int_equal(plain.wrong + damaged.wrong, 0);
-    for (uint32_t i = 0; i < damaged.records; i++) {
-        uint32_t k = 0;
-
-        while (k < plain.records && plain.key[k] != damaged.key[i])
-            k++;
-        assert_true(k < plain.records);
-        assert_int_equal(damaged.index[i], plain.index[k]);
-    }
+    assert_indexes_of(&damaged, &plain);
+    run("seldom_seek", SEEK_INDEX, BYTES, &damaged);
+    assert_indexes_of(&damaged, &plain);
 }
 
 /* The second epoch is cropped from what the first has kept. */
@@ -263,6 +283,7 @@ static int remove_set(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(those_of_one_ticket_in_some_are_compared_while_nothing_died),
         cmocka_unit_test(bytes_that_changed_are_decoded_again_and_blame_no_file),
         cmocka_unit_test(bytes_that_an_augmenter_ended_on_are_compared_before_they_are_decoded),
         cmocka_unit_test(what_is_said_of_the_bytes_is_checked_first),

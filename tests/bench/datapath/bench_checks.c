@@ -3,16 +3,19 @@
  *     bench_checks DIR [PASSES]        DIR has class folders, as for `imsuper start`; 12 passes by default
  *
  * One thread fills cells as a reader does, another takes them a ring later and renders them as an augmenter does. Whether the
- * bytes are hashed goes round from pass to pass: not at all, by the augmenter before it decodes them, after it. In three passes
- * each image is once of each kind, with the same crop, so that other work on the machine falls on all
- * kinds alike. Not from image to image: a use of wide vectors may lower the clock of the CPU for milliseconds, and the next image would
- * pay for it. Figures are microseconds of processor time an image, and shares of all of it; a hash brings bytes to a cache that
- * the decoder would wait for otherwise, so that the difference of the sums is the cost, and not the time in the hash.
+ * bytes are hashed goes round from image to image: not at all, and where they are, by the reader always, and by the augmenter after it has decoded them, of one
+ * image in IM_COMPARED_EACH or of all. In three passes
+ * each image is once of each kind, with the same crop, so that other work on the machine and its changing clock fall on all kinds
+ * alike. (A hash with wide vectors that lower the clock would be paid for by the image behind it, too, and not be seen.) Figures are
+ * microseconds of processor time an image, and shares of all of it; a hash brings bytes to a cache that the decoder would wait for
+ * otherwise, so that the difference of the sums is the cost, and not the time in the hash. The last column is that difference from
+ * three passes to three passes: their mean, and its standard error.
  *
  * The ledger is measured alone, over as many samples as ImageNet has, in random order. */
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -24,12 +27,22 @@
 
 #include "augment/render.h"
 #include "ipc/base/hash.h"
+#include "ipc/encoded.h"
 #include "ipc/ledger.h"
 #include "ipc/shuffle.h"
 #include "kernels/image.h"
 
-enum { CELLS = 128, CELL_BYTES = 1 << 20, FILES_MAX = 5000, SIZE = 224, BATCH = 256, IMAGES = 1281167 };
-enum kind { NONE, BEFORE, AFTER, KINDS };
+enum { PASSES_MAX = 10000 };
+enum {
+    CELLS = 128,
+    CELL_BYTES = 1 << 20,
+    FILES_MAX = 5000,
+    SIZE = 224,
+    BATCH = 256,
+    IMAGES = 1281167,
+    SEED = 7
+};
+enum kind { NONE, SOME, ALL, KINDS };
 
 static struct {
     char *path[FILES_MAX];
@@ -41,6 +54,8 @@ static struct {
     _Atomic uint64_t filled, freed;
     double read_us[KINDS], hash_read_us[KINDS], render_us[KINDS], hash_render_us[KINDS];
     uint64_t images[KINDS], wrong;
+    double sum_us[PASSES_MAX / KINDS + 2][KINDS]
+                 [2]; /* of KINDS passes, with the hash; of the thread that reads, and of the other */
 } b;
 
 static double cpu_us(void)
@@ -61,12 +76,12 @@ static int add(const char *path, const struct stat *st, int type, struct FTW *ft
 
 static enum kind kind_of(uint64_t item)
 {
-    return (enum kind)(item / (uint64_t)b.files % KINDS);
+    return (enum kind)((item % (uint64_t)b.files + item / (uint64_t)b.files) % KINDS);
 }
 
 static uint64_t hash(enum kind kind, const void *bytes, size_t n)
 {
-    return kind == NONE ? 0 : im_hash_bulk(bytes, n, 7);
+    return kind == NONE ? 0 : im_hash_bulk(bytes, n, SEED);
 }
 
 /* The augmenter's look at the bytes of a cell. */
@@ -85,7 +100,7 @@ static void nap(void)
 
 static void *read_all(void *arg)
 {
-    const uint64_t all = (uint64_t)b.files * b.passes;
+    const uint64_t all = (uint64_t)b.files * b.passes, warm = (uint64_t)b.files * KINDS;
 
     (void)arg;
     for (uint64_t i = 0; i < all; i++) {
@@ -106,6 +121,7 @@ static void *read_all(void *arg)
         b.hash[at] = hash(kind, b.cell[at], b.bytes[at]);
         b.hash_read_us[kind] += cpu_us() - t1;
         b.read_us[kind] += t1 - t0;
+        b.sum_us[i / warm][kind][0] += cpu_us() - t0;
         atomic_store_explicit(&b.filled, i + 1, memory_order_release);
     }
     return NULL;
@@ -120,7 +136,7 @@ static void render_all(struct au_renderer *renderer, unsigned char *out)
         const enum kind kind = kind_of(i);
         struct au_job job = {
             .split = IM_TRAIN, .seed = 1, .sample = i % (uint64_t)b.files, .crop = AU_CROP_DEFAULT};
-        double t0;
+        double t0, began;
 
         job.epoch = (uint32_t)(i / warm);
         job.size = SIZE;
@@ -131,13 +147,13 @@ static void render_all(struct au_renderer *renderer, unsigned char *out)
         if (i == warm) /* files and code are in memory by now */
             for (int k = 0; k < KINDS; k++)
                 b.render_us[k] = b.hash_render_us[k] = 0, b.images[k] = 0;
-        if (kind != AFTER)
-            check(kind, at);
+        began = cpu_us();
         t0 = cpu_us();
         b.wrong += au_render(renderer, &job, b.cell[at], b.bytes[at], out, NULL) != 0;
         b.render_us[kind] += cpu_us() - t0;
-        if (kind == AFTER)
+        if (kind == ALL || (kind == SOME && i % IM_COMPARED_EACH == 0))
             check(kind, at);
+        b.sum_us[i / warm][kind][1] += cpu_us() - began;
         b.images[kind]++;
         atomic_store_explicit(&b.freed, i + 1, memory_order_release);
     }
@@ -168,6 +184,24 @@ static double ledger_ns(void)
     return t0 * 1e3 / IMAGES;
 }
 
+/* What a kind costs more than none, in parts of it: the mean over all KINDS passes but the first ones, and its standard error. */
+static void paired(enum kind kind, double *ret_mean, double *ret_error)
+{
+    const unsigned groups = b.passes / KINDS;
+    const double n = groups - 1;
+    double sum = 0, squares = 0;
+
+    for (unsigned i = 1; i < groups; i++) {
+        const double none = b.sum_us[i][NONE][0] + b.sum_us[i][NONE][1];
+        const double more = (b.sum_us[i][kind][0] + b.sum_us[i][kind][1] - none) / none;
+
+        sum += more;
+        squares += more * more;
+    }
+    *ret_mean = sum / n;
+    *ret_error = n > 1 ? sqrt((squares - sum * sum / n) / (n - 1) / n) : 0;
+}
+
 /* 0: it is no number from 1 to 10,000. */
 static unsigned passes_of(const char *word)
 {
@@ -176,12 +210,12 @@ static unsigned passes_of(const char *word)
 
     errno = 0;
     n = strtoul(word, &end, 10);
-    return errno || end == word || *end || n > 10000 ? 0 : (unsigned)n;
+    return errno || end == word || *end || n > PASSES_MAX ? 0 : (unsigned)n;
 }
 
 int main(int argc, char **argv)
 {
-    static const char *const names[KINDS] = {"no hash", "before", "after"};
+    static const char *const names[KINDS] = {"no hash", "some", "all"};
     static unsigned char out[SIZE * SIZE * 3];
     const struct au_limits limits = AU_LIMITS_DEFAULT;
     struct au_renderer *renderer;
@@ -210,10 +244,13 @@ int main(int argc, char **argv)
         const double sum =
             (b.read_us[k] + b.hash_read_us[k]) / m + (b.render_us[k] + b.hash_render_us[k]) / n;
 
+        double more, error;
+
         base = k == NONE ? sum : base;
-        printf("%-10s %8.1f %8.2f %10.2f %8.1f %8.1f  %+.2f %%\n", names[k], b.read_us[k] / m,
-               b.hash_read_us[k] / m, b.hash_render_us[k] / n, b.render_us[k] / n, sum,
-               100 * (sum - base) / base);
+        paired((enum kind)k, &more, &error);
+        printf("%-10s %8.1f %8.2f %10.2f %8.1f %8.1f  %+.2f %%  %+.2f +- %.2f %%\n", names[k],
+               b.read_us[k] / m, b.hash_read_us[k] / m, b.hash_render_us[k] / n, b.render_us[k] / n, sum,
+               100 * (sum - base) / base, 100 * more, 100 * error);
     }
     printf("ledger: %.1f ns a sample\n", ledger_ns());
     return b.wrong != 0;

@@ -36,7 +36,9 @@ static void test_filling_becomes_free_for_the_same_ticket(void **state)
     struct im_encoded e;
 
     assert_int_equal(im_encoded_claim(&s->run, DEAD, UINT64_MAX, &e), 1);
+    assert_false(im_encoded_must_compare(&s->run, &(struct im_encoded){.ticket = 1}));
     assert_int_equal(reclaim(s, DEAD).filling, 1);
+    assert_true(im_encoded_must_compare(&s->run, &(struct im_encoded){.ticket = 1}));
     assert_int_equal(small_encoded_word(s, 0), im_word(IM_FREE, 0, 0));
 }
 

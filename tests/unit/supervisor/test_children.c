@@ -77,6 +77,26 @@ static void listed_processes_stay(void **state)
     assert_int_equal(small_encoded_word(s, 0), im_word(IM_FILLING, incarnation, 0));
 }
 
+/* Whoever dies may have written where it should not. One that was asked to leave has not. */
+static void bytes_are_compared_once_a_process_has_died(void **state)
+{
+    struct small_run *s = *state;
+    const struct im_encoded e = {.ticket = 1};
+
+    for (int is_retired = 1; is_retired >= 0; is_retired--) {
+        const uint32_t incarnation = im_process_announce(&s->run, IM_ROLE_AUGMENTER, 0);
+        struct sv_children c;
+        struct sv_child *child;
+
+        sv_children_init(&c, &s->run, &s->plan, -1);
+        child = sv_child_at(&c, IM_ROLE_AUGMENTER, 0);
+        child->incarnation = incarnation;
+        atomic_store(&s->run.process[child->slot].retire, is_retired ? incarnation : 0);
+        sv_child_finalize(&c, child);
+        assert_int_equal(im_encoded_must_compare(&s->run, &e), !is_retired);
+    }
+}
+
 /* A trainer that says that it fails, and is then killed because it stays, ended as it said. */
 static void what_a_failed_process_said_counts(void **state)
 {
@@ -96,6 +116,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(entries_without_a_process_are_freed, small_setup, small_teardown),
         cmocka_unit_test_setup_teardown(half_finalized_entries_are_freed, small_setup, small_teardown),
+        cmocka_unit_test_setup_teardown(bytes_are_compared_once_a_process_has_died, small_setup,
+                                        small_teardown),
         cmocka_unit_test_setup_teardown(listed_processes_stay, small_setup, small_teardown),
         cmocka_unit_test(what_a_failed_process_said_counts),
     };
