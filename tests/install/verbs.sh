@@ -148,6 +148,18 @@ verb_import() {
   run 0 import "$T/net.pt" --image-size 16 -o "$T/imported.safetensors" && must_say "resnet20 with 2 classes"
   run 0 import "$T/net.onnx" -o "$T/imported.safetensors" && must_say "resnet20 with 2 classes"
   run 2 import "$T/net.pt" && must_say "output is required"
+  printf 'cat\ndog\n' >"$T/names"
+  run 0 import "$T/net.pt" --class-names "$T/names" --image-size 16 -o "$T/imported.safetensors" --json && must_say '"class_names":true'
+  run 0 predict "$T/imported.safetensors" "$T/data/val" --json --plain && must_say '"class":"dog"'
+  run 0 export "$T/imported.safetensors" -o "$T/named.onnx" --no-prove
+  grep -aqF '["cat","dog"]' "$T/named.onnx" || fail "the ONNX file has no names"
+  run 0 import "$T/named.onnx" --class-names ant,bee -o "$T/again.safetensors"
+  grep -aqF '[\"ant\",\"bee\"]' "$T/again.safetensors" || fail "other names"
+  run 2 import "$T/net.pt" --class-names cat,dog,cow -o "$T/no.safetensors" && must_say "names 3 classes, and $T/net.pt has 2 outputs"
+  run 65 import "$T/net.pt" --class-names cat,cat -o "$T/no.safetensors" && must_say "twice"
+  printf 'cat\n\033[2J\n' >"$T/names"
+  run 65 import "$T/net.pt" --class-names "$T/names" -o "$T/no.safetensors" && must_say "control character"
+  [ ! -e "$T/no.safetensors" ] || fail "a file in spite of bad names"
 }
 verb_average() {
   run 0 average "$RUN" "$RUN/checkpoints/last.safetensors" --ratio 0.3,0.7 --trainer-threads 1 -o "$T/mean.safetensors"
