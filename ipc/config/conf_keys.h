@@ -542,6 +542,12 @@ typedef uint64_t im_conf_commands;
 /* Keys whose flag may stand without a value, and what it means then: X("name", "value"). */
 #define IM_CONF_BARE(X) X("resume", "auto") X("finetune", "true") X("amp", "auto")
 
+/* Keys that are no switches, and what --no-NAME sets: X("name", "value"). A choice that has the word off, none or never needs no row. */
+#define IM_CONF_OFF(X) \
+    X("resume", "") X("finetune", "false") X("seek-index", "off") X("pixel-cache", "off") X("gpus", "0") X("on-event", "") X("metrics-listen", "") X("time-limit", "") \
+    X("val-split", "0") X("warmup-epochs", "0") X("label-smoothing", "0") X("weight-decay", "0") X("grad-clip", "0") X("ema", "0") X("mixup", "0") X("cutmix", "0") X("early-stop", "0") \
+    X("drop-path-rate", "0") X("hflip", "0") X("aug-cutout", "0") X("near-duplicates", "0") X("bad-sample-limit", "0")
+
 /* Other words for a value: X("name", "word", "value"). Those of amp are PyTorch Lightning's, accelerate's and torch's, those of
  * schedule torchvision's, PyTorch's and timm's. */
 #define IM_CONF_WORDS(X) \
