@@ -87,7 +87,10 @@ verb_cluster_key() {
   [ "$(stat -c %a "$T/cluster.key")" = 600 ] || fail "others may read the key"
   run 1 cluster key "$T/cluster.key" && must_say "File exists"
 }
-verb_doctor() { run 0 doctor --data-dir "$T/data" && must_say "0 failures"; }
+verb_doctor() {
+  run 0 doctor --data-dir "$T/data" && must_say "0 failures"
+  run 0 doctor --data-dir "$T/data/train" && must_say "fix: imsuper start --data-dir DIR --val-split 0.1"
+}
 # The table of docs/gpus.md is what the command says.
 verb_memory() {
   run 0 memory && must_say "h200"
@@ -172,6 +175,9 @@ verb_average() {
 verb_bench_augment() { compares imsuper.bench-augment/1 images/s bench augment --data-dir "$T/data" --passes 2; }
 verb_profile_augment() {
   profiles profile augment --data-dir "$T/data" --passes 1
+  run 0 data synth --out "$T/small" --classes 2 --per-class 16 --val-per-class 4 --side-min 16 --side-max 16
+  run 0 profile augment --data-dir "$T/small" --image-size 16 --passes 1
+  if grep -E ' -[0-9]' "$T/out"; then fail "a time below 0"; fi
 }
 verb_bench_trainer() { compares imsuper.bench-trainer/1 images/s bench trainer "${steps[@]}"; }
 verb_profile_trainer() {
