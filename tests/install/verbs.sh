@@ -89,7 +89,8 @@ verb_cluster_key() {
 }
 verb_doctor() {
   run 0 doctor --data-dir "$T/data" && must_say "0 failures"
-  run 0 doctor --data-dir "$T/data/train" && must_say "fix: imsuper start --data-dir DIR --val-split 0.1"
+  cp -r "$T/data/train" "$T/classes"
+  run 0 doctor --data-dir "$T/classes" && must_say "fix: imsuper start --data-dir DIR --val-split 0.1"
 }
 # The table of docs/gpus.md is what the command says.
 verb_memory() {
