@@ -11,8 +11,10 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "ipc/base/clock.h"
 #include "ipc/base/fault.h"
 #include "ipc/base/file.h"
 #include "ipc/base/hash.h"
@@ -21,6 +23,7 @@
 #define VERSION 2                          /* 1: hashes of bands were im_hash64() */
 #define ENDIAN 0x01020304u
 #define CELL_MAGIC UINT64_C(0x6c6c6563)
+#define LOCK_WAIT_NS (5 * IM_SECOND)
 #define ROOM_EVERY 64 /* cells: how often the disk is asked for its room */
 
 struct page {
@@ -174,6 +177,22 @@ static int make(int fd, const struct im_pixel_shape *shape)
     return im_write_all_at(fd, &p, sizeof p, 0);
 }
 
+/* Two runs that start at once: one makes it, and the other finds it made. -EWOULDBLOCK: who holds the lock does not leave it. */
+static int make_alone(int fd, const struct im_pixel_shape *shape)
+{
+    const im_ns until = im_now() + LOCK_WAIT_NS;
+    int err;
+
+    while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EINTR && (errno != EWOULDBLOCK || im_now() > until))
+            return -errno;
+        nanosleep(&(struct timespec){.tv_nsec = 10 * (long)IM_MS}, NULL);
+    }
+    err = has_shape(fd, shape) ? 0 : make(fd, shape);
+    flock(fd, LOCK_UN);
+    return err;
+}
+
 int im_pixel_cells_memory(const struct im_pixel_shape *shape, struct im_text *text)
 {
     int fd = memfd_create("pixel cache", MFD_CLOEXEC);
@@ -196,10 +215,14 @@ int im_pixel_cells_file(const char *path, const struct im_pixel_shape *shape, st
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (st.st_uid != geteuid() && st.st_uid != 0))
         err = im_fail(text, -EPERM, "'%.700s' is no file, or belongs to another user; remove it", path);
     else if (!has_shape(fd, shape)) {
-        /* Two runs that start at once: one makes it, and the other finds it made. */
-        err = flock(fd, LOCK_EX) < 0 ? -errno : has_shape(fd, shape) ? 0 : make(fd, shape);
-        flock(fd, LOCK_UN);
-        if (err < 0)
+        err = make_alone(fd, shape);
+        if (err == -EWOULDBLOCK)
+            im_fail(text, err,
+                    "'%.700s' is locked by a process that has been making it for 5 s, and may be stopped: "
+                    "end that "
+                    "process, or name another folder",
+                    path);
+        else if (err < 0)
             im_fail(text, err, "cannot write '%.700s': %s", path, strerror(-err));
     }
     if (err == 0)

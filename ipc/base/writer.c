@@ -6,6 +6,7 @@
 #include "ipc/base/writer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -36,6 +37,8 @@ struct health {
     bool told;
     struct im_text text;
     im_ns busy_since; /* of the call that runs now; 0: none */
+    /* The owner's, who looks at it: which call it has seen, since when, and what the thread had run by then. */
+    im_ns seen, seen_at, ran;
 };
 
 struct file {
@@ -70,6 +73,7 @@ struct im_writer {
     bool started, ended;      /* ended: the thread has left */
     bool closing, abandoned;  /* abandoned: nobody waits any more */
     bool orphan;              /* the thread frees it */
+    int schedule_fd;          /* of the kernel's account of the thread; -1: none */
     uint64_t wanted, reached; /* numbers of im_writer_wait() */
     bool sync;
     int result;
@@ -305,6 +309,8 @@ static void free_writer(struct im_writer *w)
         if (w->file[i].fd >= 0)
             close(w->file[i].fd);
     }
+    if (w->schedule_fd >= 0)
+        close(w->schedule_fd);
     pthread_cond_destroy(&w->wake);
     pthread_cond_destroy(&w->done);
     pthread_mutex_destroy(&w->lock);
@@ -319,6 +325,7 @@ static void *writer_thread(void *context)
 
     im_thread_interrupt_nobody();
     pthread_mutex_lock(&w->lock);
+    w->schedule_fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
     while (!w->abandoned && (!w->closing || !all_written(w))) {
         rest(w);
         one_turn(w);
@@ -346,6 +353,7 @@ int im_writer_open(struct im_writer **ret)
 
     if (!w)
         return -ENOMEM;
+    w->schedule_fd = -1;
     pthread_mutex_init(&w->lock, NULL);
     pthread_condattr_init(&clock);
     pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
@@ -415,10 +423,40 @@ void im_writer_do(struct im_writer *w, im_writer_work *work, void *context, cons
     pthread_mutex_unlock(&w->lock);
 }
 
-/* A call that has not returned for long is an error too. */
-static bool tell(struct health *h, const char *name, bool is_work, uint64_t *lost, struct im_writer_news *ret)
+/* How long the thread has run or waited for a processor, since it began; 0: the kernel does not say it. */
+static im_ns time_run(const struct im_writer *w)
 {
-    const bool stuck = h->busy_since > 0 && im_now() - h->busy_since > IM_WRITER_SILENCE_NS;
+    char s[128];
+    const ssize_t n = w->schedule_fd < 0 ? -1 : pread(w->schedule_fd, s, sizeof s - 1, 0);
+    unsigned long long on_cpu, waited;
+
+    if (n <= 0)
+        return 0;
+    s[n] = '\0';
+    return sscanf(s, "%llu %llu", &on_cpu, &waited) == 2 ? on_cpu + waited : 0;
+}
+
+/* A call that has waited for long, and not for a processor: charts are drawn on machines that have much else to do. */
+static bool is_stuck(const struct im_writer *w, struct health *h)
+{
+    im_ns ran, now = im_now();
+
+    if (h->busy_since == 0)
+        return false;
+    ran = time_run(w);
+    if (h->seen != h->busy_since) {
+        h->seen = h->busy_since;
+        h->seen_at = now;
+        h->ran = ran;
+    }
+    return now - h->seen_at > IM_WRITER_SILENCE_NS + (ran - h->ran);
+}
+
+/* A call that has not returned for long is an error too. */
+static bool tell(const struct im_writer *w, struct health *h, const char *name, bool is_work, uint64_t *lost,
+                 struct im_writer_news *ret)
+{
+    const bool stuck = is_stuck(w, h);
     const int err = stuck ? -ETIMEDOUT : h->busy_since > 0 && h->told ? -EAGAIN : h->err;
 
     if ((err < 0) == h->told)
@@ -426,8 +464,8 @@ static bool tell(struct health *h, const char *name, bool is_work, uint64_t *los
     *ret =
         (struct im_writer_news){.name = name, .err = err, .is_work = is_work, .lost = err == 0 ? *lost : 0};
     if (stuck)
-        im_fail(&ret->text, err, "the file system has not answered for %d s",
-                (int)(IM_WRITER_SILENCE_NS / IM_SECOND));
+        im_fail(&ret->text, err, "the file system has not answered for %d s%s",
+                (int)(IM_WRITER_SILENCE_NS / IM_SECOND), time_run(w) > 0 ? "" : ", or the machine is busy");
     else if (err < 0)
         ret->text = h->text;
     h->told = err < 0;
@@ -442,9 +480,9 @@ bool im_writer_news(struct im_writer *w, struct im_writer_news *ret)
 
     pthread_mutex_lock(&w->lock);
     for (int i = 0; i < w->files && !told; i++)
-        told = tell(&w->file[i].health, w->file[i].name, false, &w->file[i].lost, ret);
+        told = tell(w, &w->file[i].health, w->file[i].name, false, &w->file[i].lost, ret);
     for (int i = 0; i < w->works && !told; i++)
-        told = tell(&w->work[i].health, w->work[i].name, true, &(uint64_t){0}, ret);
+        told = tell(w, &w->work[i].health, w->work[i].name, true, &(uint64_t){0}, ret);
     pthread_mutex_unlock(&w->lock);
     return told;
 }

@@ -13,7 +13,7 @@
 
 #define IM_WRITER_FILE_BYTES                                                                                 \
     ((size_t)4 << 20)                        /* lines kept for one file; further ones are lost and counted */
-#define IM_WRITER_SILENCE_NS (5 * IM_SECOND) /* a call that takes longer counts as an error */
+#define IM_WRITER_SILENCE_NS (5 * IM_SECOND) /* a call that waits longer for files counts as an error */
 
 struct im_writer;
 

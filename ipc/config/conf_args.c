@@ -32,6 +32,38 @@ static bool split(const char *argument, struct flag *f)
     return length < sizeof f->written && im_conf_normal(f->written + dashes, f->name);
 }
 
+/* What --no-NAME sets; NULL: the option has no such value. */
+static const char *off_value(int key)
+{
+#define ROW(name, value) {name, value},
+    static const char *const rows[][2] = {IM_CONF_OFF(ROW)}, *const words[] = {"off", "none", "never"};
+#undef ROW
+    const struct im_conf_key *k = &im_conf_keys[key];
+
+    if (k->kind == IM_CONF_BOOL)
+        return "false";
+    for (size_t i = 0; i < IM_COUNT(rows); i++)
+        if (strcmp(rows[i][0], k->name) == 0)
+            return rows[i][1];
+    for (size_t i = 0; k->kind == IM_CONF_ENUM && i < IM_COUNT(words); i++)
+        for (const char *const *choice = k->choices; *choice; choice++)
+            if (strcmp(*choice, words[i]) == 0)
+                return words[i];
+    return NULL;
+}
+
+/* The key of a flag --no-NAME. -1: none. */
+static int find_negated(const struct flag *f, im_conf_commands commands)
+{
+    const char *fixed;
+    int key = -1;
+
+    if (strncmp(f->name, "no-", 3) != 0)
+        return -1;
+    key = im_conf_find_for(commands, f->name + 3, &fixed);
+    return key < 0 ? im_conf_find(f->name + 3, &fixed) : key;
+}
+
 /* The key, with the value that the flag's name itself gives (--no-nesterov, --no-color) in *ret_value. One
  * that the commands do not use is found too, for the sentence about it. -1: none. */
 static int find_flag(const struct flag *f, im_conf_commands commands, const char **ret_value)
@@ -44,13 +76,11 @@ static int find_flag(const struct flag *f, im_conf_commands commands, const char
     key = im_conf_find_for(commands, f->name, ret_value);
     if (key < 0)
         key = im_conf_find(f->name, ret_value);
-    if (key < 0 && strncmp(f->name, "no-", 3) == 0) {
-        key = im_conf_find(f->name + 3, ret_value);
-        if (key >= 0 && im_conf_keys[key].kind != IM_CONF_BOOL)
-            return -1;
-        *ret_value = "false";
-    }
-    return key;
+    if (key >= 0)
+        return key;
+    key = find_negated(f, commands);
+    *ret_value = key >= 0 ? off_value(key) : NULL;
+    return *ret_value ? key : -1;
 }
 
 /* What the flag means without a value; NULL: it needs one. */
@@ -98,6 +128,9 @@ static int parse_flag(struct im_conf *conf, im_conf_commands commands, char **at
     key = find_flag(&f, commands, &fixed);
     if (key < 0) {
         err = im_conf_ignored(said, f.name, f.written, f.value != NULL, at[1]);
+        if (err == 0 && (key = find_negated(&f, commands)) >= 0)
+            return im_fail(text, -EINVAL, "unknown flag %s: --%s %s cannot be switched off", f.written,
+                           im_conf_keys[key].name, im_conf_keys[key].metavar);
         return err > 0 ? err : im_conf_unknown(f.name, commands, &place, text);
     }
     if (!(im_conf_keys[key].commands & commands)) { /* start --epoch 3: another command has it */
@@ -121,7 +154,7 @@ static int parse_flag(struct im_conf *conf, im_conf_commands commands, char **at
     else
         value = next, words = 2;
     /* Such as "$NAME" of a variable that is not set: the run would be another one than was meant. */
-    if (im_conf_keys[key].kind == IM_CONF_TEXT && !*value)
+    if (im_conf_keys[key].kind == IM_CONF_TEXT && !*value && !fixed)
         return im_fail(text, -EINVAL,
                        "%s: the value is empty (a variable that is not set?); give %s a value, %s", f.written,
                        f.written, bare_value(key) ? "or the flag alone" : "or leave it away");

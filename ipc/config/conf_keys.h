@@ -468,7 +468,7 @@ typedef uint64_t im_conf_commands;
     INT(prove_images, "prove-images", 200, 1, 4096, IM_GROUP_OUTPUT, IM_FOR_EXPORT, "N", "validation images to prove an ONNX file with") \
     BOOL(whole_images, "whole-images", false, IM_GROUP_DATA, IM_FOR_PIXELS, "", "send the decoded image beside the sample") \
     ENUM(tta, "tta", IM_TTA_NONE, IM_TTAS, IM_GROUP_AUGMENTATION, IM_FOR_USE, "HOW", "flip: average the outputs for each image and its mirror image") \
-    TEXT(class_names, "class-names", "", IM_GROUP_DATA, IM_FOR_USE | IM_FOR_EVALUATED, "FILE", "names of the classes that weights without names have, one a line, in the order of the outputs") \
+    TEXT(class_names, "class-names", "", IM_GROUP_DATA, IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_EVALUATED, "FILE|A,B,...", "names of the classes of weights that have none, or other ones than these, in the order of the outputs: a file with one a line, or the names with commas") \
     ENUM(split, "split", IM_SPLIT_CHOICE_AUTO, IM_SPLIT_CHOICES, IM_GROUP_DATA, IM_FOR_EVAL | IM_FOR_EVALUATED | IM_FOR_LIST | IM_FOR_PIXELS, "WHICH", "images to take; auto: eval: the validation images, or all where there are none; otherwise those of training") \
     TEXT(image_list, "image-list", "", IM_GROUP_DATA, IM_FOR_EVALUATED, "FILE", "absolute paths of images, each ended by a NUL, in place of a data folder") \
     INT(worst, "worst", 20, 0, 100000, IM_GROUP_OUTPUT, IM_FOR_EVAL, "N", "name the N images with the highest loss") \
@@ -541,6 +541,12 @@ typedef uint64_t im_conf_commands;
 
 /* Keys whose flag may stand without a value, and what it means then: X("name", "value"). */
 #define IM_CONF_BARE(X) X("resume", "auto") X("finetune", "true") X("amp", "auto")
+
+/* Keys that are no switches, and what --no-NAME sets: X("name", "value"). A choice that has the word off, none or never needs no row. */
+#define IM_CONF_OFF(X) \
+    X("resume", "") X("finetune", "false") X("seek-index", "off") X("pixel-cache", "off") X("gpus", "0") X("on-event", "") X("metrics-listen", "") X("time-limit", "") \
+    X("val-split", "0") X("warmup-epochs", "0") X("label-smoothing", "0") X("weight-decay", "0") X("grad-clip", "0") X("ema", "0") X("mixup", "0") X("cutmix", "0") X("early-stop", "0") \
+    X("drop-path-rate", "0") X("hflip", "0") X("aug-cutout", "0") X("near-duplicates", "0") X("bad-sample-limit", "0")
 
 /* Other words for a value: X("name", "word", "value"). Those of amp are PyTorch Lightning's, accelerate's and torch's, those of
  * schedule torchvision's, PyTorch's and timm's. */

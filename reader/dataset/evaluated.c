@@ -7,14 +7,11 @@
 #include <string.h>
 
 #include "ipc/base/aside.h"
-#include "ipc/base/file.h"
 #include "ipc/base/number.h"
 #include "ipc/base/printable.h"
 #include "ipc/base/reference.h"
 #include "ipc/outcome.h"
 #include "reader/dataset/index_file.h"
-
-#define FILE_BYTES_MAX ((size_t)64 << 20)
 
 enum { NAMED_MAX = 3, NAMES_BYTES = 256, UNKNOWN = -1 };
 
@@ -28,7 +25,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct named *)a)->name, ((const struct named *)b)->name);
 }
 
-static struct named *sort_names(const struct rd_outputs *outputs)
+static struct named *sort_names(const struct im_class_names *outputs)
 {
     struct named *sorted = calloc(outputs->count + 1, sizeof *sorted);
 
@@ -37,46 +34,6 @@ static struct named *sort_names(const struct rd_outputs *outputs)
     if (sorted)
         qsort(sorted, outputs->count, sizeof *sorted, by_name);
     return sorted;
-}
-
-static int check_names(const char *path, const struct rd_outputs *outputs, struct im_text *text)
-{
-    struct named *sorted = sort_names(outputs);
-    int err = sorted ? 0 : -ENOMEM;
-
-    if (err == 0 && outputs->count == 0)
-        err = im_fail(text, -EBADMSG, "%.300s names no classes", path);
-    for (uint32_t i = 1; err == 0 && i < outputs->count; i++)
-        if (by_name(&sorted[i - 1], &sorted[i]) == 0)
-            err = im_fail(text, -EBADMSG, "%.300s names the class '%.100s' twice (lines %u and %u)", path,
-                          sorted[i].name, sorted[i - 1].place + 1, sorted[i].place + 1);
-    free(sorted);
-    return err;
-}
-
-int rd_outputs_read(const char *path, struct rd_outputs *ret, struct im_text *text)
-{
-    size_t n = 0, lines = 1;
-    char *rest;
-    int err = im_read_file(path, FILE_BYTES_MAX, &ret->bytes, &n, text);
-
-    if (err < 0)
-        return err;
-    for (size_t i = 0; i < n; i++)
-        lines += ret->bytes[i] == '\n';
-    ret->name = calloc(lines, sizeof *ret->name);
-    if (!ret->name)
-        return -ENOMEM;
-    for (char *line = strtok_r(ret->bytes, "\r\n", &rest); line; line = strtok_r(NULL, "\r\n", &rest))
-        ret->name[ret->count++] = line;
-    return check_names(path, ret, text);
-}
-
-void rd_outputs_fini(struct rd_outputs *outputs)
-{
-    free(outputs->bytes);
-    free(outputs->name);
-    *outputs = (struct rd_outputs){0};
 }
 
 /* Of each class of the data its output. */
@@ -91,7 +48,7 @@ static void mapping_fini(struct mapping *m)
     free(m->name);
 }
 
-static int map(const struct rd_index *index, const struct rd_outputs *outputs, struct mapping *ret)
+static int map(const struct rd_index *index, const struct im_class_names *outputs, struct mapping *ret)
 {
     const uint32_t classes = rd_index_class_count(index);
     struct named *sorted = sort_names(outputs);
@@ -114,8 +71,9 @@ static int map(const struct rd_index *index, const struct rd_outputs *outputs, s
 }
 
 /* Classes of which there are images, and which the weights lack. */
-static int check_mapping(const struct rd_index *index, enum im_split split, const struct rd_outputs *outputs,
-                         const struct mapping *m, struct im_text *note, struct im_text *text)
+static int check_mapping(const struct rd_index *index, enum im_split split,
+                         const struct im_class_names *outputs, const struct mapping *m, struct im_text *note,
+                         struct im_text *text)
 {
     const uint32_t classes = rd_index_class_count(index);
     unsigned char *used = calloc(classes + 1, 1);
@@ -217,8 +175,9 @@ static int write_choice(const struct rd_index *index, enum im_split split, uint3
     return err;
 }
 
-int rd_evaluated_choose(const struct rd_index *index, enum im_split split, const struct rd_outputs *outputs,
-                        void **ret_bytes, size_t *ret_size, struct im_text *note, struct im_text *text)
+int rd_evaluated_choose(const struct rd_index *index, enum im_split split,
+                        const struct im_class_names *outputs, void **ret_bytes, size_t *ret_size,
+                        struct im_text *note, struct im_text *text)
 {
     struct mapping m = {0};
     int err = map(index, outputs, &m);
@@ -250,7 +209,7 @@ static int add_path(struct rd_index_writer *writer, const char *path, char last[
                           : rd_writer_part(writer, IM_VAL, (uint32_t)*directory, slash + 1, 0, &place);
 }
 
-int rd_evaluated_list(const char *paths, size_t n, const struct rd_outputs *outputs, bool multi_label,
+int rd_evaluated_list(const char *paths, size_t n, const struct im_class_names *outputs, bool multi_label,
                       void **ret_bytes, size_t *ret_size, struct im_text *text)
 {
     const struct rd_index_origin origin = {.root = "/", .layout = RD_LAYOUT_SINGLE, .leads_out = true};

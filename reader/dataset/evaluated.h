@@ -3,26 +3,18 @@
 #ifndef READER_DATASET_EVALUATED_H
 #define READER_DATASET_EVALUATED_H
 
+#include "ipc/config/class_names.h"
 #include "reader/dataset/index.h"
 
-/* Names of classes, in the order of the weights' outputs. */
-struct rd_outputs {
-    char *bytes;
-    const char **name;
-    uint32_t count; /* 0: not known; the classes are those of the data */
-};
-
-/* One name a line. -EBADMSG with a sentence: empty, or a name twice. */
-int rd_outputs_read(const char *path, struct rd_outputs *ret, struct im_text *text);
-void rd_outputs_fini(struct rd_outputs *outputs); /* zeroed is fine */
-
-/* Takes the images of `split`. Classes of the data are found among the outputs by name; `note` says where they are others
+/* Takes the images of `split`. Classes of the data are found among the outputs by name (without names they are the
+ * outputs); `note` says where they are others
  * or in another order. ret_bytes: an index file, malloc'ed. -EBADMSG with a sentence: classes that the outputs lack. */
-int rd_evaluated_choose(const struct rd_index *index, enum im_split split, const struct rd_outputs *outputs,
-                        void **ret_bytes, size_t *ret_size, struct im_text *note, struct im_text *text);
+int rd_evaluated_choose(const struct rd_index *index, enum im_split split,
+                        const struct im_class_names *outputs, void **ret_bytes, size_t *ret_size,
+                        struct im_text *note, struct im_text *text);
 
 /* The same of a list of absolute paths, each ended by a NUL; all have the first class. */
-int rd_evaluated_list(const char *paths, size_t n, const struct rd_outputs *outputs, bool multi_label,
+int rd_evaluated_list(const char *paths, size_t n, const struct im_class_names *outputs, bool multi_label,
                       void **ret_bytes, size_t *ret_size, struct im_text *text);
 
 /* Writes IM_EVALUATED_FILE into the folder: the images' paths, relative to the root. */

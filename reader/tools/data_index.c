@@ -249,11 +249,11 @@ static int choose_evaluated(const struct im_conf *conf, struct answer *answer, s
     const bool all =
         conf->split == IM_SPLIT_CHOICE_AUTO && !*conf->image_list && rd_index_count(data, IM_VAL) == 0;
     const enum im_split split = all || conf->split == IM_SPLIT_CHOICE_TRAIN ? IM_TRAIN : IM_VAL;
-    struct rd_outputs outputs = {0};
+    struct im_class_names outputs = {0};
     struct im_text note = {""};
     char *paths = NULL;
     size_t n = 0;
-    int err = *conf->class_names ? rd_outputs_read(conf->class_names, &outputs, text) : 0;
+    int err = *conf->class_names ? im_class_names_read(conf->class_names, &outputs, text) : 0;
 
     if (err == 0 && *conf->image_list) {
         err = im_read_file(conf->image_list, (size_t)1 << 32, &paths, &n, text);
@@ -271,7 +271,7 @@ static int choose_evaluated(const struct im_conf *conf, struct answer *answer, s
         err = rd_evaluated_names(&answer->index, conf->subset_out, text);
     if (note.s[0])
         im_say(stderr, "imsuper: %s", note.s);
-    rd_outputs_fini(&outputs);
+    im_class_names_fini(&outputs);
     free(paths);
     return err;
 }

@@ -231,7 +231,10 @@ static bool check_index(const struct im_conf *conf, struct sv_checks *checks)
         sv_check_add(checks, "data", SV_CHECK_FAIL, "imsuper data index --data-dir DIR",
                      "%.500s is no data set that imsuper can index; see the sentence above", conf->data_dir);
     else if (im_json_as_str(im_json_at(im_json_get(j, "warnings"), 0), &warning) == 0)
-        sv_check_add(checks, "data", SV_CHECK_WARN, "imsuper data index --data-dir DIR", "%s", warning);
+        sv_check_add(checks, "data", SV_CHECK_WARN,
+                     val == 0 ? "imsuper start --data-dir DIR --val-split 0.1"
+                              : "imsuper data index --data-dir DIR",
+                     "%s", warning);
     else
         sv_check_add(checks, "data", SV_CHECK_OK, NULL,
                      "%" PRId64 " training and %" PRId64 " validation images of %" PRId64

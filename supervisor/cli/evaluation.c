@@ -13,6 +13,7 @@
 #include "ipc/base/exit.h"
 #include "ipc/base/file.h"
 #include "ipc/base/printable.h"
+#include "ipc/config/class_names.h"
 #include "ipc/config/command_line.h"
 #include "supervisor/cli/program.h"
 #include "supervisor/cli/start.h"
@@ -325,9 +326,10 @@ static int write_names(const struct im_json *names, int64_t outputs, const char 
         return -ENOMEM;
     for (int64_t i = 0; i < outputs; i++) {
         const char *name = NULL;
+        struct im_shown shown; /* a newline of others' files is no end of a name */
 
         if (names && im_json_as_str(im_json_at(names, (size_t)i), &name) == 0)
-            fprintf(out, "%s\n", name);
+            fprintf(out, "%s\n", im_shown(&shown, name));
         else
             fprintf(out, "%" PRId64 "\n", i);
     }
@@ -336,41 +338,43 @@ static int write_names(const struct im_json *names, int64_t outputs, const char 
     return err;
 }
 
-/* A file of as many names as there are outputs. */
-static int check_names(const struct im_conf *conf, const struct sv_weights *w, struct im_text *text)
+/* The user's names as an array; NULL without --class-names. */
+static int users_names(const struct im_conf *conf, const struct sv_weights *w, struct im_json **ret,
+                       struct im_text *text)
 {
-    char *bytes = NULL, *rest;
-    int64_t lines = 0;
-    size_t n;
-    int err = im_read_file(conf->class_names, (size_t)64 << 20, &bytes, &n, text);
+    struct im_class_names names = {0};
+    int err;
 
-    if (err < 0)
-        return err;
-    for (char *line = strtok_r(bytes, "\r\n", &rest); line; line = strtok_r(NULL, "\r\n", &rest))
-        lines++;
-    free(bytes);
-    if (lines == w->outputs)
+    if (!conf->class_names[0])
         return 0;
-    return im_fail(text, -EINVAL,
-                   "--class-names %.300s names %" PRId64 " classes, and %.300s has %" PRId64 " outputs",
-                   conf->class_names, lines, w->path, w->outputs);
+    err = im_class_names_read(conf->class_names, &names, text);
+    if (err == 0)
+        err = im_class_names_check(&names, conf->class_names, w->outputs, w->path, text);
+    *ret = err == 0 ? im_class_names_json(&names) : NULL;
+    im_class_names_fini(&names);
+    return err == 0 && !*ret ? -ENOMEM : err;
 }
 
 /* With images that have labels, classes without names are those of the data. */
 static int choose_names(struct im_conf *conf, struct sv_evaluation_run *e, struct im_text *text)
 {
     const struct im_json *names = im_json_get(e->weights.info, "classes");
+    struct im_json *given = NULL;
+    int err = users_names(conf, &e->weights, &given, text);
 
-    if (conf->class_names[0])
-        return check_names(conf, &e->weights, text);
-    if ((int64_t)im_json_count(names) != e->weights.outputs)
+    if (given)
+        names = given;
+    else if ((int64_t)im_json_count(names) != e->weights.outputs)
         names = NULL;
-    if (!names && !conf->image_list[0])
-        return 0;
-    if (snprintf(conf->class_names, sizeof conf->class_names, "%s/outputs.txt", e->folder.path) >=
-        (int)sizeof conf->class_names)
-        return -ENAMETOOLONG;
-    return write_names(names, e->weights.outputs, conf->class_names, text);
+    if (err == 0 && (names || conf->image_list[0])) {
+        if (snprintf(conf->class_names, sizeof conf->class_names, "%s/outputs.txt", e->folder.path) >=
+            (int)sizeof conf->class_names)
+            err = -ENAMETOOLONG;
+        else
+            err = write_names(names, e->weights.outputs, conf->class_names, text);
+    }
+    im_json_free(&given);
+    return err;
 }
 
 static int write_list(struct im_conf *conf, const char *folder, const struct sv_inputs *inputs,

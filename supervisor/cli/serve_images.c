@@ -11,9 +11,9 @@
 #include <unistd.h>
 
 #include "ipc/base/exit.h"
-#include "ipc/base/file.h"
 #include "ipc/base/printable.h"
 #include "ipc/base/sysinfo.h"
+#include "ipc/config/class_names.h"
 #include "ipc/serving.h"
 #include "supervisor/cli/evaluation.h"
 #include "supervisor/cli/gpus.h"
@@ -24,40 +24,18 @@
 
 #define LOOK_NS 200000000l
 #define DRAIN_NS (5 * IM_SECOND) /* for what waits, after SIGTERM */
-#define NAMES_BYTES_MAX ((size_t)64 << 20)
 #define THREADS_MAX 256
 
 struct serving {
     struct im_conf *conf;
     struct im_conf_listen where;
-    char *name_bytes;
-    const char **class_name; /* [classes] */
-    uint32_t classes;
+    struct im_class_names names; /* of all outputs */
     struct sv_mhd mhd;
     int fd; /* the socket; -1: none, or served */
     bool has_path;
     struct sv_service *service;
     struct sv_http *http;
 };
-
-static int read_names(struct serving *s, struct im_text *text)
-{
-    char *rest = NULL;
-    size_t n;
-    int err = im_read_file(s->conf->class_names, NAMES_BYTES_MAX, &s->name_bytes, &n, text);
-
-    s->classes = (uint32_t)s->conf->outputs;
-    s->class_name = calloc(s->classes + 1, sizeof *s->class_name);
-    if (err < 0 || !s->class_name)
-        return err < 0 ? err : -ENOMEM;
-    for (uint32_t i = 0; i < s->classes; i++) {
-        s->class_name[i] = strtok_r(i ? NULL : s->name_bytes, "\r\n", &rest);
-        if (!s->class_name[i])
-            return im_fail(text, -EINVAL, "%.300s names fewer classes than the weights have outputs",
-                           s->conf->class_names);
-    }
-    return 0;
-}
 
 /* One trainer: the first GPU of --gpus, or all cores. */
 static int choose_device(struct im_conf *conf, struct im_text *text)
@@ -92,7 +70,7 @@ static int find_weights(struct serving *s, struct im_text *text)
     int err = sv_evaluation_open(s->conf, &none, &run, text);
 
     if (err == 0)
-        err = read_names(s, text);
+        err = im_class_names_read(s->conf->class_names, &s->names, text);
     sv_evaluation_close(&run);
     return err;
 }
@@ -127,7 +105,7 @@ static int open_all(struct serving *s, struct im_text *text)
     sv_program_find("imsuper-trainer", trainer, sizeof trainer);
     if (!conf->quiet)
         im_say(stderr, "serve   %s, %u classes, %" PRId64 " px of %" PRId64 ", %s%s%s (%" PRId64 " thread%s)",
-               im_conf_choice(IM_KEY_model, conf->model), s->classes, im_conf_eval_image_size(conf),
+               im_conf_choice(IM_KEY_model, conf->model), s->names.count, im_conf_eval_image_size(conf),
                im_conf_eval_resize(conf), sv_gpus_are_used(conf) ? "GPU" : "CPU",
                sv_gpus_are_used(conf) ? " " : "", sv_gpus_are_used(conf) ? conf->gpus : "",
                conf->trainer_threads, conf->trainer_threads == 1 ? "" : "s");
@@ -138,9 +116,9 @@ static int open_all(struct serving *s, struct im_text *text)
     if (err != 0)
         return err;
     http.service = s->service;
-    http.class_name = s->class_name;
-    http.classes = s->classes;
-    http.tops = im_outcome_tops(conf, s->classes);
+    http.class_name = s->names.name;
+    http.classes = s->names.count;
+    http.tops = im_outcome_tops(conf, s->names.count);
     http.threshold = conf->threshold;
     http.model = im_conf_choice(IM_KEY_model, conf->model);
     http.size = (uint32_t)im_conf_eval_image_size(conf);
@@ -159,8 +137,7 @@ static void close_all(struct serving *s)
         close(s->fd);
     if (s->has_path)
         unlink(s->where.path);
-    free(s->class_name);
-    free(s->name_bytes);
+    im_class_names_fini(&s->names);
 }
 
 static void say_where(const struct serving *s)

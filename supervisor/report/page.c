@@ -18,6 +18,7 @@
 #include "supervisor/report/results.h"
 #include "supervisor/report/rundir.h"
 #include "supervisor/report/saved.h"
+#include "supervisor/report/screen.h"
 #include "supervisor/report/series.h"
 
 enum { LIST_MAX = 100, CLASSES_SHOWN = 40 }; /* lines of a list in the page */
@@ -246,6 +247,7 @@ static void write_machine(struct page *p)
     char *bytes = read_text(p, "env.json");
     struct im_json *env = NULL;
     const struct im_json *value;
+    char room[24];
 
     fputs("<h2>Machine</h2>\n<table class=\"pairs\">\n", p->f);
     if (bytes)
@@ -258,6 +260,8 @@ static void write_machine(struct page *p)
             continue;
         if (im_json_as_str(value, &s) == 0)
             sv_page_row(p->f, key, "%s", s);
+        else if (im_json_as_int(value, &i) == 0 && strcmp(key, "memory_bytes") == 0)
+            sv_page_row(p->f, "memory", "%s", sv_format_bytes((uint64_t)i, room, sizeof room));
         else if (im_json_as_int(value, &i) == 0)
             sv_page_row(p->f, key, "%" PRId64, i);
     }
@@ -323,29 +327,38 @@ static int take_event(void *context, const struct im_json *line)
 {
     struct page *p = context;
     const struct im_json *value;
+    const char *separator = "";
+    char ts[20]; /* to the second */
 
+    snprintf(ts, sizeof ts, "%s", im_json_str_or(line, "ts", ""));
+    ts[strcspn(ts, "T")] = ts[strcspn(ts, "T")] ? ' ' : '\0';
     fputs("<tr><th>", p->f);
-    sv_page_put(p->f, im_json_str_or(line, "ts", ""));
+    sv_page_put(p->f, ts);
     fputs("</th><td>", p->f);
     sv_page_put(p->f, im_json_str_or(line, "event", ""));
     fputs("</td><td>", p->f);
     for (const char *key = NULL; (value = im_json_next(line, &key));) {
         const char *s = "";
         double number;
+        int64_t whole;
         char word[40];
 
         if (strcmp(key, "ts") == 0 || strcmp(key, "event") == 0)
             continue;
-        if (im_json_as_real(value, &number) == 0) {
+        if (im_json_as_int(value, &whole) == 0) {
+            snprintf(word, sizeof word, "%" PRId64, whole);
+            s = word;
+        } else if (im_json_as_real(value, &number) == 0) {
             snprintf(word, sizeof word, "%.6g", number);
             s = word;
         } else if (im_json_as_str(value, &s) < 0) {
             continue;
         }
+        fputs(separator, p->f);
         sv_page_put(p->f, key);
         fputc(' ', p->f);
         sv_page_put(p->f, s);
-        fputs("; ", p->f);
+        separator = "; ";
     }
     fputs("</td></tr>\n", p->f);
     return 0;
@@ -384,7 +397,7 @@ static void write_events(struct page *p)
     fputs("<h2>Events</h2>\n", p->f);
     if (t.count > LIST_MAX)
         fprintf(p->f, "<p class=\"dim\">the last %d of %" PRId64 "</p>\n", LIST_MAX, t.count);
-    fputs("<div class=\"wide\"><table class=\"pairs\">\n", p->f);
+    fputs("<div class=\"wide\"><table class=\"pairs events\">\n", p->f);
     sv_each_line(path, 0, take_late_event, &t, NULL);
     fputs("</table></div>\n", p->f);
 }

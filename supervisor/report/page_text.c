@@ -36,7 +36,10 @@ static const char style[] =
     ".line.c0{stroke:var(--c0)}.line.c1{stroke:var(--c1)}.line.c2{stroke:var(--c2)}.line.c3{stroke:var(--c3)}"
     ".line.c4{stroke:var(--c4)}.dot.c0{fill:var(--c0)}.dot.c1{fill:var(--c1)}.dot.c2{fill:var(--c2)}"
     ".dot.c3{fill:var(--c3)}.dot.c4{fill:var(--c4)}\n"
-    "@media(max-width:560px){.tick{font-size:19px}}\n"
+    ".pairs th{overflow-wrap:normal}pre+h3,table+h3{margin-top:14px}"
+    ".events th,.events td:nth-child(2){white-space:nowrap;overflow-wrap:normal}\n"
+    "@media(max-width:560px){.tick{font-size:19px}.events tr,.events th,.events td{display:block;border:0;"
+    "padding:1px 0}.events tr{border-bottom:1px solid var(--line);padding:4px 0}}\n"
     ".b0{background:var(--c0)}.b1{background:var(--c1)}.b2{background:var(--c2)}.b3{background:var(--c3)}"
     ".b4{background:var(--c4)}\n";
 

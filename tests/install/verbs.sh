@@ -87,7 +87,11 @@ verb_cluster_key() {
   [ "$(stat -c %a "$T/cluster.key")" = 600 ] || fail "others may read the key"
   run 1 cluster key "$T/cluster.key" && must_say "File exists"
 }
-verb_doctor() { run 0 doctor --data-dir "$T/data" && must_say "0 failures"; }
+verb_doctor() {
+  run 0 doctor --data-dir "$T/data" && must_say "0 failures"
+  cp -r "$T/data/train" "$T/classes"
+  run 0 doctor --data-dir "$T/classes" && must_say "fix: imsuper start --data-dir DIR --val-split 0.1"
+}
 # The table of docs/gpus.md is what the command says.
 verb_memory() {
   run 0 memory && must_say "h200"
@@ -148,6 +152,18 @@ verb_import() {
   run 0 import "$T/net.pt" --image-size 16 -o "$T/imported.safetensors" && must_say "resnet20 with 2 classes"
   run 0 import "$T/net.onnx" -o "$T/imported.safetensors" && must_say "resnet20 with 2 classes"
   run 2 import "$T/net.pt" && must_say "output is required"
+  printf 'cat\ndog\n' >"$T/names"
+  run 0 import "$T/net.pt" --class-names "$T/names" --image-size 16 -o "$T/imported.safetensors" --json && must_say '"class_names":true'
+  run 0 predict "$T/imported.safetensors" "$T/data/val" --json --plain && must_say '"class":"dog"'
+  run 0 export "$T/imported.safetensors" -o "$T/named.onnx" --no-prove
+  grep -aqF '["cat","dog"]' "$T/named.onnx" || fail "the ONNX file has no names"
+  run 0 import "$T/named.onnx" --class-names ant,bee -o "$T/again.safetensors"
+  grep -aqF '[\"ant\",\"bee\"]' "$T/again.safetensors" || fail "other names"
+  run 2 import "$T/net.pt" --class-names cat,dog,cow -o "$T/no.safetensors" && must_say "names 3 classes, and $T/net.pt has 2 outputs"
+  run 65 import "$T/net.pt" --class-names cat,cat -o "$T/no.safetensors" && must_say "twice"
+  printf 'cat\n\033[2J\n' >"$T/names"
+  run 65 import "$T/net.pt" --class-names "$T/names" -o "$T/no.safetensors" && must_say "control character"
+  [ ! -e "$T/no.safetensors" ] || fail "a file in spite of bad names"
 }
 verb_average() {
   run 0 average "$RUN" "$RUN/checkpoints/last.safetensors" --ratio 0.3,0.7 --trainer-threads 1 -o "$T/mean.safetensors"
@@ -160,6 +176,9 @@ verb_average() {
 verb_bench_augment() { compares imsuper.bench-augment/1 images/s bench augment --data-dir "$T/data" --passes 2; }
 verb_profile_augment() {
   profiles profile augment --data-dir "$T/data" --passes 1
+  run 0 data synth --out "$T/small" --classes 2 --per-class 16 --val-per-class 4 --side-min 16 --side-max 16
+  run 0 profile augment --data-dir "$T/small" --image-size 16 --passes 1
+  if grep -E ' -[0-9]' "$T/out"; then fail "a time below 0"; fi
 }
 verb_bench_trainer() { compares imsuper.bench-trainer/1 images/s bench trainer "${steps[@]}"; }
 verb_profile_trainer() {

@@ -10,6 +10,7 @@
 
 #include "ipc/base/count.h"
 #include "ipc/base/err.h"
+#include "ipc/config/class_names.h"
 #include "kernels/dtype.h"
 #include "trainer/checkpoint/classes.h"
 #include "trainer/checkpoint/import.h"
@@ -215,8 +216,23 @@ static int read_values(struct tr_source *s, struct im_text *text)
     return err;
 }
 
+/* The user's names, in place of those that the file has. */
+static int take_names(struct tr_source *s, struct im_text *text)
+{
+    struct im_class_names names = {0};
+    int err = im_class_names_read(s->conf.class_names, &names, text);
+
+    im_json_free(&s->classes);
+    if (err == 0)
+        err = im_class_names_check(&names, s->conf.class_names, s->model->classes, s->path, text);
+    if (err == 0 && !(s->classes = im_class_names_json(&names)))
+        err = im_fail(text, -ENOMEM, "out of memory for the names of classes");
+    im_class_names_fini(&names);
+    return err;
+}
+
 /* Names that are not as many as the classes are of something else. */
-static void read_classes(struct tr_source *s, const struct tr_safetensors *file)
+static void find_names(struct tr_source *s, const struct tr_safetensors *file)
 {
     const char *said = tr_safetensors_metadata(file, TR_CLASSES_KEY);
     char *of_run =
@@ -268,10 +284,12 @@ int tr_source_open(struct tr_source *s, const struct im_conf *conf, const char *
         err = make_model(s, file, text);
     if (err == 0)
         err = read_values(s, text);
-    if (err == 0) {
-        read_classes(s, file);
+    if (err == 0)
+        find_names(s, file);
+    if (err == 0 && s->conf.class_names[0])
+        err = take_names(s, text);
+    if (err == 0)
         err = read_pixels(s, text);
-    }
     tr_safetensors_close(&file);
     return err;
 }

@@ -16,7 +16,7 @@ static void import_print_text(const struct tr_source *s, const char *path)
            s->model->tensor_count, s->path);
     im_say(stdout, "%s", s->note.s[0] ? s->note.s : "all names are those used here");
     if (!s->classes)
-        im_say(stdout, "the classes have no names there: eval and predict take them with --class-names FILE");
+        im_say(stdout, "the classes have no names there: --class-names FILE gives them, one a line");
     tr_say_input(s);
     tr_say_unsaid(s);
 }

@@ -60,10 +60,11 @@ static const struct im_command verbs[] = {
      .run = tr_cmd_export},
     {.name = "import",
      .typed = "imsuper import",
-     .usual = "WEIGHTS -o FILE.safetensors",
-     .what = "Writes weights of PyTorch, torchvision or timm (.pt, .pth, safetensors) under the names used "
-             "here,\n"
-             "and says which network they are of and what was renamed.",
+     .usual = "WEIGHTS [--class-names FILE|A,B,...] -o FILE.safetensors",
+     .what =
+         "Writes weights of PyTorch, torchvision or timm (.pt, .pth, safetensors) under the names used "
+         "here,\n"
+         "and says which network they are of and what was renamed. --class-names gives their classes names.",
      .options = IM_FOR_IMPORT,
      .operand = "weights-from",
      .operand_needed = true,

@@ -8,11 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "ipc/base/clock.h"
 #include "ipc/base/count.h"
 #include "ipc/base/fault.h"
 #include "ipc/base/hash.h"
@@ -314,6 +316,22 @@ static void a_file_is_used_again_and_one_of_another_shape_is_emptied(void **stat
     assert_int_equal(im_pixel_cells_take(-1, &other, ANY_SIZE, false, &cells), -EBADMSG);
 }
 
+/* Whoever makes the file may be stopped, with its lock. */
+static void a_lock_that_stays_is_not_waited_for_long(void **state)
+{
+    struct place *p = *state;
+    struct im_pixel_shape other = shape;
+    struct im_text text = {""};
+    const im_ns began = im_now();
+
+    assert_int_equal(flock(p->fd, LOCK_EX), 0);
+    other.side[IM_TRAIN]++;
+    assert_int_equal(im_pixel_cells_file(p->path, &other, &text), -EWOULDBLOCK);
+    assert_true(im_now() - began < 120 * IM_SECOND);
+    assert_non_null(strstr(text.s, "is locked by a process"));
+    assert_int_equal(flock(p->fd, LOCK_UN), 0);
+}
+
 static void no_link_and_no_folder_is_opened(void **state)
 {
     struct place *p = *state;
@@ -359,6 +377,7 @@ int main(void)
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_file_is_used_again_and_one_of_another_shape_is_emptied, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(a_lock_that_stays_is_not_waited_for_long, set_up, tear_down),
         cmocka_unit_test_setup_teardown(no_link_and_no_folder_is_opened, set_up, tear_down),
         cmocka_unit_test(memory_is_a_file_without_a_name),
     };

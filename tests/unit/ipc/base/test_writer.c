@@ -266,6 +266,33 @@ static void a_disk_that_hangs_holds_nobody(void **state)
                      -1); /* what was told to be lost is not written any more */
 }
 
+static int compute(void *context, struct im_text *text)
+{
+    const im_ns until = im_now() + IM_WRITER_SILENCE_NS + IM_SECOND;
+
+    (void)context, (void)text;
+    while (im_now() < until)
+        continue;
+    return 0;
+}
+
+/* What computes, or waits for a processor, says nothing of the disk. */
+static void a_busy_machine_is_no_silent_disk(void **state)
+{
+    struct im_writer *w = open_writer(*state);
+    struct im_writer_news news;
+    int err;
+
+    im_writer_do(w, compute, NULL, "charts");
+    do {
+        err = im_writer_wait(w, false, IM_SECOND / 10);
+        if (im_writer_news(w, &news))
+            fail_msg("%s: %s", news.name, news.text.s);
+    } while (err == -ETIMEDOUT);
+    assert_int_equal(err, 0);
+    assert_int_equal(im_writer_close(&w, 20 * IM_SECOND), 0);
+}
+
 struct count {
     _Atomic int runs;
     int err;
@@ -332,6 +359,7 @@ int main(void)
         IN_DIRECTORY(a_file_with_an_owner_is_written_where_it_is),
         IN_DIRECTORY(lines_beyond_the_bound_are_counted),
         IN_DIRECTORY(a_line_that_did_not_fit_is_whole_in_the_end),
+        IN_DIRECTORY(a_busy_machine_is_no_silent_disk),
         IN_DIRECTORY(a_disk_that_hangs_holds_nobody),
         IN_DIRECTORY(work_that_fails_is_done_again_at_the_end),
         IN_DIRECTORY(work_that_waits_is_done_once),

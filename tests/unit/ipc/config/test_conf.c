@@ -164,11 +164,49 @@ static void wrong_flags_get_their_sentences(void **state)
     assert_flag_refused(WORDS("--b", "3"), "unknown flag --b");
     assert_flag_refused(WORDS("--lr"), "--lr needs a value: --lr RATE");
     assert_flag_refused(WORDS("--lr", "--epochs", "3"), "--lr needs a value: --lr RATE");
-    assert_flag_refused(WORDS("--no-lr"), "unknown flag --no-lr");
+    assert_flag_refused(WORDS("--no-lr"), "unknown flag --no-lr: --lr RATE cannot be switched off");
     assert_flag_refused(WORDS("--no-nesterov=true"), "--no-nesterov takes no value");
     assert_flag_refused(WORDS("--follow"), "this command has no flag --follow");
     assert_flag_refused(WORDS("--epoch", "3"), "this command has no flag --epoch; did you mean --epochs?");
     assert_flag_refused(WORDS("--jsn"), "unknown flag --jsn; did you mean --json?");
+}
+
+/* A flag that may stand alone, and an option with a value that switches it off, has its --no-. */
+static void every_switch_has_its_other_form(void **state)
+{
+#define ROW(name, value) name,
+    static const char *const bare[] = {IM_CONF_BARE(ROW)}, *const off[] = {IM_CONF_OFF(ROW)};
+#undef ROW
+    struct im_text text = {""};
+    struct im_conf conf;
+    int switches = 0;
+
+    (void)state;
+    for (int key = 0; key < IM_KEY_COUNT; key++) {
+        const struct im_conf_key *k = &im_conf_keys[key];
+        bool is_switch = k->kind == IM_CONF_BOOL || strstr(k->metavar, "off|");
+        char flag[IM_CONF_NAME_BYTES + 8], *words[] = {(char[]){"x"}, flag, NULL};
+
+        for (const char *const *choice = k->choices; k->kind == IM_CONF_ENUM && *choice; choice++)
+            is_switch |= strcmp(*choice, "off") == 0 || strcmp(*choice, "none") == 0;
+        for (size_t i = 0; i < IM_COUNT(bare); i++)
+            is_switch |= strcmp(bare[i], k->name) == 0;
+        for (size_t i = 0; i < IM_COUNT(off); i++)
+            is_switch |= strcmp(off[i], k->name) == 0;
+        snprintf(flag, sizeof flag, "--no-%s", k->name);
+        im_conf_defaults(&conf);
+        if (is_switch && im_conf_parse_args(&conf, k->commands, 2, words, &text) != 2)
+            fail_msg("%s: %s", flag, text.s);
+        switches += is_switch;
+    }
+    assert_true(switches > 60);
+    assert_int_equal(
+        parse(&conf, &text,
+              WORDS("--finetune", "--no-finetune", "--no-seek-index", "--no-use-amp", "--no-loss-scale")),
+        6);
+    assert_false(im_conf_finetunes(&conf));
+    assert_string_equal(conf.seek_index, "off");
+    assert_int_equal(conf.amp, IM_AMP_NONE);
 }
 
 /* Advice is of no use when the flag that it names was renamed, or when the other's name became a
@@ -684,6 +722,7 @@ int main(void)
         cmocka_unit_test(two_dashes_and_a_single_one_end_the_flags),
         cmocka_unit_test(other_trainers_names_are_understood),
         cmocka_unit_test(wrong_flags_get_their_sentences),
+        cmocka_unit_test(every_switch_has_its_other_form),
         cmocka_unit_test(advice_names_flags_that_exist),
         cmocka_unit_test(wrong_values_get_their_sentences),
         cmocka_unit_test(a_text_too_long_is_refused),

@@ -39,11 +39,11 @@ static struct rd_data load(const struct tree *tree)
     return open_data(tree);
 }
 
-static int names(const struct tree *tree, const char *lines, struct rd_outputs *ret, struct im_text *text)
+static int names(const struct tree *tree, const char *lines, struct im_class_names *ret, struct im_text *text)
 {
-    *ret = (struct rd_outputs){0};
+    *ret = (struct im_class_names){0};
     tree_file(tree, "names.txt", lines);
-    return rd_outputs_read(tree_path(tree, "names.txt"), ret, text);
+    return im_class_names_read(tree_path(tree, "names.txt"), ret, text);
 }
 
 struct chosen {
@@ -52,7 +52,8 @@ struct chosen {
     struct im_text note;
 };
 
-static struct chosen choose(const struct rd_data *data, enum im_split split, const struct rd_outputs *outputs)
+static struct chosen choose(const struct rd_data *data, enum im_split split,
+                            const struct im_class_names *outputs)
 {
     struct im_text text = {""};
     struct chosen c = {0};
@@ -68,7 +69,7 @@ static void labels_are_matched_by_name(void **state)
 {
     const struct tree *tree = *state;
     struct rd_data data = load(tree);
-    struct rd_outputs outputs;
+    struct im_class_names outputs;
     struct im_text text = {""};
     struct chosen c;
     char path[256];
@@ -87,14 +88,14 @@ static void labels_are_matched_by_name(void **state)
     c = choose(&data, IM_TRAIN, &outputs);
     assert_int_equal(rd_index_count(&c.index, IM_VAL), 4);
     free(c.bytes);
-    rd_outputs_fini(&outputs);
+    im_class_names_fini(&outputs);
     rd_data_close(&data);
 }
 
 static void another_order_is_said_and_the_same_is_not(void **state)
 {
     struct rd_data data = load(*state);
-    struct rd_outputs outputs;
+    struct im_class_names outputs;
     struct im_text text = {""};
     struct chosen c;
 
@@ -102,12 +103,12 @@ static void another_order_is_said_and_the_same_is_not(void **state)
     c = choose(&data, IM_VAL, &outputs);
     assert_string_equal(c.note.s, "");
     free(c.bytes);
-    rd_outputs_fini(&outputs);
+    im_class_names_fini(&outputs);
     assert_int_equal(names(*state, "bee\nant\ncat", &outputs, &text), 0);
     c = choose(&data, IM_VAL, &outputs);
     assert_non_null(strstr(c.note.s, "another order"));
     free(c.bytes);
-    rd_outputs_fini(&outputs);
+    im_class_names_fini(&outputs);
     c = choose(&data, IM_VAL, &outputs); /* weights without names */
     assert_true(rd_index_class_count(&c.index) == 3 && !c.note.s[0]);
     free(c.bytes);
@@ -123,7 +124,7 @@ static void numbers_in_the_order_of_their_text_are_said(void **state)
         {"d/train/2/v.jpg", "d/train/10b/v.jpg", ""}};
 
     for (size_t i = 0; i < IM_COUNT(rows); i++) {
-        struct rd_outputs outputs = {0};
+        struct im_class_names outputs = {0};
         struct rd_data data;
         struct chosen c;
 
@@ -144,7 +145,7 @@ static void numbers_in_the_order_of_their_text_are_said(void **state)
 static void what_does_not_match_is_refused(void **state)
 {
     struct rd_data data = load(*state);
-    struct rd_outputs outputs;
+    struct im_class_names outputs;
     struct im_text text = {""}, note = {""};
     void *bytes = NULL;
     size_t n;
@@ -153,19 +154,19 @@ static void what_does_not_match_is_refused(void **state)
     assert_int_equal(rd_evaluated_choose(&data.index, IM_VAL, &outputs, &bytes, &n, &note, &text), -EBADMSG);
     assert_non_null(strstr(text.s, "2 of the 3 classes"));
     assert_non_null(strstr(text.s, "'bee', 'cat'"));
-    rd_outputs_fini(&outputs);
+    im_class_names_fini(&outputs);
     assert_int_equal(names(*state, "ant\nbee\nant\n", &outputs, &text), -EBADMSG);
-    assert_non_null(strstr(text.s, "twice (lines 1 and 3)"));
-    rd_outputs_fini(&outputs);
+    assert_non_null(strstr(text.s, "twice (names 1 and 3)"));
+    im_class_names_fini(&outputs);
     assert_int_equal(names(*state, "\n\n", &outputs, &text), -EBADMSG);
-    rd_outputs_fini(&outputs);
+    im_class_names_fini(&outputs);
     rd_data_close(&data);
 }
 
 static void a_list_keeps_its_order(void **state)
 {
     static const char list[] = "/b/2.jpg\0/a/1.jpg\0/b/2.jpg\0/top.jpg";
-    struct rd_outputs outputs;
+    struct im_class_names outputs;
     struct im_text text = {""};
     struct rd_index index;
     char path[256], *written = NULL;
@@ -190,7 +191,7 @@ static void a_list_keeps_its_order(void **state)
     assert_true(rd_evaluated_list("/a/1.jpg", 8, &outputs, false, &bytes, &n, &text) < 0); /* no NUL */
     assert_true(rd_evaluated_list("a/1.jpg", 8, &outputs, false, &bytes, &n, &text) < 0);
     assert_true(rd_evaluated_list("/a/", 4, &outputs, false, &bytes, &n, &text) < 0);
-    rd_outputs_fini(&outputs);
+    im_class_names_fini(&outputs);
 }
 
 int main(void)

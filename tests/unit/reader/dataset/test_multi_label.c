@@ -223,7 +223,7 @@ static void the_cache_tells_them_apart(void **state)
 static void choices_keep_the_sets(void **state)
 {
     struct im_text text = {""}, note = {""};
-    struct rd_outputs outputs = {0};
+    struct im_class_names outputs = {0};
     struct rd_index index;
     struct rd_data data;
     void *bytes = NULL;
@@ -236,13 +236,13 @@ static void choices_keep_the_sets(void **state)
     assert_true(rd_index_count(&index, IM_TRAIN) == 4 && rd_index_set_words(&index) == 1);
     free(bytes);
     tree_file(*state, "names.txt", "dog\nowl\ncat\nbee\n");
-    assert_int_equal(rd_outputs_read(tree_path(*state, "names.txt"), &outputs, &text), 0);
+    assert_int_equal(im_class_names_read(tree_path(*state, "names.txt"), &outputs, &text), 0);
     assert_int_equal(rd_evaluated_choose(&data.index, IM_TRAIN, &outputs, &bytes, &n, &note, &text), 0);
     assert_int_equal(rd_index_attach(bytes, n, &index, &text), 0);
     assert_string_equal(labels_of(&index, IM_VAL, 0), "dog|cat"); /* in the order of the outputs */
     assert_string_equal(labels_of(&index, IM_VAL, 3), "");
     free(bytes);
-    rd_outputs_fini(&outputs);
+    im_class_names_fini(&outputs);
     rd_data_close(&data);
     tree_remove(*state, "d/val.csv");
     data = load(*state, 0.34);

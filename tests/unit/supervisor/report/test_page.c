@@ -53,10 +53,11 @@ static void what_the_files_say_is_text(void **state)
         "epoch,train_loss,val_top1,lr,image_size\n1,2.5,0.25,0.1,32\n2,1.5,0.5,8.5e-07,32\n"
         "3,1.25,,,32\n");
     put(*state, "events.jsonl",
-        "{\"ts\":\"T\",\"event\":\"sample.bad\",\"path\":\"<script>alert(1)</script>\\u001b[2J\",\"n\":3}\n");
+        "{\"ts\":\"2026-12-01T00:26:02.885Z\",\"event\":\"sample.bad\",\"path\":\"<script>alert(1)</"
+        "script>\\u001b[2J\",\"n\":21242412}\n");
     put(*state, "classes.txt", "<img src=x onerror=y>\nb\n");
     put(*state, "left_out.txt", "a&b.txt\n");
-    put(*state, "env.json", "{\"kernel\":\"6.1\",\"cpus\":2}");
+    put(*state, "env.json", "{\"kernel\":\"6.1\",\"cpus\":2,\"memory_bytes\":21474836480}");
     put(*state, "stages.jsonl",
         "{\"limit\":\"train\"}\n{\"limit\":\"read\"}\n{\"limit\":\"train\"}\n{\"limit\":\"\"}\n");
     page = make(*state);
@@ -67,6 +68,9 @@ static void what_the_files_say_is_text(void **state)
     assert_null(strstr(page, "\x1b"));
     assert_null(strstr(page, "http:"));
     must_have(page, "&lt;script&gt;alert(1)&lt;/script&gt;\\x1b[2J");
+    must_have(page, "<tr><th>2026-12-01 00:26:02</th><td>sample.bad</td><td>path ");
+    must_have(page, "; n 21242412</td>");
+    must_have(page, "<tr><th>memory</th><td>20.00 GiB</td></tr>");
     must_have(page, "a&amp;b.txt");
     must_have(page, "&lt;img src=x onerror=y&gt;");
     must_have(page, "train (50 % of the time)");
