@@ -54,6 +54,7 @@ bool au_seeking_begin(struct au_seeking *s, uint64_t key, const void *bytes, siz
     s->image = bytes;
     s->n = n;
     s->link_key = meta ? meta->link : 0;
+    s->phase = meta ? meta->phase : 0;
     s->wants_link = s->link_key != 0 && !s->is_part && is_wanted(s);
     found = im_seek_find(&s->file, key, s->bytes, sizeof s->bytes);
     if (found > 0 && au_seek_unpack(au_decoder_seek(s->decoder), s->bytes, (size_t)found))
@@ -77,25 +78,32 @@ bool au_seeking_was_used(const struct au_seeking *s)
     return s->child && au_decoder_seek_result(s->decoder) == AU_SEEK_USED;
 }
 
+size_t au_seeking_link(const struct au_decoder *decoder, uint64_t key, uint32_t phase, const void *bytes,
+                       size_t n, struct im_seek_link *ret)
+{
+    const struct au_scan_shape shape = au_decoder_scan(decoder);
+    const struct au_image image = au_decoder_image(decoder);
+
+    if (shape.mcu_width == 0 || shape.at >= n || image.width > UINT16_MAX || image.height > UINT16_MAX)
+        return 0;
+    *ret = (struct im_seek_link){.image = key,
+                                 .scan = (uint32_t)shape.at,
+                                 .width = (uint16_t)image.width,
+                                 .height = (uint16_t)image.height,
+                                 .mcu_width = (uint8_t)shape.mcu_width,
+                                 .mcu_height = (uint8_t)shape.mcu_height,
+                                 .looks_sideways = shape.looks_sideways,
+                                 .looks_up = shape.looks_up,
+                                 .phase = phase};
+    return im_seek_link_fill(ret, bytes, n);
+}
+
 /* The image has an index, which is in the file or on its way there. */
 static void make_link(struct au_seeking *s)
 {
-    const struct au_scan_shape shape = au_decoder_scan(s->decoder);
-    const struct au_image image = au_decoder_image(s->decoder);
-    size_t n;
+    const size_t n =
+        s->wants_link ? au_seeking_link(s->decoder, s->key, s->phase, s->image, s->n, &s->link) : 0;
 
-    if (!s->wants_link || shape.mcu_width == 0 || shape.at >= s->n || image.width > UINT16_MAX ||
-        image.height > UINT16_MAX)
-        return;
-    s->link = (struct im_seek_link){.image = s->key,
-                                    .scan = (uint32_t)shape.at,
-                                    .width = (uint16_t)image.width,
-                                    .height = (uint16_t)image.height,
-                                    .mcu_width = (uint8_t)shape.mcu_width,
-                                    .mcu_height = (uint8_t)shape.mcu_height,
-                                    .looks_sideways = shape.looks_sideways,
-                                    .looks_up = shape.looks_up};
-    n = im_seek_link_fill(&s->link, s->image, s->n);
     if (n == 0)
         return;
     im_seek_ring_put(s->ring, s->link_key, NULL, 0); /* that of another image, which was here before */

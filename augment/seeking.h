@@ -18,6 +18,7 @@ struct au_seeking {
     bool is_part;      /* of which there are parts */
     bool wants_link;   /* that has none, or another image's */
     uint64_t link_key; /* by which it is found */
+    uint32_t phase;    /* of the link */
     const unsigned char *image;
     size_t n;
     struct im_seek_link link;
@@ -35,6 +36,10 @@ bool au_seeking_begin(struct au_seeking *s, uint64_t key, const void *bytes, siz
 void au_seeking_end(struct au_seeking *s);
 /* Is au_seeking_end() going to pass anything on? */
 bool au_seeking_learns(const struct au_seeking *s);
+/* The link of the image that the decoder has just used or made an index of: its bytes, their key, and the phase of where they begin.
+ * Returns the size of the record, which begins at `ret`; 0: it has none. */
+size_t au_seeking_link(const struct au_decoder *decoder, uint64_t key, uint32_t phase, const void *bytes,
+                       size_t n, struct im_seek_link *ret);
 /* Has the decoder, before au_seeking_end(), used the index? */
 bool au_seeking_was_used(const struct au_seeking *s);
 

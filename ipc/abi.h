@@ -214,7 +214,7 @@ struct im_encoded_meta {
     uint64_t image; /* of parts: im_seek_key() of the whole file */
     uint32_t head, from,
         to; /* of parts: bytes [0, head) and [from, to) are there, zeros elsewhere; to == 0: all are */
-    uint32_t unused;
+    uint32_t phase;           /* of the link */
     char name[IM_NAME_BYTES]; /* path below the data directory, for messages; its end if longer */
     _Atomic uint64_t slow_ns; /* W reader while FILLING: when the read began, once it takes long, after all
                                  above, release; 0 = it does not. W supervisor: 0, before R2 */

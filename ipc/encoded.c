@@ -222,7 +222,7 @@ uint64_t im_encoded_hash(const struct im_encoded *e)
                              m->link,
                              m->image,
                              (uint64_t)m->head << 32 | m->from,
-                             m->to,
+                             (uint64_t)m->to << 32 | m->phase,
                              m->key};
 
     return im_hash64(said, sizeof said, IM_MAGIC);

@@ -7,17 +7,25 @@
 
 #define CHECK_SEED UINT64_C(0x626c6f636b)
 
-static_assert(offsetof(struct im_seek_link, check) == 24 && sizeof(struct im_seek_link) <= IM_SEEK_BYTES_MAX,
+static_assert(offsetof(struct im_seek_link, check) == 28 && sizeof(struct im_seek_link) <= IM_SEEK_BYTES_MAX,
               "a record of version 1");
 
-static uint32_t blocks_of(uint32_t bytes)
+static uint32_t blocks_of(const struct im_seek_link *link)
 {
-    return (bytes + IM_LINK_BLOCK - 1) / IM_LINK_BLOCK;
+    return (link->bytes + link->phase + IM_LINK_BLOCK - 1) / IM_LINK_BLOCK;
 }
 
-uint64_t im_seek_link_key(const char *root, const char *path)
+/* The end of the block that begins at `from`. */
+static uint32_t block_end(const struct im_seek_link *link, uint32_t from)
 {
-    return im_hash64(path, strlen(path), im_hash64(root, strlen(root), CHECK_SEED));
+    const uint32_t end = im_seek_link_up(link->phase, from + 1);
+
+    return end < link->bytes ? end : link->bytes;
+}
+
+uint64_t im_seek_link_key(const char *path, uint64_t offset)
+{
+    return im_hash64(path, strlen(path), CHECK_SEED + offset);
 }
 
 uint32_t im_seek_link_check(const void *bytes, size_t n)
@@ -28,18 +36,17 @@ uint32_t im_seek_link_check(const void *bytes, size_t n)
 size_t im_seek_link_fill(struct im_seek_link *link, const void *bytes, size_t n)
 {
     const unsigned char *at = bytes;
-    uint32_t blocks;
+    uint32_t block = 0;
 
-    if (n == 0 || n > (size_t)IM_LINK_BLOCKS_MAX * IM_LINK_BLOCK)
+    if (n == 0 || link->phase >= IM_LINK_BLOCK ||
+        n > (size_t)IM_LINK_BLOCKS_MAX * IM_LINK_BLOCK - link->phase)
         return 0;
     link->bytes = (uint32_t)n;
-    blocks = blocks_of(link->bytes);
-    for (uint32_t i = 0; i < blocks; i++) {
-        const size_t from = (size_t)i * IM_LINK_BLOCK;
-
-        link->check[i] = im_seek_link_check(at + from, n - from < IM_LINK_BLOCK ? n - from : IM_LINK_BLOCK);
+    for (uint32_t from = 0, end; from < link->bytes; from = end) {
+        end = block_end(link, from);
+        link->check[block++] = im_seek_link_check(at + from, end - from);
     }
-    return offsetof(struct im_seek_link, check) + blocks * sizeof link->check[0];
+    return offsetof(struct im_seek_link, check) + block * sizeof link->check[0];
 }
 
 int im_seek_link_find(struct im_seek_file *file, uint64_t key, struct im_seek_link *ret)
@@ -49,8 +56,8 @@ int im_seek_link_find(struct im_seek_file *file, uint64_t key, struct im_seek_li
     if (n <= 0)
         return n;
     if ((size_t)n <= offsetof(struct im_seek_link, check) || ret->bytes == 0 || ret->scan >= ret->bytes ||
-        ret->bytes > IM_LINK_BLOCKS_MAX * IM_LINK_BLOCK ||
-        (size_t)n != offsetof(struct im_seek_link, check) + blocks_of(ret->bytes) * sizeof ret->check[0])
+        ret->phase >= IM_LINK_BLOCK || ret->bytes > IM_LINK_BLOCKS_MAX * IM_LINK_BLOCK - ret->phase ||
+        (size_t)n != offsetof(struct im_seek_link, check) + blocks_of(ret) * sizeof ret->check[0])
         return 0;
     return n;
 }
@@ -58,12 +65,12 @@ int im_seek_link_find(struct im_seek_file *file, uint64_t key, struct im_seek_li
 bool im_seek_link_agrees(const struct im_seek_link *link, const unsigned char *bytes, uint32_t from,
                          uint32_t to)
 {
-    if (to > link->bytes || from % IM_LINK_BLOCK != 0 || (to % IM_LINK_BLOCK != 0 && to != link->bytes))
+    if (to > link->bytes || from != im_seek_link_down(link->phase, from) ||
+        (to != im_seek_link_down(link->phase, to) && to != link->bytes))
         return false;
-    for (uint32_t at = from; at < to; at += IM_LINK_BLOCK) {
-        const uint32_t n = to - at < IM_LINK_BLOCK ? to - at : IM_LINK_BLOCK;
-
-        if (im_seek_link_check(bytes + at, n) != link->check[at / IM_LINK_BLOCK])
+    for (uint32_t end; from < to; from = end) {
+        end = block_end(link, from);
+        if (im_seek_link_check(bytes + from, end - from) != link->check[(from + link->phase) / IM_LINK_BLOCK])
             return false;
     }
     return true;

@@ -75,8 +75,9 @@ int rd_io_submit(struct rd_io *io, const struct rd_io_request *request)
         return -EBUSY;
     if (strlen(request->path) >= PATH_MAX)
         return -ENAMETOOLONG;
-    if (request->to > 0 && (request->container || request->head > request->from ||
-                            request->from > request->to || request->to > request->capacity))
+    if (request->to > 0 &&
+        (request->head > request->from || request->from > request->to || request->to > request->capacity ||
+         (request->container && request->to > request->bytes)))
         return -EINVAL;
     if (request->offset > INT64_MAX || request->bytes > INT64_MAX - request->offset)
         return -EINVAL;
@@ -196,27 +197,35 @@ static int64_t read_part(int fd, uint64_t offset, uint32_t bytes, char *buffer)
     return have;
 }
 
-void rd_io_read_two(int root_fd, const char *path, const uint32_t part[3], void *buffer,
+/* Two parts of what begins at `offset` of an open file. */
+static void read_two(int fd, uint64_t offset, const uint32_t two[3], char *buffer,
+                     struct rd_io_result *result)
+{
+    const uint32_t head = two[0], from = two[1], to = two[2];
+
+    posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM); /* exactly what is asked for */
+    result->bytes = read_part(fd, offset, head, buffer);
+    if (result->bytes >= 0)
+        result->bytes = read_part(fd, offset + from, to - from, buffer + from);
+    if (result->bytes >= 0)
+        result->bytes = head + (to - from);
+    result->file_bytes = to;
+}
+
+void rd_io_read_two(int root_fd, const char *path, const uint32_t two[3], void *buffer,
                     struct rd_io_result *result)
 {
-    const uint32_t head = part[0], from = part[1], to = part[2];
     struct stat st;
     int fd = open_file(root_fd, path, &st, result);
 
     if (fd < 0)
         return;
-    posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM); /* exactly what is asked for */
-    result->bytes = read_part(fd, 0, head, buffer);
-    if (result->bytes >= 0)
-        result->bytes = read_part(fd, from, to - from, (char *)buffer + from);
-    if (result->bytes >= 0)
-        result->bytes = head + (to - from);
-    result->file_bytes = to;
+    read_two(fd, 0, two, buffer, result);
     close(fd);
 }
 
-void rd_io_read_part(int root_fd, const char *path, const struct rd_io_part *part, void *buffer,
-                     uint32_t capacity, struct rd_io_result *result)
+void rd_io_read_part(int root_fd, const char *path, const struct rd_io_part *part, const uint32_t two[3],
+                     void *buffer, uint32_t capacity, struct rd_io_result *result)
 {
     const uint64_t offset = part->offset, bytes = part->bytes;
     unsigned char header[RD_TAR_BLOCK];
@@ -233,9 +242,10 @@ void rd_io_read_part(int root_fd, const char *path, const struct rd_io_part *par
         result->bytes = read_part(fd, offset - sizeof header, sizeof header, (char *)header);
     if (result->bytes >= 0 && part->has_header && !rd_tar_is_header_of(header, bytes, part->mark))
         result->bytes = -EBADMSG;
-    if (result->bytes >= 0)
+    if (result->bytes >= 0 && two[2] > 0) {
+        read_two(fd, offset, two, buffer, result);
+    } else if (result->bytes >= 0) {
         result->bytes = read_part(fd, offset, (uint32_t)(bytes < capacity ? bytes : capacity), buffer);
-    if (result->bytes >= 0) {
         result->file_bytes = bytes;
         result->too_large = bytes > capacity;
     }

@@ -37,8 +37,8 @@ struct rd_io_request {
     bool has_header; /* of a tar archive, before the part: it must be there (-EBADMSG) ... */
     uint32_t mark;   /* ... with this mark (rd_tar_mark()); 0: any */
     uint64_t offset, bytes;
-    /* Parts of a whole file: [0, head) and [from, to), at their places in the buffer, which has room for them; nothing else
-     * there is written. to == 0: all of the file. A file that ends before `to` is -ENODATA. */
+    /* Parts of the file, or of the container's part: [0, head) and [from, to), at their places in the buffer, which has room for them;
+     * nothing else there is written. to == 0: all of it. A file that ends before `to` is -ENODATA. */
     uint32_t head, from, to;
 };
 

@@ -15,7 +15,7 @@ void rd_order_close(struct rd_order *order)
     rd_balance_close(&order->balance);
 }
 
-uint64_t rd_order_sample(struct rd_order *order, const struct rd_index *index, const struct im_place *at)
+uint64_t rd_order_item(struct rd_order *order, const struct rd_index *index, const struct im_place *at)
 {
     if (at->phase->split == IM_VAL)
         return at->position;
@@ -23,10 +23,16 @@ uint64_t rd_order_sample(struct rd_order *order, const struct rd_index *index, c
         order->shuffle = im_shuffle_at(order->seed, at->phase->epoch, rd_index_count(index, IM_TRAIN));
         order->epoch = at->phase->epoch;
     }
-    if (order->balance.classes > 0)
-        return rd_balance_sample(&order->balance, order->seed, at->phase->epoch,
-                                 im_shuffle_item(&order->shuffle, at->position));
     return im_shuffle_item(&order->shuffle, at->position);
+}
+
+uint64_t rd_order_sample(struct rd_order *order, const struct rd_index *index, const struct im_place *at)
+{
+    const uint64_t item = rd_order_item(order, index, at);
+
+    if (at->phase->split == IM_VAL || order->balance.classes == 0)
+        return item;
+    return rd_balance_sample(&order->balance, order->seed, at->phase->epoch, item);
 }
 
 int64_t rd_realtime(uint64_t monotonic_ns)

@@ -19,6 +19,9 @@ struct rd_order {
 int rd_order_open(const struct im_conf *conf, const struct rd_index *index, struct rd_order *ret);
 void rd_order_close(struct rd_order *order); /* accepts a zeroed one */
 
+/* What the random numbers of a place's sample go by: the sample, or with --sampler balanced, where it comes more than once, the draw.
+ * item_of() of augment/augment.c. */
+uint64_t rd_order_item(struct rd_order *order, const struct rd_index *index, const struct im_place *at);
 uint64_t rd_order_sample(struct rd_order *order, const struct rd_index *index, const struct im_place *at);
 
 /* The CLOCK_REALTIME of an im_now(), as far as clocks were not set since. */

@@ -24,7 +24,7 @@ struct place {
     struct rd_io_result result;
     uint32_t container; /* 0: the whole file */
     struct rd_io_part part;
-    uint32_t two[3]; /* parts of a file: head, from, to; to == 0: all of it */
+    uint32_t two[3]; /* parts of it: head, from, to; to == 0: all */
     char path[PATH_MAX];
 };
 
@@ -81,8 +81,8 @@ static void *pread_thread(void *arg)
             break;
         pthread_mutex_unlock(&pool->lock);
         if (place->container)
-            rd_io_read_part(pool->root_fd, place->path, &place->part, place->buffer, place->capacity,
-                            &place->result);
+            rd_io_read_part(pool->root_fd, place->path, &place->part, place->two, place->buffer,
+                            place->capacity, &place->result);
         else if (place->two[2] > 0)
             rd_io_read_two(pool->root_fd, place->path, place->two, place->buffer, &place->result);
         else

@@ -1,5 +1,7 @@
 #include "reader/ranges.h"
 
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -27,7 +29,7 @@ void rd_ranges_open(struct rd_ranges *r, const struct im_child *child, const cha
 
     *r = (struct rd_ranges){.file = {.fd = -1}, .root = root, .seed = conf->seed};
     if (conf->read_ranges == IM_RANGES_OFF || !*conf->seek_file || im_conf_has_pixel_cache(conf) ||
-        conf->scaled_decode || conf->sampler == IM_SAMPLER_BALANCED || im_conf_is_remote(conf->data_dir) ||
+        conf->scaled_decode || im_conf_is_remote(conf->data_dir) ||
         au_crop_options_make(conf, &r->crop) != 0 || r->crop.train_crop != AU_CROP_RESIZED)
         return;
     if (im_seek_open(conf->seek_file, &r->file, &text) < 0) {
@@ -60,9 +62,23 @@ void rd_ranges_count(struct rd_ranges *r, uint64_t bytes)
     r->images = r->bytes = 0;
 }
 
-/* The bytes of the file that the crop is decoded from, in whole blocks. */
-static bool choose_range(struct rd_ranges *r, const struct im_place *at, uint64_t sample,
-                         struct rd_range *ret)
+static uint32_t at_most(uint32_t n, uint32_t most)
+{
+    return n < most ? n : most;
+}
+
+/* The key of an image's link; 0: its path is longer than any. */
+static uint64_t key_of(const struct rd_ranges *r, const char *path, uint64_t offset)
+{
+    const char *root = *path == '/' ? "" : r->root, *slash = *path == '/' ? "" : "/";
+    char absolute[PATH_MAX];
+    const int n = snprintf(absolute, sizeof absolute, "%s%s%s", root, slash, path);
+
+    return n < 0 || (size_t)n >= sizeof absolute ? 0 : im_seek_link_key(absolute, offset);
+}
+
+/* The bytes of the image that the crop is decoded from, in whole blocks. */
+static bool choose_range(struct rd_ranges *r, const struct im_place *at, uint64_t item, struct rd_range *ret)
 {
     const struct im_seek_link *link = &r->link;
     const struct au_scan_shape shape = {.at = link->scan,
@@ -72,7 +88,7 @@ static bool choose_range(struct rd_ranges *r, const struct im_place *at, uint64_
                                         .looks_up = link->looks_up};
     const struct au_job job = {.split = IM_TRAIN,
                                .seed = r->seed,
-                               .sample = sample,
+                               .sample = item,
                                .epoch = at->phase->epoch,
                                .size = at->phase->image_size,
                                .crop = r->crop};
@@ -86,18 +102,17 @@ static bool choose_range(struct rd_ranges *r, const struct im_place *at, uint64_
         return false;
     ret->image = link->image;
     ret->bytes = link->bytes;
-    ret->head = (link->scan + IM_LINK_BLOCK - 1) / IM_LINK_BLOCK * IM_LINK_BLOCK;
-    ret->head = ret->head < link->bytes ? ret->head : link->bytes;
-    ret->from = (uint32_t)from / IM_LINK_BLOCK * IM_LINK_BLOCK;
+    ret->head = at_most(im_seek_link_up(link->phase, link->scan), link->bytes);
+    ret->from = im_seek_link_down(link->phase, (uint32_t)from);
     ret->from = ret->from > ret->head ? ret->from : ret->head;
-    to = (to + IM_LINK_BLOCK - 1) / IM_LINK_BLOCK * IM_LINK_BLOCK;
-    ret->to = to < link->bytes ? (uint32_t)to : link->bytes;
+    ret->to = at_most(im_seek_link_up(link->phase, (uint32_t)to), link->bytes);
     ret->to = ret->to > ret->from ? ret->to : ret->from;
     return true;
 }
 
-struct rd_range rd_ranges_find(struct rd_ranges *r, const struct im_place *at, uint64_t sample,
-                               const char *path, uint64_t room, bool is_whole)
+struct rd_range rd_ranges_find(struct rd_ranges *r, const struct im_place *at, uint64_t item,
+                               const struct rd_source_of *source, const char *path, uint64_t room,
+                               bool is_whole)
 {
     const struct rd_range whole = {0};
     struct rd_range range = {0};
@@ -105,18 +120,20 @@ struct rd_range rd_ranges_find(struct rd_ranges *r, const struct im_place *at, u
 
     if (r->file.fd < 0 || !r->is_cold || at->phase->split != IM_TRAIN)
         return whole;
-    range.link = im_seek_link_key(r->root, path);
-    if (is_whole)
+    range.link = key_of(r, path, source->offset);
+    range.phase = im_seek_link_phase(source->offset);
+    if (is_whole || range.link == 0)
         return range;
     n = im_seek_link_find(&r->file, range.link, &r->link);
-    if (n == 0)
+    if (n == 0 ||
+        (n > 0 && (r->link.phase != range.phase || (source->container && r->link.bytes != source->bytes))))
         return range;
     if (n < 0 || r->link.bytes < FILE_MIN || r->link.bytes > room)
         return whole;
     n = im_seek_find(&r->file, r->link.image, r->record, sizeof r->record);
     if (n == 0)
         return range;
-    if (n < 0 || !au_seek_unpack(&r->seek, r->record, (size_t)n) || !choose_range(r, at, sample, &range) ||
+    if (n < 0 || !au_seek_unpack(&r->seek, r->record, (size_t)n) || !choose_range(r, at, item, &range) ||
         range.bytes - range.to + (range.from - range.head) < SAVED_MIN)
         return whole;
     return range;
@@ -125,6 +142,7 @@ struct rd_range rd_ranges_find(struct rd_ranges *r, const struct im_place *at, u
 bool rd_ranges_agree(struct rd_ranges *r, const struct rd_range *range, const unsigned char *bytes)
 {
     return im_seek_link_find(&r->file, range->link, &r->link) > 0 && r->link.image == range->image &&
-           r->link.bytes == range->bytes && im_seek_link_agrees(&r->link, bytes, 0, range->head) &&
+           r->link.bytes == range->bytes && r->link.phase == range->phase &&
+           im_seek_link_agrees(&r->link, bytes, 0, range->head) &&
            im_seek_link_agrees(&r->link, bytes, range->from, range->to);
 }

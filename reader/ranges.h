@@ -12,6 +12,7 @@
 #include "ipc/child.h"
 #include "ipc/plan.h"
 #include "ipc/seek_link.h"
+#include "reader/dataset/index.h"
 
 struct rd_ranges {
     struct im_seek_file file; /* fd < 0: files are read whole */
@@ -26,11 +27,12 @@ struct rd_ranges {
     unsigned char record[IM_SEEK_BYTES_MAX];
 };
 
-/* What to read of a file. */
+/* What to read of an image: a file, or a member of a shard. */
 struct rd_range {
-    uint64_t link;           /* key of the file's link, that there is or should be; 0: none is wanted */
-    uint64_t image;          /* key of the whole file */
-    uint32_t bytes;          /* of the file */
+    uint64_t link;           /* key of its link, that there is or should be; 0: none is wanted */
+    uint64_t image;          /* key of the whole image */
+    uint32_t bytes;          /* of the image */
+    uint32_t phase;          /* of its link */
     uint32_t head, from, to; /* [0, head) and [from, to); to == 0: all of it */
 };
 
@@ -38,9 +40,11 @@ struct rd_range {
 void rd_ranges_open(struct rd_ranges *ranges, const struct im_child *child, const char *root);
 void rd_ranges_close(struct rd_ranges *ranges);
 
-/* For the sample of a place, whose file is `path` below the root, and at most `room` bytes. is_whole: parts of it did not do. */
-struct rd_range rd_ranges_find(struct rd_ranges *ranges, const struct im_place *at, uint64_t sample,
-                               const char *path, uint64_t room, bool is_whole);
+/* For a place, whose random numbers go by `item` (rd_order_item()), and an image of at most `room` bytes that is at `source` of
+ * `path`, as rd_index_source() has them. is_whole: parts of it did not do. */
+struct rd_range rd_ranges_find(struct rd_ranges *ranges, const struct im_place *at, uint64_t item,
+                               const struct rd_source_of *source, const char *path, uint64_t room,
+                               bool is_whole);
 
 /* Are these the bytes that the link is of? `bytes` has room for all of the file. */
 bool rd_ranges_agree(struct rd_ranges *ranges, const struct rd_range *range, const unsigned char *bytes);

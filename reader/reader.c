@@ -119,6 +119,7 @@ static void describe_parts(struct reader *r, struct flight *flight, uint32_t byt
 
     meta->bytes = bytes;
     meta->link = range->link;
+    meta->phase = range->phase;
     if (range->to == 0)
         return;
     meta->bytes = range->bytes;
@@ -202,9 +203,10 @@ static int submit_read(struct reader *r, struct flight *flight, const struct rd_
                        const char *path)
 {
     flight->range = (struct rd_range){0};
-    if (!flight->is_part && !r->careful)
-        flight->range = rd_ranges_find(&r->ranges, &flight->place, flight->cell.meta->sample, path,
-                                       r->child->run->geometry.cell_bytes, flight->is_whole);
+    if (!r->careful)
+        flight->range =
+            rd_ranges_find(&r->ranges, &flight->place, rd_order_item(&r->order, &r->index, &flight->place),
+                           source, path, r->child->run->geometry.cell_bytes, flight->is_whole);
     return rd_io_submit(r->io,
                         &(struct rd_io_request){.path = path,
                                                 .buffer = flight->cell.bytes,
@@ -283,7 +285,7 @@ static int submit(struct reader *r, const struct im_encoded *cell)
     flight->is_whole = im_encoded_asks_whole(cell);
     r->held++;
     cell->meta->link = cell->meta->image = 0;
-    cell->meta->head = cell->meta->from = cell->meta->to = 0;
+    cell->meta->head = cell->meta->from = cell->meta->to = cell->meta->phase = 0;
     atomic_store_explicit(&cell->meta->slow_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&cell->meta->ended, 0, memory_order_relaxed);
     cell->meta->sample = rd_order_sample(&r->order, &r->index, &at);

@@ -3,7 +3,8 @@
  *
  * - A part of a container is one read at an offset of a slot of its own, in which the container stays open: slot
  * depth + number % containers. The first read of a container is a chain of three (open, advise, read); until it has
- * ended, and where another container has the slot and is being read, parts go to the threads below.
+ * ended, and where another container has the slot and is being read, parts go to the threads below. Two parts of such a part are
+ * two reads, at once where the container is open.
  *
  * - The chain goes on after a short read: both reads carry HARDLINK, else the close would be cancelled and
  * the file stay open. Open and advice carry a plain LINK: when one fails, the rest is cancelled. Each request
@@ -53,9 +54,9 @@ struct place {
     uint64_t tag;
     uint32_t container; /* 0: a whole file */
     struct rd_io_part part;
-    uint32_t two[3];           /* parts of a file: head, from, to; to == 0: all of it */
+    uint32_t two[3];           /* parts of it: head, from, to; to == 0: all */
     bool opens;                /* this is the chain that opens the container */
-    unsigned completions, ops; /* of ops: OPS for a file, 3 or 1 for a part */
+    unsigned completions, ops; /* of ops: OPS for a file, 1 to 4 for a part */
     int results[OPS];
     int is_async;         /* this chain went to the workers */
     char more;            /* what the second read writes */
@@ -128,6 +129,14 @@ static int add_chain(struct engine *engine, unsigned i)
     return 0;
 }
 
+/* What the first read of a container's part puts into the buffer. */
+static uint64_t bytes_wanted(const struct place *place)
+{
+    if (place->two[2] > 0)
+        return place->two[0];
+    return place->part.bytes < place->capacity ? place->part.bytes : place->capacity;
+}
+
 static size_t header_bytes(const struct place *place)
 {
     return place->part.has_header ? sizeof place->header : 0;
@@ -144,7 +153,8 @@ static int add_part(struct engine *engine, unsigned i)
     struct place *place = &engine->places[i];
     struct container *c = engine->container_count ? container_of(engine, place->container) : NULL;
     const unsigned async = engine->is_async ? IOSQE_ASYNC : 0;
-    const uint64_t bytes = place->part.bytes < place->capacity ? place->part.bytes : place->capacity;
+    const uint32_t *two = place->two;
+    const uint64_t bytes = bytes_wanted(place);
     struct io_uring_sqe *sqe;
     unsigned slot;
 
@@ -156,7 +166,7 @@ static int add_part(struct engine *engine, unsigned i)
     slot = engine->depth + (unsigned)(c - engine->containers);
     place->opens = c->number != place->container || !c->is_open;
     place->completions = 0;
-    place->ops = place->opens ? 3 : 1;
+    place->ops = (place->opens ? 3u : 1u) + (two[2] > 0);
     place->is_async = engine->is_async;
     c->number = place->container;
     c->readers++;
@@ -174,7 +184,14 @@ static int add_part(struct engine *engine, unsigned i)
     place->span[0] = (struct iovec){place->header, header_bytes(place)};
     place->span[1] = (struct iovec){place->buffer, bytes};
     io_uring_prep_readv(sqe, (int)slot, place->span, 2, place->part.offset - header_bytes(place));
-    uring_add(sqe, engine, i, OP_READ, IOSQE_FIXED_FILE | async);
+    uring_add(sqe, engine, i, OP_READ,
+              IOSQE_FIXED_FILE | async | (place->opens && two[2] > 0 ? IOSQE_IO_HARDLINK : 0));
+    if (two[2] > 0) {
+        sqe = io_uring_get_sqe(&engine->ring);
+        io_uring_prep_read(sqe, (int)slot, (char *)place->buffer + two[1], two[2] - two[1],
+                           place->part.offset + two[1]);
+        uring_add(sqe, engine, i, OP_MORE, IOSQE_FIXED_FILE | async);
+    }
     return 0;
 }
 
@@ -238,7 +255,8 @@ static int judge_part(struct engine *engine, unsigned i, struct rd_io_result *re
 {
     struct place *place = &engine->places[i];
     struct container *c = container_of(engine, place->container);
-    const uint64_t wanted = place->part.bytes < place->capacity ? place->part.bytes : place->capacity;
+    const uint64_t wanted = bytes_wanted(place);
+    const uint32_t more = place->two[2] - place->two[1]; /* 0 for all of it */
     const int *got = place->results;
     const bool was_opened = !place->opens || (got[OP_OPEN] >= 0 && got[OP_ADVISE] >= 0);
 
@@ -248,19 +266,21 @@ static int judge_part(struct engine *engine, unsigned i, struct rd_io_result *re
         c->is_open = was_opened;
     *result = (struct rd_io_result){.tag = place->tag};
     if (was_opened && got[OP_READ] > 0 && (uint64_t)got[OP_READ] == wanted + header_bytes(place) &&
+        (place->two[2] == 0 || (got[OP_MORE] >= 0 && (uint32_t)got[OP_MORE] == more)) &&
         (!place->part.has_header ||
          rd_tar_is_header_of(place->header, place->part.bytes, place->part.mark))) {
-        result->bytes = (int64_t)wanted;
-        result->file_bytes = place->part.bytes;
-        result->too_large = place->part.bytes > place->capacity;
+        result->bytes = (int64_t)wanted + more;
+        result->file_bytes = place->two[2] > 0 ? place->two[2] : place->part.bytes;
+        result->too_large = place->two[2] == 0 && place->part.bytes > place->capacity;
     } else {
-        if (got[OP_READ] == -EAGAIN && !place->is_async)
+        if ((got[OP_READ] == -EAGAIN || (place->two[2] > 0 && got[OP_MORE] == -EAGAIN)) && !place->is_async)
             engine->is_async = 1;
         else
             c->is_open = false; /* whoever reads it next opens it again */
         if (read_in_thread(engine, i))
             return 0;
-        rd_io_read_part(engine->root_fd, place->path, &place->part, place->buffer, place->capacity, result);
+        rd_io_read_part(engine->root_fd, place->path, &place->part, place->two, place->buffer,
+                        place->capacity, result);
     }
     engine->free[engine->free_count++] = i;
     return 1;

@@ -38,7 +38,7 @@ struct consumer {
     struct im_child *child;
     struct look first, last;      /* rank 0's, around what is measured */
     bool was_there[IM_SLOTS_MAX]; /* processes of the first look */
-    int32_t pid[IM_SLOTS_MAX];
+    uint32_t restarts[IM_SLOTS_MAX];
     double *rates; /* images/s of this rank, one a pass */
     uint32_t passes;
     double *intervals_ms; /* between batches */
@@ -94,32 +94,34 @@ static double idle_seconds(void)
     return (double)idle / (double)sysconf(_SC_CLK_TCK);
 }
 
-/* The second look is at the processes of the first: a rank that has left meanwhile leaves its numbers behind. */
+/* The second look is at the processes of the first: a rank that has left meanwhile leaves its numbers behind. Where what is measured
+ * begins with the run, readers and augmenters may not be there yet at the first look: all that they did until the second counts. */
 static void look_around(struct consumer *c, bool is_first, struct look *ret)
 {
     const struct im_run *run = c->child->run;
+    const bool is_from_start = c->child->conf->warm_up_seconds <= 0;
 
     *ret = (struct look){.at = im_now(), .idle_seconds = idle_seconds()};
     for (uint32_t slot = 0; slot < run->geometry.slots && slot < IM_SLOTS_MAX; slot++) {
         const struct im_process *p = &run->process[slot];
         struct im_stats_view view;
         struct stage *s;
-        int32_t pid;
+        uint32_t restarts;
 
-        if (is_first)
+        if (is_first != is_from_start)
             c->was_there[slot] = im_process_state(run, slot) == IM_PROCESS_RUN && p->role < IM_ROLES;
-        if (!c->was_there[slot])
+        if (!c->was_there[slot] || (is_first && is_from_start))
             continue;
         s = &ret->stage[p->role];
         im_stats_read(&run->stats[slot], ret->at, &view);
         for (int a = 0; a < IM_ACTIVITIES; a++)
             s->time_ns[a] += view.time_ns[a];
         s->samples += view.counter[IM_C_SAMPLES];
-        pid = atomic_load_explicit(&p->pid, memory_order_relaxed);
-        s->cpu_seconds += process_seconds(pid);
+        s->cpu_seconds += process_seconds(atomic_load_explicit(&p->pid, memory_order_relaxed));
+        restarts = atomic_load_explicit(&p->restarts, memory_order_relaxed);
         if (is_first)
-            c->pid[slot] = pid;
-        s->replaced += pid != c->pid[slot];
+            c->restarts[slot] = restarts;
+        s->replaced += restarts != c->restarts[slot];
         s->alive++;
     }
 }

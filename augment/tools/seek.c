@@ -21,6 +21,7 @@
 
 #include "augment/limits.h"
 #include "augment/sandbox.h"
+#include "augment/seeking.h"
 #include "ipc/base/clock.h"
 #include "ipc/base/count.h"
 #include "ipc/base/fault.h"
@@ -39,10 +40,11 @@ enum outcome { MADE, PRESENT, WITHOUT, UNREADABLE, OUTCOMES };
 
 struct answer {
     uint64_t key, file_bytes;
-    uint32_t outcome, bytes;
-    unsigned char index[IM_SEEK_BYTES_MAX];
+    uint32_t outcome, bytes,
+        link_bytes; /* of the index, if it was made, and of the link behind it, if it is new */
+    unsigned char records[2 * IM_SEEK_BYTES_MAX];
 };
-#define ANSWER_HEAD offsetof(struct answer, index)
+#define ANSWER_HEAD offsetof(struct answer, records)
 
 /* ---- a worker ---- */
 
@@ -50,14 +52,49 @@ struct work {
     struct au_decoder *decoder;
     struct im_seek_file file;
     size_t bytes_max; /* of an image's file */
+    struct im_seek_link link;
     struct answer answer;
 };
+
+/* Where an image begins in its file, and the key of its link. */
+static uint64_t link_key(const char *reference, uint64_t *ret_offset)
+{
+    uint64_t bytes;
+    char path[PATH_MAX] = "";
+    const size_t n = im_reference_parse(reference, ret_offset, &bytes);
+
+    if (n < sizeof path)
+        memcpy(path, reference, n);
+    return im_seek_link_key(path, *ret_offset);
+}
+
+/* Decodes an image for what is not there of its index and its link. */
+static enum outcome decode(struct work *w, const char *bytes, size_t n, uint32_t phase, bool has_index)
+{
+    struct answer *a = &w->answer;
+    struct au_image image;
+    size_t link;
+
+    if (au_decoder_open(w->decoder, bytes, n, &image, NULL) != 0 || !au_decoder_seek_make(w->decoder))
+        return has_index ? PRESENT : WITHOUT;
+    if (!has_index)
+        a->bytes = (uint32_t)au_seek_pack(au_decoder_seek(w->decoder), a->records, IM_SEEK_BYTES_MAX);
+    if (!has_index && a->bytes == 0)
+        return WITHOUT;
+    link = au_seeking_link(w->decoder, a->key, phase, bytes, n, &w->link);
+    memcpy(a->records + a->bytes, &w->link, link);
+    a->link_bytes = (uint32_t)link;
+    return has_index ? PRESENT : MADE;
+}
 
 static enum outcome make_index(struct work *w, const char *path)
 {
     struct answer *a = &w->answer;
-    struct au_image image;
-    enum outcome outcome = WITHOUT;
+    enum outcome outcome = PRESENT;
+    bool has_index, has_link;
+    uint64_t offset;
+    const uint64_t key = link_key(path, &offset);
+    const uint32_t phase = im_seek_link_phase(offset);
     char *bytes;
     size_t n;
 
@@ -66,12 +103,11 @@ static enum outcome make_index(struct work *w, const char *path)
     a->file_bytes = n;
     a->key = im_seek_key(bytes, n);
     IM_FAULT("seek.index");
-    if (im_seek_find(&w->file, a->key, a->index, sizeof a->index) > 0) {
-        outcome = PRESENT;
-    } else if (au_decoder_open(w->decoder, bytes, n, &image, NULL) == 0 && au_decoder_seek_make(w->decoder)) {
-        a->bytes = (uint32_t)au_seek_pack(au_decoder_seek(w->decoder), a->index, sizeof a->index);
-        outcome = a->bytes > 0 ? MADE : WITHOUT;
-    }
+    has_index = im_seek_find(&w->file, a->key, a->records, IM_SEEK_BYTES_MAX) > 0;
+    has_link = im_seek_link_find(&w->file, key, &w->link) > 0 && w->link.image == a->key &&
+               w->link.bytes == n && w->link.phase == phase;
+    if (!has_index || !has_link)
+        outcome = decode(w, bytes, n, phase, has_index);
     free(bytes);
     return outcome;
 }
@@ -86,7 +122,7 @@ static int serve(struct work *w)
         path[n] = '\0';
         memset(&w->answer, 0, ANSWER_HEAD);
         w->answer.outcome = (uint32_t)make_index(w, path);
-        n = (ssize_t)(ANSWER_HEAD + w->answer.bytes);
+        n = (ssize_t)(ANSWER_HEAD + w->answer.bytes + w->answer.link_bytes);
         if (write(SOCKET, &w->answer, (size_t)n) != n)
             return IM_EXIT_FAILED;
     }
@@ -199,26 +235,48 @@ static int send_path(struct making *m, struct worker *w, struct im_text *text)
     return replace(m, w, "a process died before it", text);
 }
 
+/* Does a message of n bytes hold what it says? Whoever sent it has parsed a stranger's bytes. */
+static bool is_answer(const struct answer *a, ssize_t n)
+{
+    return n >= (ssize_t)ANSWER_HEAD && a->outcome < OUTCOMES && a->bytes <= IM_SEEK_BYTES_MAX &&
+           a->link_bytes <= IM_SEEK_BYTES_MAX && a->bytes + a->link_bytes == (size_t)n - ANSWER_HEAD &&
+           (a->outcome == MADE) == (a->bytes > 0) &&
+           (a->link_bytes == 0 || a->outcome == MADE || a->outcome == PRESENT);
+}
+
+/* Adds what was made for an image. As im_seek_add() of the index. */
+static int add_records(struct making *m, const struct answer *a, const char *path)
+{
+    uint64_t offset;
+    const uint64_t key = link_key(path, &offset);
+    int err = 0, link_err = 0;
+
+    if (a->outcome == MADE)
+        err = im_seek_add(&m->owner, a->key, a->records, a->bytes);
+    if (a->link_bytes > 0 && (err == 0 || err == -EEXIST)) {
+        im_seek_drop(&m->owner, key); /* that of another image, which was here before */
+        link_err = im_seek_add(&m->owner, key, a->records + a->bytes, a->link_bytes);
+    }
+    return link_err < 0 ? link_err : err;
+}
+
 static int take_answer(struct making *m, struct worker *w, struct im_text *text)
 {
     struct answer *a = &m->answer;
     ssize_t n = recv(w->fd, a, sizeof *a, 0);
-    int err = 0;
+    int err;
 
     if (n < 0 && errno == EINTR)
         return 0;
-    /* It has parsed a stranger's bytes: nothing it says is believed that is not checked. */
-    if (n < (ssize_t)ANSWER_HEAD || a->outcome >= OUTCOMES || a->bytes != (size_t)n - ANSWER_HEAD ||
-        (a->outcome == MADE) != (a->bytes > 0))
+    if (!is_answer(a, n))
         return replace(m, w, "a process died on it", text);
     m->deaths = 0;
-    if (a->outcome == MADE)
-        err = im_seek_add(&m->owner, a->key, a->index, a->bytes);
+    err = add_records(m, a, w->path);
     if (err < 0 && err != -EEXIST)
         return im_fail(text, err, "'%.700s': %s; what was made is kept, the same command goes on",
                        m->seek_file, err == -ENOSPC ? "the disk is full, or nearly so" : strerror(-err));
     m->done[err == -EEXIST ? PRESENT : a->outcome]++;
-    m->bytes += err == 0 ? a->bytes : 0;
+    m->bytes += (err == 0 ? a->bytes : 0) + a->link_bytes;
     m->file_bytes += a->file_bytes;
     if (a->outcome == UNREADABLE)
         tell(m, w->path, "cannot be read");

@@ -312,6 +312,19 @@ static void say_no_core(const struct sv_bench *b, struct im_text *ret)
             words[b->limit], b->cores, whose, ms > 0 ? 1e3 / ms : 0);
 }
 
+/* Readers that wait for input wait for objects of another machine. */
+static bool waits_for_network(const struct sv_bench *b)
+{
+    return b->limit == SV_STAGE_READ && b->stage[SV_STAGE_READ].wait_input > b->stage[SV_STAGE_READ].busy;
+}
+
+const char *sv_bench_limit_name(const struct sv_bench *b)
+{
+    static const char *const names[] = {"read", "augment", "train"};
+
+    return b->limit < 0 ? "unknown" : waits_for_network(b) ? "network" : names[b->limit];
+}
+
 double sv_bench_verdict(const struct sv_bench *b, double images_per_second, struct im_text *ret)
 {
     const double free_cores = sv_bench_cores_free(b);
@@ -324,6 +337,11 @@ double sv_bench_verdict(const struct sv_bench *b, double images_per_second, stru
                 images_per_second * (double)b->trainers);
     } else if (b->limit == SV_STAGE_TRAIN) {
         im_fail(ret, 0, "nothing of the data path limits: batches are there when they are asked for");
+    } else if (waits_for_network(b)) {
+        im_fail(
+            ret, 0,
+            "the network limits: readers waited %.0f%% of the time for objects of the server (--connections)",
+            100 * b->stage[SV_STAGE_READ].wait_input);
     } else if (free_cores < 0.25) {
         say_no_core(b, ret);
     } else {

@@ -34,6 +34,9 @@ double sv_bench_cpu_ms_all(const struct sv_bench *b);
 double sv_bench_cores_used(const struct sv_bench *b);
 double sv_bench_cores_free(const struct sv_bench *b);
 
+/* "read", "augment", "train", "network", or "unknown". */
+const char *sv_bench_limit_name(const struct sv_bench *b);
+
 /* Which stage limits and what one more of it would give, in sentences; the number of images/s that it would come to, 0: none. */
 double sv_bench_verdict(const struct sv_bench *b, double images_per_second, struct im_text *ret);
 

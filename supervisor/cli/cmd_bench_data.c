@@ -70,7 +70,7 @@ static void fill_json(const struct im_conf *conf, const struct sv_bench *b, stru
     im_json_set_real(j, "cpu_ms_per_image", sv_bench_cpu_ms_all(b));
     im_json_set_real(j, "cores_used", sv_bench_cores_used(b));
     im_json_set_real(j, "cores_free", sv_bench_cores_free(b));
-    im_json_set_str(j, "limit", b->limit < 0 ? "unknown" : stage_names[b->limit]);
+    im_json_set_str(j, "limit", sv_bench_limit_name(b));
     im_json_set_real(j, "with_one_more", more);
     im_json_set_str(j, "verdict", verdict.s);
 }
@@ -231,7 +231,7 @@ static int scan_row(const struct im_conf *conf, const struct sv_scan *scan, int6
                    "p99 ms", "efficiency", "cores", "limit");
         printf("%10" PRId64 " %10.1f +- %-8.1f %8.1f %9.0f%% %9.1f  %s\n", n, b->rate.mean, b->rate.sigma,
                b->p99_ms, 100 * r->rate[r->count - 1] / r->ideal[r->count - 1], sv_bench_cores_used(b),
-               b->limit < 0 ? "?" : stage_names[b->limit]);
+               sv_bench_limit_name(b));
         fflush(stdout);
     }
     free(c);

@@ -111,6 +111,42 @@ case_ranges() {
   same_as without "with ranges that were refused, and kills"
 }
 
+# Members of shards, and images that come several times in an epoch.
+case_ranges_shards() {
+  make_data --side-min 400 --side-max 460
+  "$BIN/imsuper" data pack "$DATA" "$T/shards" --shard-images 20 >"$T/out" || fail "data pack"
+  TRAIN+=(--data-dir "$T/shards")
+  start 0 --seek-index off
+  kept without
+  start 0 --read-ranges on
+  same_as without "while links were made"
+  kept made
+  for io in uring pread; do
+    start 0 --read-ranges on --io $io
+    [ "$(ledger ranges_read)" -gt $((IMAGES / 2)) ] || fail "$(ledger ranges_read) members were read in part ($io)"
+    [ "$(ledger ranges_changed)" = 0 ] || fail "a link was wrong ($io)"
+    [ "$(ledger ranges_refused)" = 0 ] || fail "ranges were refused ($io)"
+    same_as without "with ranges of members ($io)"
+    kept $io
+  done
+  start 0 --sampler balanced --read-ranges off
+  kept balanced
+  start 0 --sampler balanced --read-ranges on
+  [ "$(ledger ranges_read)" -gt $((IMAGES / 2)) ] || fail "$(ledger ranges_read) members were read in part (balanced)"
+  [ "$(ledger ranges_refused)" = 0 ] || fail "ranges were refused (balanced)"
+  same_as balanced "with ranges and --sampler balanced"
+  kept ranges_balanced
+
+  # The same images in another order, and other ones, in shards of the same names.
+  rm -r "$T/shards"
+  "$BIN/imsuper" data synth --out "$T/replacement" --classes 4 --per-class 24 --val-per-class 4 --side-min 400 --side-max 460 --jpeg-quality 97 --seed 5 --quiet
+  "$BIN/imsuper" data pack "$T/replacement" "$T/shards" --shard-images 20 >"$T/out" || fail "data pack"
+  start 0 --seek-index off
+  kept others
+  start 0 --read-ranges on
+  same_as others "with shards that are others"
+}
+
 # Other pixels in files of the same names and times, which have links.
 case_ranges_changed() {
   make_data --side-min 400 --side-max 460
@@ -152,7 +188,7 @@ case_ahead() {
   start 0 --seek-index off
   kept without
 
-  index_ahead 1 "seek.record.after=kill@20"
+  index_ahead 1 "seek.record.after=kill@40" # an index and a link of each
   must_say "the same command goes on"
   index_ahead 0 "seek.index=kill@30"
   must_say "a process died on it"
@@ -166,8 +202,9 @@ case_ahead() {
   index_ahead 0
   must_answer present "$all"
 
-  start 0
+  start 0 --read-ranges on
   [ "$(ledger seek_made)" = 0 ] || fail "$(ledger seek_made) indexes were made again"
+  [ "$(ledger ranges_read)" -gt $((IMAGES / 4)) ] || fail "$(ledger ranges_read) files were read in part: there are no links"
   [ "$(ledger seek_used)" -ge $((2 * IMAGES)) ] || fail "$(ledger seek_used) images were decoded with an index"
   same_as without "with an index that was made ahead"
 

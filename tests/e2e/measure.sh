@@ -159,6 +159,10 @@ case_data() {
   compared 999999999,1000000000,1000000001 "slower (Welch"
   compared 1,1000000000 "no difference shown (Welch"
   run 0 "$BIN/imsuper" bench data "${short[@]}" --cold --passes 2 && must_say "cold" && must_say "2 passes"
+  # Measured from the start on, when no process is there yet.
+  run 0 "$BIN/imsuper" bench data "${short[@]}" --cold --passes 1 --json
+  grep -q '"processes":[1-9]' "$T/out" || fail "no stages: $(cat "$T/out")"
+  grep -q '"processes":0' "$T/out" && fail "a stage without processes: $(cat "$T/out")"
   run 0 "$BIN/imsuper" bench data "${short[@]}" --scan augmenters=1..2 -o "$T/scan.png" && must_say "efficiency"
   [ "$(head -c 4 "$T/scan.png" | tail -c 3)" = PNG ] || fail "no picture"
   run 2 "$BIN/imsuper" bench data "${short[@]}" --scan trainers=1..2

@@ -22,6 +22,7 @@ import sys
 import time
 
 SIZE, BATCH, WORKERS = 224, 64, 2
+PATIENCE = 900  # seconds for one measurement: libraries take minutes to load on a machine that is busy
 
 
 def version(package):
@@ -182,7 +183,7 @@ def measure_here(name, args):
 def measure(name, args):
     if name in PEERS:
         out = subprocess.run([sys.executable, os.path.abspath(__file__), "--one", name, *sys.argv[1:]],
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300)
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE)
         if out.returncode != 0:
             raise RuntimeError(" | ".join(out.stderr.decode(errors="replace").strip().splitlines()[-3:])[:600])
         return json.loads(out.stdout.splitlines()[-1])

@@ -214,8 +214,8 @@ static void test_the_seal_covers_ticket_and_what_is_said_of_the_bytes(void **sta
     struct small_run *s = *state;
     struct im_encoded e = claim(s, 0), other;
 
-    *e.meta = (struct im_encoded_meta){.sample = 5, .bytes = 3, .label = 2};
-    memcpy(e.bytes, "abc", 3);
+    *e.meta = (struct im_encoded_meta){.sample = 5, .bytes = 9, .label = 2, .from = 4, .to = 8};
+    memcpy(e.bytes, "abcdefghi", 9);
     im_encoded_seal(&e);
     assert_true(im_encoded_is_sealed(&s->run, &e));
     assert_true(im_encoded_is_whole(&e));
@@ -234,6 +234,12 @@ static void test_the_seal_covers_ticket_and_what_is_said_of_the_bytes(void **sta
     COVERS(verdict);
     COVERS(by_reference);
     COVERS(stamp);
+    COVERS(link);
+    COVERS(image);
+    COVERS(head);
+    COVERS(from);
+    COVERS(to);
+    COVERS(phase);
     COVERS(key);
     COVERS(hash);
 #undef COVERS

@@ -53,7 +53,7 @@ static int tear_down(void **state)
 static void what_was_added_is_found(void **state)
 {
     struct place *p = *state;
-    const uint64_t key = im_seek_link_key("/data", "train/a/1.jpg");
+    const uint64_t key = im_seek_link_key("/data/train/a/1.jpg", 0);
     size_t n;
 
     p->link = (struct im_seek_link){.image = 5, .scan = 600, .width = 500, .height = 375};
@@ -63,9 +63,9 @@ static void what_was_added_is_found(void **state)
     assert_int_equal(im_seek_add(&p->owner, key, &p->link, n), 0);
     assert_int_equal(im_seek_link_find(&p->owner.file, key, &p->found), n);
     assert_memory_equal(&p->found, &p->link, n);
-    assert_int_equal(im_seek_link_find(&p->owner.file, im_seek_link_key("/dat", "atrain/a/1.jpg"), &p->found),
-                     0);
-    assert_int_equal(im_seek_link_find(&p->owner.file, im_seek_link_key("/data", "train/a/2.jpg"), &p->found),
+    assert_int_equal(
+        im_seek_link_find(&p->owner.file, im_seek_link_key("/data/train/a/1.jpg", 512), &p->found), 0);
+    assert_int_equal(im_seek_link_find(&p->owner.file, im_seek_link_key("/data/train/a/2.jpg", 0), &p->found),
                      0);
 }
 
@@ -75,7 +75,7 @@ static void what_is_no_whole_link_is_not_found(void **state)
     struct place *p = *state;
     const size_t n =
         (p->link = (struct im_seek_link){.scan = 600}, im_seek_link_fill(&p->link, p->bytes, BYTES));
-    const size_t sizes[] = {1, 24, n - 4, n - 1, n + 4};
+    const size_t sizes[] = {1, 28, n - 4, n - 1, n + 4};
 
     for (size_t i = 0; i < IM_COUNT(sizes); i++) {
         assert_int_equal(im_seek_add(&p->owner, 100 + i, &p->link, sizes[i]), 0);
@@ -85,6 +85,10 @@ static void what_is_no_whole_link_is_not_found(void **state)
     assert_int_equal(im_seek_add(&p->owner, 99, &p->link, n), 0);
     assert_int_equal(im_seek_link_find(&p->owner.file, 99, &p->found), 0);
     p->link.scan = 600;
+    p->link.phase = IM_LINK_BLOCK;
+    assert_int_equal(im_seek_add(&p->owner, 97, &p->link, n), 0);
+    assert_int_equal(im_seek_link_find(&p->owner.file, 97, &p->found), 0);
+    p->link.phase = 0;
     p->link.bytes = UINT32_MAX;
     assert_int_equal(im_seek_add(&p->owner, 98, &p->link, n), 0);
     assert_int_equal(im_seek_link_find(&p->owner.file, 98, &p->found), 0);
@@ -115,6 +119,41 @@ static void only_its_bytes_agree(void **state)
     assert_false(im_seek_link_agrees(&p->link, p->bytes, 0, BYTES + 1));
 }
 
+/* Of a member of a shard, blocks are the shard's. */
+static void blocks_are_those_of_the_file(void **state)
+{
+    struct place *p = *state;
+
+    for (uint32_t phase = 512; phase < IM_LINK_BLOCK; phase += 512) {
+        const uint32_t first = IM_LINK_BLOCK - phase,
+                       blocks = (BYTES + phase + IM_LINK_BLOCK - 1) / IM_LINK_BLOCK;
+        size_t n;
+
+        p->link = (struct im_seek_link){.scan = 600, .phase = phase};
+        n = im_seek_link_fill(&p->link, p->bytes, BYTES);
+        assert_int_equal(n, offsetof(struct im_seek_link, check) + blocks * sizeof(uint32_t));
+        assert_int_equal(im_seek_link_down(phase, first - 1), 0);
+        assert_int_equal(im_seek_link_down(phase, first), first);
+        assert_int_equal(im_seek_link_down(phase, first + IM_LINK_BLOCK - 1), first);
+        assert_int_equal(im_seek_link_up(phase, 1), first);
+        assert_int_equal(im_seek_link_up(phase, first), first);
+        assert_int_equal(im_seek_link_up(phase, first + 1), first + IM_LINK_BLOCK);
+        assert_true(im_seek_link_agrees(&p->link, p->bytes, 0, BYTES));
+        assert_true(im_seek_link_agrees(&p->link, p->bytes, 0, first));
+        assert_true(im_seek_link_agrees(&p->link, p->bytes, first, first + IM_LINK_BLOCK));
+        assert_false(im_seek_link_agrees(&p->link, p->bytes, IM_LINK_BLOCK, BYTES));
+        assert_false(im_seek_link_agrees(&p->link, p->bytes, 0, IM_LINK_BLOCK));
+        for (uint32_t i = 0; i < BYTES; i += 509) {
+            const uint32_t from = im_seek_link_down(phase, i), end = im_seek_link_up(phase, i + 1);
+
+            p->bytes[i] ^= 1;
+            assert_false(im_seek_link_agrees(&p->link, p->bytes, from, end < BYTES ? end : BYTES));
+            assert_true(im_seek_link_agrees(&p->link, p->bytes, 0, from));
+            p->bytes[i] ^= 1;
+        }
+    }
+}
+
 static void files_of_no_or_too_many_bytes_have_none(void **state)
 {
     struct place *p = *state;
@@ -125,6 +164,11 @@ static void files_of_no_or_too_many_bytes_have_none(void **state)
     assert_int_equal(im_seek_link_fill(&p->link, bytes, 0), 0);
     assert_int_equal(im_seek_link_fill(&p->link, bytes, most + 1), 0);
     assert_true(im_seek_link_fill(&p->link, bytes, most) <= IM_SEEK_BYTES_MAX);
+    p->link.phase = 512;
+    assert_int_equal(im_seek_link_fill(&p->link, bytes, most), 0);
+    p->link.phase = IM_LINK_BLOCK;
+    assert_int_equal(im_seek_link_fill(&p->link, bytes, 100), 0);
+    p->link.phase = 0;
     free(bytes);
 }
 
@@ -134,6 +178,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_was_added_is_found, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_no_whole_link_is_not_found, set_up, tear_down),
         cmocka_unit_test_setup_teardown(only_its_bytes_agree, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(blocks_are_those_of_the_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(files_of_no_or_too_many_bytes_have_none, set_up, tear_down),
     };
 

@@ -450,6 +450,49 @@ static struct rd_io_result read_part(struct fixture *f, const char *path, uint32
     return result;
 }
 
+/* Parts of a member: the first time, when the container is opened, and then. Container 2049 takes the slot of 1. */
+static void two_parts_of_a_part_are_read_and_nothing_else(void **state)
+{
+    static const uint32_t parts[][4] = {{1, 10, 100, 300}, {1, 10, 100, 300},      {1, 1, 1, 2},
+                                        {1, 50, 50, 50},   {2049, 512, 900, 1000}, {1, 7, 999, 1000}};
+    struct fixture *f = ready(state);
+    struct rd_io_request request = {
+        .path = "a.tar", .buffer = f->buffer, .capacity = CAPACITY, .offset = 700, .bytes = 1000};
+    struct rd_io_result result;
+
+    make_file(f, "a.tar", 2000);
+    for (size_t i = 0; i < IM_COUNT(parts); i++) {
+        request.container = parts[i][0];
+        request.head = parts[i][1];
+        request.from = parts[i][2];
+        request.to = parts[i][3];
+        memset(f->buffer, 0x33, CAPACITY);
+        assert_int_equal(rd_io_submit(f->io, &request), 0);
+        assert_int_equal(rd_io_reap(f->io, &result, 1, WAIT_NS), 1);
+        assert_int_equal(result.bytes, request.head + request.to - request.from);
+        assert_int_equal(result.too_large, 0);
+        for (uint32_t k = 0; k < CAPACITY; k++) {
+            const bool is_read = k < request.head || (k >= request.from && k < request.to);
+
+            assert_int_equal((unsigned char)f->buffer[k],
+                             is_read ? (unsigned char)((700 + k) * 31 + 2000) : 0x33);
+        }
+    }
+    request.to = 1001; /* behind the part */
+    assert_int_equal(rd_io_submit(f->io, &request), -EINVAL);
+    request.bytes = 1400; /* and the container */
+    request.to = 1400;
+    assert_int_equal(rd_io_submit(f->io, &request), 0);
+    assert_int_equal(rd_io_reap(f->io, &result, 1, WAIT_NS), 1);
+    assert_int_equal(result.bytes, -ENODATA);
+    request.path = "none.tar";
+    request.container = 3;
+    assert_int_equal(rd_io_submit(f->io, &request), 0);
+    assert_int_equal(rd_io_reap(f->io, &result, 1, WAIT_NS), 1);
+    assert_int_equal(result.bytes, -ENOENT);
+    assert_int_equal(read_part(f, "a.tar", 1, 0, 1000).bytes, 1000);
+}
+
 static void a_part_of_a_container_is_read(void **state)
 {
     struct fixture *f = ready(state);
@@ -510,7 +553,7 @@ static void a_part_without_its_header_is_refused(void **state)
     fd = openat(f->root_fd, "a.tar", O_RDWR | O_CREAT, 0600);
     assert_int_equal(pwrite(fd, archive, sizeof archive, 0), sizeof archive);
     for (int round = 0; round < 5; round++) {
-        const bool is_there = round < 2, is_shorter = round == 4;
+        const bool is_there = round < 2, is_shorter = round == 4, is_two = round == 1;
         const uint32_t mark = rd_tar_mark((const unsigned char *)archive);
 
         request.mark = round == 0   ? 0
@@ -519,14 +562,20 @@ static void a_part_without_its_header_is_refused(void **state)
         if (round == 3)
             assert_int_equal(pwrite(fd, "y", 1, 0), 1); /* another name: the sum is not right */
         request.offset = is_shorter ? 100 : 512;
+        request.head = is_two ? 1 : 0;
+        request.from = is_two ? 900 : 0;
+        request.to = is_two ? 1000 : 0;
         assert_int_equal(rd_io_submit(f->io, &request), 0);
         assert_int_equal(rd_io_reap(f->io, &result, 1, WAIT_NS), 1);
-        assert_int_equal(result.bytes, is_there ? 1000 : -EBADMSG);
+        assert_int_equal(result.bytes, !is_there ? -EBADMSG : is_two ? 101 : 1000);
         assert_true(!is_there || (f->buffer[0] == 'x' && f->buffer[999] == 'x' && f->buffer[1000] == 0x5a));
     }
     assert_int_equal(pwrite(fd, "a", 1, 0), 1);
     request.offset = 512;
     request.bytes = 999; /* of another size */
+    request.head = 10;
+    request.from = 20;
+    request.to = 30;
     assert_int_equal(rd_io_submit(f->io, &request), 0);
     assert_int_equal(rd_io_reap(f->io, &result, 1, WAIT_NS), 1);
     assert_int_equal(result.bytes, -EBADMSG);
@@ -718,6 +767,7 @@ int main(void)
         BOTH(a_file_that_changes_size_is_read_as_it_is),
         BOTH(closing_with_requests_in_flight_takes_them_all_back),
         BOTH(a_part_of_a_container_is_read),
+        BOTH(two_parts_of_a_part_are_read_and_nothing_else),
         BOTH(a_part_without_its_header_is_refused),
         BOTH(what_was_open_is_forgotten),
         BOTH(parts_of_many_containers_come_back_once_each),

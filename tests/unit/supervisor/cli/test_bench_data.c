@@ -55,6 +55,25 @@ static void one_more(void **state)
     assert_non_null(strstr(said.s, "reading limits: 2 of --readers"));
 }
 
+/* Readers that wait for objects are not helped by more of them. */
+static void the_network_limits(void **state)
+{
+    struct sv_bench b = measured(0, 3);
+    struct im_text said = {""};
+
+    (void)state;
+    assert_string_equal(sv_bench_limit_name(&b), "read");
+    b.stage[0].busy = 0.02;
+    b.stage[0].wait_input = 0.98;
+    assert_float_equal(sv_bench_verdict(&b, 0, &said), 0, 0);
+    assert_non_null(strstr(said.s, "the network limits: readers waited 98% of the time"));
+    assert_string_equal(sv_bench_limit_name(&b), "network");
+    b.limit = 1;
+    assert_string_equal(sv_bench_limit_name(&b), "augment");
+    b.limit = -1;
+    assert_string_equal(sv_bench_limit_name(&b), "unknown");
+}
+
 static void nothing_limits(void **state)
 {
     const struct sv_bench b = measured(2, 3), short_one = measured(-1, 3);
@@ -99,10 +118,8 @@ static void scans(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(numbers),
-        cmocka_unit_test(one_more),
-        cmocka_unit_test(nothing_limits),
-        cmocka_unit_test(scans),
+        cmocka_unit_test(numbers),        cmocka_unit_test(one_more), cmocka_unit_test(the_network_limits),
+        cmocka_unit_test(nothing_limits), cmocka_unit_test(scans),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
