@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IM_ABI_VERSION 11u
+#define IM_ABI_VERSION 12u
 #define IM_MAGIC UINT64_C(0x3172657075736d69) /* "imsuper1" */
 #define IM_LINE 128                           /* two cache lines: the adjacent-line prefetcher pairs them */
 #define IM_PAGE 4096
@@ -358,20 +358,23 @@ struct im_control {
     _Atomic uint64_t
         node_share; /* W supervisor, before node_generation: trainers of the nodes that take part << 32 |
                                         the first of this node's among them; 0: all do */
+    _Atomic uint32_t
+        node_lost; /* W supervisor, at its end: 1: the run is to go on under another head. R warden's process,
+                                   once it has ended */
     uint64_t nodes_note[128]; /* W supervisor, before node_generation: of the generation, for its successor */
     uint64_t header_check;    /* a hash of all before run_state, and of the configuration */
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
-static_assert(sizeof(struct im_event) == IM_LINE, "abi 11");
-static_assert(sizeof(struct im_process) == IM_LINE, "abi 11");
+static_assert(sizeof(struct im_event) == IM_LINE, "abi 12");
+static_assert(sizeof(struct im_process) == IM_LINE, "abi 12");
 static_assert(sizeof(struct im_encoded_meta) == 336 && offsetof(struct im_encoded_meta, name) == 80,
-              "abi 11");
-static_assert(sizeof(struct im_bad_entry) == 248, "abi 11");
-static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 11");
-static_assert(sizeof(struct im_snapshot_header) == 40, "abi 11");
-static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 11");
-static_assert(sizeof(struct im_stats) == 9 * IM_PAGE, "abi 11");
-static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 11");
+              "abi 12");
+static_assert(sizeof(struct im_bad_entry) == 248, "abi 12");
+static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 12");
+static_assert(sizeof(struct im_snapshot_header) == 40, "abi 12");
+static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 12");
+static_assert(sizeof(struct im_stats) == 9 * IM_PAGE, "abi 12");
+static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 12");
 
 #endif
