@@ -38,7 +38,7 @@ struct sv_nodes {
     bool never_met;    /* this node gave up before it did */
     im_ns lost_at;     /* since when it waits for node 0, which it had; 0: it does not */
     bool elsewhere;    /* this command ends, to look for another node 0 */
-    im_ns looked_at;   /* when it last looked for one, before the first generation */
+    im_ns look_at;     /* when it looks for one next, before the first generation; 0: not set */
     bool head_lost;    /* node 0 is gone: what this one has trained is saved here */
     char failure[160]; /* why this node leaves with an error; "": it does not */
     int own_status;    /* with which this node wanted to end; 0: as the run does */

@@ -83,7 +83,7 @@ static void look_around(struct sv_super *s, const struct sv_host *place, uint32_
     enum sv_seen seen[IM_RANKS_MAX];
     char why[SV_HOST_MAX + 64];
 
-    s->nodes.looked_at = im_now();
+    s->nodes.look_at = im_now() + LOOK_AGAIN_NS;
     sv_look(place, machines, self, -1, LOOK_NS, seen);
     for (uint32_t i = 0; i < machines; i++) {
         const bool is_other = i != self && i != (uint32_t)s->conf.node_head;
@@ -112,9 +112,9 @@ void sv_nodes_watch_others(struct sv_super *s)
         if (!sv_nodes_is_member(s))
             watch_number(s, machines);
     } else if (sv_nodes_is_member(s) ? !n->joined : count_there(s) < machines) {
-        if (n->looked_at == 0) /* the others are on their way */
-            n->looked_at = im_now() + FIRST_LOOK_NS - LOOK_AGAIN_NS;
-        if (im_now() - n->looked_at >= LOOK_AGAIN_NS)
+        if (n->look_at == 0) /* the others are on their way */
+            n->look_at = im_now() + FIRST_LOOK_NS;
+        if (im_now() >= n->look_at)
             look_around(s, place, machines);
     }
 }

@@ -136,12 +136,12 @@ static bool hear(int fd, short events, enum sv_seen *ret)
 static void hear_all(struct pollfd *p, uint32_t count, im_ns until, enum sv_seen *ret)
 {
     for (;;) {
-        const im_ns left = until - im_now();
+        const im_ns now = im_now();
         uint32_t open = 0;
 
         for (uint32_t i = 0; i < count; i++)
             open += p[i].fd >= 0;
-        if (open == 0 || left <= 0 || poll(p, count + 1, (int)(left / IM_MS) + 1) < 0)
+        if (open == 0 || now >= until || poll(p, count + 1, (int)((until - now) / IM_MS) + 1) < 0)
             return;
         if (p[count].fd >= 0 && p[count].revents)
             answer(p[count].fd);

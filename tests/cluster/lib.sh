@@ -34,7 +34,9 @@ await() {
 declare -A pid
 close_machines() {
   local k
-  for k in "${!pid[@]}"; do kill -KILL "${pid[$k]}" 2>/dev/null || true; done # the others of a machine end with it
+  for k in "${!pid[@]}"; do kill -KILL "${pid[$k]}" 2>/dev/null || true; done
+  # shellcheck disable=SC2046 # a list
+  for k in 0 1 2; do kill -KILL $(ip netns pids "$tag-$k" 2>/dev/null) 2>/dev/null || true; done
   remove_machines 3
   rm -rf "$T"
 }

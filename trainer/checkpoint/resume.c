@@ -223,6 +223,8 @@ void tr_resume_find_here(struct im_child *child, const char *run_dir, uint32_t m
     if (ret->snapshot && (!ret->file || ret->at_snapshot.next_batch > ret->at_file.next_batch)) {
         ret->state = ret->snapshot;
         ret->at = ret->at_snapshot;
+        im_log(IM_LOG_INFO, "continuing", "from=node%" PRIu32 " next_batch=%" PRIu64, machine,
+               ret->at.next_batch);
     }
 }
 
