@@ -210,7 +210,7 @@ int sv_nodes_find_head(struct im_conf *conf, const struct sv_launch *launch, boo
     }
     conf->node_head = head;
     conf->node_index = sv_takeover_node((uint32_t)conf->node, (uint32_t)head, (uint32_t)conf->node_count);
-    if (head != 0 || *ret_takes_over)
+    if (head != 0 || *ret_began > 0)
         im_say(stderr, "imsuper: %s (machine %d of --nodes) is node 0%s", place[head].name, head,
                head == (int)conf->node ? ", and takes over the run" : "");
     return 0;
