@@ -9,9 +9,7 @@ uint32_t sv_takeover_least(uint32_t nodes, uint32_t min_nodes, bool has_head)
 
 bool sv_takeover_is_possible(uint32_t nodes, uint32_t min_nodes)
 {
-    const uint32_t others = sv_takeover_least(nodes, min_nodes, false);
-
-    return nodes > 2 && sv_takeover_least(nodes, min_nodes, true) + others > nodes && 2 * others > nodes;
+    return nodes > 2 && 2 * sv_takeover_least(nodes, min_nodes, false) > nodes;
 }
 
 uint32_t sv_takeover_node(uint32_t machine, uint32_t head, uint32_t nodes)

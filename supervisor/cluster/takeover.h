@@ -1,8 +1,7 @@
 /* Which machine is node 0 once node 0 is lost: rules without a clock or a socket.
  *
  * Machines are numbered as --nodes names them, and that never changes. Nodes are numbered from the head: where machine k is
- * the head, machine i is node (i - k) mod n. So node 0 is always the head, and all that is said of node 0 holds for whichever
- * machine it is.
+ * the head, machine i is node (i - k) mod n. So node 0 is always the head, whichever machine that is.
  *
  * A side of the machines goes on with at least as many as sv_takeover_least() says, of all that --nodes names: half of them
  * with the head that is in office, more than half where another is to be the head. Two sides never have both, and a

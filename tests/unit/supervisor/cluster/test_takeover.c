@@ -55,7 +55,7 @@ static void the_table_up_to_four(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    for (size_t i = 0; i < IM_COUNT(rows); i++) {
         const uint32_t n = rows[i].nodes, others = n - rows[i].with;
 
         assert_int_equal(rows[i].with >= sv_takeover_least(n, 0, true), rows[i].head_goes_on);
