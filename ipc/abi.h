@@ -361,6 +361,9 @@ struct im_control {
     _Atomic uint64_t
         node_share; /* W supervisor, before node_generation: trainers of the nodes that take part << 32 |
                                         the first of this node's among them; 0: all do */
+    _Atomic uint32_t
+        node_lost; /* W supervisor, at its end: 1: the run is to go on under another head. R warden's process,
+                                   once it has ended */
     uint64_t nodes_note[128]; /* W supervisor, before node_generation: of the generation, for its successor */
     uint64_t header_check;    /* a hash of all before run_state, and of the configuration */
 };

@@ -141,6 +141,7 @@ void sv_end_with_snapshot(struct sv_super *s, int status, const char *why)
 
 void sv_request_stop(struct sv_super *s, const char *why)
 {
+    sv_nodes_stay(s);
     if (s->ending.stage != SV_GOING_ON || s->finished || s->nodes.stop_asked)
         return;
     if (im_conf_is_probe(&s->conf))
@@ -153,6 +154,7 @@ void sv_request_stop(struct sv_super *s, const char *why)
 
 void sv_stop_at_once(struct sv_super *s, const char *why)
 {
+    sv_nodes_stay(s);
     sv_screen_say(&s->screen, "%s: stopping at once; the last checkpoint remains", why);
     sv_nodes_stop_at_once(s, why);
     sv_finish(s, IM_EXIT_FORCED);

@@ -77,8 +77,14 @@ static int open_link(struct sv_super *s, const char *agree, struct im_text *text
         .wait = (im_ns)(s->conf.cluster_wait * 1e9),
         .patience = (im_ns)(s->conf.cluster_timeout * 1e9),
         .patience_back = n->meeting.patience_back};
+    struct sv_host place[IM_RANKS_MAX];
+    const uint32_t machines = sv_nodes_hosts(&s->conf, place), least = (uint32_t)s->conf.cluster_min_nodes;
     int err;
 
+    if (machines > 0) {
+        config.survivors_min = sv_takeover_least(machines, least, true);
+        config.takeover_min = n->meeting.takes_over ? sv_takeover_least(machines, least, false) : 0;
+    }
     memcpy(&config.running, s->run.control->nodes_note, sizeof config.running);
     err = sv_link_open(&config, &n->link, text);
     if (err < 0)
@@ -360,6 +366,7 @@ static void watch_wait(struct sv_super *s)
 
 static void on_lost(struct sv_super *s, const struct sv_link_news *news)
 {
+    struct sv_host place[IM_RANKS_MAX];
     struct sv_nodes *n = &s->nodes;
 
     if (s->finished) {
@@ -371,6 +378,8 @@ static void on_lost(struct sv_super *s, const struct sv_link_news *news)
         sv_finish(s, IM_EXIT_RESUMABLE);
     } else if (news->never || n->stopping || s->ending.stage != SV_GOING_ON) {
         end_without_head(s, news->text);
+    } else if (sv_nodes_hosts(&s->conf, place) > 0) {
+        sv_nodes_look_elsewhere(s, news->text);
     } else {
         wait_for_head(s, news->text);
     }
@@ -430,6 +439,8 @@ void sv_nodes_say_end(struct sv_super *s)
     if (s->exit_status == IM_EXIT_OK)
         sv_screen_say(&s->screen, "done      node %" PRId64 "; the run is in its folder on node 0",
                       s->conf.node_index);
+    else if (s->nodes.elsewhere)
+        return; /* it goes on */
     else if (s->nodes.never_met)
         sv_screen_say(&s->screen, "stopped   node %" PRId64 "; nothing was trained here", s->conf.node_index);
     else if (s->nodes.head_lost && s->ending.saved == SV_SAVED)
@@ -555,7 +566,8 @@ static bool waits_for_head(struct sv_super *s)
 
 static void tell_finish(struct sv_super *s)
 {
-    if (!s->finished || s->nodes.finish_told || waits_for_head(s))
+    /* The end of one that looks for another head is not that of the run: the others notice that it is gone. */
+    if (!s->finished || s->nodes.finish_told || s->nodes.elsewhere || waits_for_head(s))
         return;
     s->nodes.finish_told = true;
     sv_link_finish(s->nodes.link, s->exit_status, s->nodes.failure);
@@ -578,6 +590,7 @@ void sv_nodes_turn(struct sv_super *s)
         sv_nodes_let_in(s);
         report(s);
         watch_wait(s);
+        sv_nodes_watch_others(s);
         finish_after_head(s);
     }
     tell_finish(s);
@@ -593,7 +606,7 @@ void sv_nodes_close(struct sv_super *s)
     sv_nodes_ask_close(s);
     sv_nodes_turn(s);
     until = im_now() + (s->exit_status == IM_EXIT_FORCED ? LINGER_NS : LEAVE_WAIT_NS);
-    while (!sv_link_is_over(n->link) && im_now() < until) {
+    while (!n->elsewhere && !sv_link_is_over(n->link) && im_now() < until) {
         if (!n->finish_told) /* bounded, too */
             until = im_now() + LEAVE_WAIT_NS;
         poll(&(struct pollfd){.fd = sv_link_fd(n->link), .events = POLLIN}, 1, LOOK_MS);

@@ -13,6 +13,7 @@
 #include "ipc/abi.h"
 #include "ipc/base/clock.h"
 #include "ipc/base/err.h"
+#include "supervisor/cluster/look.h"
 #include "supervisor/cluster/meet.h"
 
 struct im_conf;
@@ -36,6 +37,8 @@ struct sv_nodes {
     bool joined;       /* the head has answered */
     bool never_met;    /* this node gave up before it did */
     im_ns lost_at;     /* since when it waits for node 0, which it had; 0: it does not */
+    bool elsewhere;    /* this command ends, to look for another node 0 */
+    im_ns look_at;     /* when it looks for one next, before the first generation; 0: not set */
     bool head_lost;    /* node 0 is gone: what this one has trained is saved here */
     char failure[160]; /* why this node leaves with an error; "": it does not */
     int own_status;    /* with which this node wanted to end; 0: as the run does */
@@ -74,6 +77,16 @@ bool sv_nodes_allow(const struct sv_super *s);
 
 /* This node goes back to the last snapshot: so must all. */
 void sv_nodes_on_reset(struct sv_super *s, const char *why);
+
+/* nodes_takeover.c: who is node 0 where the one that was it is lost. The machines of --nodes, where another of them can take
+ * over; 0: none can (cluster/takeover.h). */
+uint32_t sv_nodes_hosts(const struct im_conf *conf, struct sv_host ret[IM_RANKS_MAX]);
+/* This command ends, saved, and executes itself again to look for another head, or to be it. */
+void sv_nodes_look_elsewhere(struct sv_super *s, const char *why);
+/* Does so where this node is the head, and too few are left, or where there is another one before a generation has begun here. */
+void sv_nodes_watch_others(struct sv_super *s);
+/* Somebody asks to stop: it does not execute itself again. */
+void sv_nodes_stay(struct sv_super *s);
 
 /* The run is to end. True: the head has been asked, and tells all when to stop; nothing is to be done before. */
 bool sv_nodes_ask_stop(struct sv_super *s, int status, const char *why);

@@ -4,6 +4,7 @@
 #include "trainer/impl.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -406,16 +407,23 @@ static int open_copies(struct tr_trainer *t)
     return open_places(&t->places, n) < 0 || open_places(&t->next, n) < 0 || !t->valid ? -ENOMEM : 0;
 }
 
-/* On a machine without the run's files: what it has itself. */
-static void find_here(struct tr_trainer *t, struct tr_resume *ret_from)
+/* What this machine has of the run beside the checkpoints of rank 0. */
+static void find_here(struct tr_trainer *t, struct tr_resume *from)
 {
-    struct tr_checkpoint_store store;
-    struct im_text why = {""};
-    char directory[PATH_MAX];
-    const int n = snprintf(directory, sizeof directory, "%s/checkpoints", t->child->conf->run_dir);
+    const struct im_conf *conf = t->child->conf;
+    char run_dir[PATH_MAX], *slash;
 
-    if (n < (int)sizeof directory && tr_checkpoint_store_view(&store, directory, &why) == 0)
-        tr_resume_find_here(t->child, &store, ret_from);
+    snprintf(run_dir, sizeof run_dir, "%s", conf->run_dir);
+    for (int up = 0; up < 2 && !tr_trainer_leads(t); up++) { /* nodes/nodeN */
+        slash = strrchr(run_dir, '/');
+        if (slash)
+            *slash = 0;
+    }
+    tr_resume_find_here(t->child, run_dir,
+                        (uint32_t)((conf->node_index + conf->node_head) % conf->node_count),
+                        tr_trainer_leads(t), from);
+    if (tr_trainer_leads(t) && from->state)
+        t->at = from->at;
 }
 
 /* Where the run continues, and the connections of the ranks. The position is published at once where it is known: the
@@ -427,7 +435,7 @@ static int open_ranks(struct tr_trainer *t, struct tr_resume *ret_from, struct i
 
     if (!remote || tr_trainer_leads(t))
         err = find_position(t, ret_from, text);
-    else if (tr_trainer_leads_node(t))
+    if (err == 0 && remote && tr_trainer_leads_node(t))
         find_here(t, ret_from);
     if (err == 0 && !remote)
         atomic_store_explicit(&t->child->entry->position, t->at.next_batch + 1, memory_order_release);

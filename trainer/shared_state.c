@@ -15,7 +15,8 @@ static void make_offer(struct tr_trainer *t, const struct tr_resume *from, struc
     int err;
 
     *ret = (struct tr_offer){.position = 0};
-    if (from->snapshot && tr_identity_read(from->snapshot, &ret->id))
+    ret->id = from->id;
+    if (from->snapshot && (ret->id.run > 0 || tr_identity_read(from->snapshot, &ret->id)))
         ret->position = from->at_snapshot.next_batch + 1;
     if (!tr_trainer_leads(t))
         return;

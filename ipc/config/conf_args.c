@@ -230,7 +230,7 @@ int im_conf_parse_args(struct im_conf *conf, im_conf_commands commands, int argc
 /* IMSUPER_ variables that are not options. */
 static bool is_other_variable(const char *name)
 {
-    return strcmp(name, "fault") == 0 || strcmp(name, "data") == 0;
+    return strcmp(name, "fault") == 0 || strcmp(name, "data") == 0 || strcmp(name, "lost-head") == 0;
 }
 
 static int take_variable(struct im_conf *conf, const char *entry, struct im_text *warning,

@@ -380,7 +380,7 @@ typedef uint64_t im_conf_commands;
     TEXT(cluster_key, "cluster-key", "", IM_GROUP_PIPELINE, IM_FOR_START, "FILE", "key of the machines of a run, the same file on all; `imsuper cluster key FILE` makes one") \
     REAL(cluster_timeout, "cluster-timeout", 300, 1, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START, "SECONDS", "how long to wait for machines that are missing, at the start, and where too few are left (cluster-min-nodes); then the run ends, saved") \
     REAL(cluster_wait, "cluster-wait", 30, 0, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START, "SECONDS", "how long to wait for a machine that is gone before the others share its work; it may come back later") \
-    INT(cluster_min_nodes, "cluster-min-nodes", 0, 0, 64, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "machines with which the run begins and goes on when others are missing; 0: it begins with all and goes on with any that are left") \
+    INT(cluster_min_nodes, "cluster-min-nodes", 0, 0, 64, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "machines with which the run begins and goes on when others are missing; 0: it begins with all, and goes on where more than half of nodes are, or half of them with node 0; of two machines, or without nodes, with any that are left") \
     BOOL(sync_bn, "sync-bn", false, IM_GROUP_PIPELINE, IM_FOR_START, "", "synchronise batch norm statistics across ranks") \
     BOOL(tf32, "tf32", true, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "", "GPUs, fp32: allow TF32 (10-bit mantissa) in convolutions and matrix products, which is several times faster; the default") \
     BOOL(deterministic, "deterministic", false, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "", "GPUs: use deterministic kernels only (slower), so that runs on the same GPUs give the same weights; the CPU is always deterministic") \
@@ -417,6 +417,8 @@ typedef uint64_t im_conf_commands;
     INT(order_accumulate, "order-accumulate", 0, 0, 65536, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "N", "batches of an optimiser step of each of the order-ranks; 0: accumulate x ranks has as many") \
     INT(node_count, "node-count", 1, 1, 64, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "N", "machines of the run; each has `ranks` trainers") \
     INT(node_index, "node-index", 0, 0, 63, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "N", "which of them this is") \
+    INT(node_head, "node-head", 0, 0, 63, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "N", "which machine of `nodes` is node 0; the one after it is node 1") \
+    INT(node_port, "node-port", 0, 0, 65535, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "N", "of machines for which `nodes` names none") \
     TEXT(node_address, "node-address", "", IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "ADDRESS", "of this machine, where trainers of others reach its trainers") \
     TEXT(index_file, "index-file", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "FILE", "the index of the images") \
     TEXT(seek_file, "seek-file", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "FILE", "the seek index of the images; empty: none") \

@@ -220,7 +220,7 @@ static void choose_node_here(struct im_conf *conf)
 
     if (has_socket_here(conf->run_dir))
         return;
-    for (int node = 1; node < IM_RANKS_MAX; node++) {
+    for (int node = 0; node < IM_RANKS_MAX; node++) {
         if (snprintf(path, sizeof path, "%s/nodes/node%d", conf->run_dir, node) >= (int)sizeof path)
             return;
         if (!has_socket_here(path) || !sv_rundir_is_live(path))

@@ -55,6 +55,9 @@ struct start {
     struct im_text left_out;         /* images that fill no last step; "": none */
     struct sv_rundir_lock lock;
     struct sv_meeting meeting; /* on several machines */
+    bool takes_over;           /* this machine is node 0 in place of another */
+    im_ns began;               /* this command; 0: not known yet */
+    bool looks_elsewhere;      /* it has lost node 0, and is to look for another */
     struct sv_pixel_cache pixels;
 };
 
@@ -305,11 +308,23 @@ static int meet(struct start *s)
     if (err < 0 || s->conf.node_count == 1 || s->conf.dry_run)
         return err < 0 ? fail(&text, IM_EXIT_USAGE) : 0;
     err = sv_nodes_meet(&s->conf, &launch, is_asked_to_stop, &s->meeting, &text);
+    s->meeting.takes_over = s->takes_over;
     if (err == -EINTR)
         return IM_EXIT_RESUMABLE; /* sv_start_run() says it */
     if (err < 0)
         return fail(&text, err == -EINVAL || err == -EACCES ? IM_EXIT_USAGE : IM_EXIT_UNAVAILABLE);
     return 0;
+}
+
+/* Which machine is node 0 now. Negative errno with a sentence. */
+static int find_head(struct start *s, struct im_text *text)
+{
+    struct sv_launch launch;
+    int err = s->conf.node_count > 1 ? sv_launch_find(getenv, &launch, text) : 0;
+
+    if (err == 0 && s->conf.node_count > 1)
+        err = sv_nodes_find_head(&s->conf, &launch, is_asked_to_stop, &s->takes_over, &s->began, text);
+    return err;
 }
 
 static int check_limits(const struct start *s)
@@ -326,8 +341,14 @@ static int prepare(struct start *s, bool *ret_done)
 {
     struct im_text text = {0}, note = {0};
     char own[PATH_MAX];
-    int status, err = sv_nodes_part(&s->conf, &text);
+    int status, err = find_head(s, &text);
 
+    if (err == -EINTR)
+        return IM_EXIT_RESUMABLE; /* sv_start_run() says it */
+    if (err == -ETIMEDOUT)
+        return fail(&text, IM_EXIT_RESUMABLE);
+    if (err == 0)
+        err = sv_nodes_part(&s->conf, &text);
     if (err == 0)
         err = check_files(&s->conf, &text);
     if (err == 0)
@@ -700,6 +721,11 @@ static int start(struct start *s, struct im_conf *conf, struct sv_messages *mess
     }
     if (status && !sv_rundir_is_described(s->conf.run_dir))
         discard(s, status);
+    if (s->run.control) {
+        s->looks_elsewhere = status == IM_EXIT_RESUMABLE &&
+                             atomic_load_explicit(&s->run.control->node_lost, memory_order_relaxed) != 0;
+        s->began = s->began ? s->began : (im_ns)s->run.control->created_ns;
+    }
     im_run_close(&s->run);
     return status;
 }
@@ -715,6 +741,10 @@ int sv_start_run(struct im_conf *conf)
     sv_messages_end(&messages);
     sv_meeting_fini(&s.meeting);
     free(s.data.copies);
+    if (s.looks_elsewhere && !sv_stop_signal()) {
+        sv_rundir_unlock(&s.lock);
+        status = sv_nodes_execute_again(s.began, status);
+    }
     return status;
 }
 

@@ -5,11 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ipc/abi.h"
 #include "ipc/base/count.h"
 #include "ipc/base/printable.h"
+#include "supervisor/nodes.h"
 
+#define LOOK_NS IM_SECOND               /* for a head, at the start */
 #define KILLED_TASK_NS (20 * IM_SECOND) /* for a process that only a loop in its own task would start again */
 
 /* ---- --nodes ---- */
@@ -38,50 +41,16 @@ static bool is_list(const char *list)
     return false;
 }
 
-static bool read_port(const char *text, uint32_t *ret)
-{
-    char *end;
-    const unsigned long port = strtoul(text, &end, 10);
-
-    *ret = (uint32_t)port;
-    return end != text && *end == '\0' && port >= 1 && port <= 65535;
-}
-
-/* "host", "host:port", "address", "[IPv6]:port"; the first of a list; *ret_port 0: it names none. 0 or -EINVAL. */
-static int split_head(const char *list, char host[SV_HOST_MAX], uint32_t *ret_port)
-{
-    const size_t n = strcspn(list, ",");
-    char *port = NULL;
-
-    *ret_port = 0;
-    if (n == 0 || n >= SV_HOST_MAX)
-        return -EINVAL;
-    memcpy(host, list, n);
-    host[n] = '\0';
-    if (*host == '[') {
-        port = strchr(host, ']');
-        if (!port || (port[1] != '\0' && port[1] != ':'))
-            return -EINVAL;
-        *port++ = '\0';
-        port = *port == ':' ? port + 1 : NULL;
-        memmove(host, host + 1, strlen(host));
-    } else if (strchr(host, ':') && strchr(host, ':') == strrchr(host, ':')) { /* more are an IPv6 address */
-        port = strchr(host, ':');
-        *port++ = '\0';
-    }
-    return *host && (!port || read_port(port, ret_port)) ? 0 : -EINVAL;
-}
-
 static int choose_by_hand(struct im_conf *conf, struct im_text *text)
 {
     const uint32_t count = count_hosts(conf->nodes);
-    char host[SV_HOST_MAX];
-    uint32_t port;
+    struct sv_host place[IM_RANKS_MAX];
 
-    if (!is_list(conf->nodes) || split_head(conf->nodes, host, &port) < 0)
+    if (count >= 2 && count <= IM_RANKS_MAX &&
+        (!is_list(conf->nodes) || sv_hosts_of(conf->nodes, 1, place, IM_RANKS_MAX) < 0))
         return im_fail(text, -EINVAL,
-                       "--nodes %.200s: expected names or addresses with commas between them, the "
-                       "first perhaps with a port, such as node1:29500,node2",
+                       "--nodes %.200s: expected names or addresses with commas between them, "
+                       "each perhaps with a port, such as node1:29500,node2",
                        conf->nodes);
     if (count < 2 || count > IM_RANKS_MAX)
         return im_fail(text, -EINVAL, "--nodes names %" PRIu32 " machine(s); expected 2 to %d", count,
@@ -89,7 +58,7 @@ static int choose_by_hand(struct im_conf *conf, struct im_text *text)
     if (conf->node < 0)
         return im_fail(text, -EINVAL,
                        "--nodes needs --node N on each machine, from 0 for the first (%.100s) to %" PRIu32,
-                       host, count - 1);
+                       place[0].name, count - 1);
     if (conf->node >= (int64_t)count)
         return im_fail(text, -EINVAL,
                        "--node %" PRId64 ": --nodes names %" PRIu32 " machines, numbered from 0", conf->node,
@@ -155,7 +124,9 @@ int sv_nodes_part(struct im_conf *conf, struct im_text *text)
         (int)sizeof workspace)
         return im_fail(text, -EINVAL, "--workspace: the path is too long");
     snprintf(conf->workspace, sizeof conf->workspace, "%s", workspace);
-    snprintf(conf->run_name, sizeof conf->run_name, "node%" PRId64, conf->node_index);
+    snprintf(conf->run_name, sizeof conf->run_name, "node%" PRIu32, /* a machine's folder stays its own */
+             sv_takeover_machine((uint32_t)conf->node_index, (uint32_t)conf->node_head,
+                                 (uint32_t)conf->node_count));
     conf->resume[0] = '\0'; /* node 0 reads it, and sends it */
     return 0;
 }
@@ -177,13 +148,109 @@ void sv_nodes_leave_run(struct im_conf *conf, const char own[PATH_MAX])
     snprintf(conf->run_dir, sizeof conf->run_dir, "%s", own);
 }
 
-/* ---- meeting ---- */
+/* ---- which machine is the head ---- */
 
 static void say(void *context, const char *line)
 {
     (void)context;
     im_say(stderr, "imsuper: %s", line);
 }
+
+/* What is left of it: it is counted from the first start of this command. */
+static void shorten_time_limit(struct im_conf *conf, im_ns began)
+{
+    double limit;
+
+    if (im_conf_duration(conf->time_limit, &limit) < 0 || limit <= 0)
+        return;
+    limit -= (double)(im_now() - began) / 1e9;
+    snprintf(conf->time_limit, sizeof conf->time_limit, "%.0fs", limit > 1 ? limit : 1);
+}
+
+static int look(struct im_conf *conf, const struct sv_host *place, bool lost, bool (*leave)(void *context),
+                struct im_text *text)
+{
+    const struct sv_look_config config = {.place = place,
+                                          .count = (uint32_t)conf->node_count,
+                                          .self = (uint32_t)conf->node,
+                                          .min_nodes = (uint32_t)conf->cluster_min_nodes,
+                                          .patience = (im_ns)(conf->cluster_timeout * 1e9),
+                                          .say = conf->quiet ? NULL : say,
+                                          .leave = leave};
+    enum sv_seen seen[IM_RANKS_MAX];
+    uint32_t head = 0;
+
+    if (lost)
+        return sv_look_for_head(&config, text);
+    sv_look(place, config.count, config.self, -1, LOOK_NS, seen);
+    while (head < config.count && (head == config.self || seen[head] != SV_SEEN_HEAD))
+        head++;
+    return head < config.count ? (int)head : 0;
+}
+
+int sv_nodes_find_head(struct im_conf *conf, const struct sv_launch *launch, bool (*leave)(void *context),
+                       bool *ret_takes_over, im_ns *ret_began, struct im_text *text)
+{
+    const char *began = getenv(SV_NODES_LOST);
+    struct sv_host place[IM_RANKS_MAX];
+    int head;
+
+    *ret_takes_over = false;
+    *ret_began = began ? (im_ns)strtoll(began, NULL, 10) : 0;
+    conf->node_port = sv_meet_port(launch->job);
+    if (conf->node_count == 1 || conf->dry_run || sv_nodes_hosts(conf, place) == 0)
+        return 0;
+    head = look(conf, place, began != NULL, leave, text);
+    if (head < 0)
+        return head;
+    if (began) {
+        shorten_time_limit(conf, *ret_began);
+        *ret_takes_over = head == (int)conf->node;
+        unsetenv(SV_NODES_LOST);
+    }
+    conf->node_head = head;
+    conf->node_index = sv_takeover_node((uint32_t)conf->node, (uint32_t)head, (uint32_t)conf->node_count);
+    if (head != 0 || *ret_began > 0)
+        im_say(stderr, "imsuper: %s (machine %d of --nodes) is node 0%s", place[head].name, head,
+               head == (int)conf->node ? ", and takes over the run" : "");
+    return 0;
+}
+
+/* The words of this command's line, malloc'ed, ended by a NULL; NULL: they cannot be read. */
+static char **own_words(void)
+{
+    FILE *file = fopen("/proc/self/cmdline", "re");
+    char **words = NULL, **grown, *word = NULL;
+    size_t count = 0, n = 0;
+
+    while (file && getdelim(&word, &n, '\0', file) > 0) {
+        grown = realloc(words, (count + 2) * sizeof *words);
+        if (!grown)
+            break;
+        words = grown;
+        words[count++] = word;
+        words[count] = word = NULL;
+        n = 0;
+    }
+    free(word);
+    if (file)
+        fclose(file);
+    return words;
+}
+
+int sv_nodes_execute_again(im_ns began, int status)
+{
+    char **words = own_words(), since[32];
+
+    snprintf(since, sizeof since, "%" PRId64, (int64_t)began);
+    if (words && *words && setenv(SV_NODES_LOST, since, 1) == 0)
+        execv("/proc/self/exe", words);
+    im_say(stderr, "imsuper: cannot look for another node 0: %s; the same commands continue the run",
+           strerror(errno));
+    return status;
+}
+
+/* ---- meeting ---- */
 
 int sv_nodes_meet(struct im_conf *conf, const struct sv_launch *launch, bool (*leave)(void *context),
                   struct sv_meeting *ret, struct im_text *text)
@@ -201,7 +268,11 @@ int sv_nodes_meet(struct im_conf *conf, const struct sv_launch *launch, bool (*l
     int err;
 
     if (*conf->nodes) {
-        split_head(conf->nodes, head, &config.port);
+        struct sv_host place[IM_RANKS_MAX];
+
+        sv_hosts_of(conf->nodes, (uint32_t)conf->node_port, place, IM_RANKS_MAX); /* sv_nodes_choose() */
+        snprintf(head, sizeof head, "%s", place[conf->node_head].name);
+        config.port = place[conf->node_head].port;
     } else {
         snprintf(head, sizeof head, "%s", launch->root);
         config.port = launch->port;

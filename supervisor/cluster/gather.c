@@ -124,6 +124,8 @@ static bool is_late(const struct sv_head *h, uint32_t node, bool enough)
 /* Nodes with which a generation may begin. */
 static uint32_t least(const struct sv_head *h)
 {
+    if (h->takeover_min > 0)
+        return h->takeover_min;
     return h->has_run ? h->survivors_min : h->nodes_min;
 }
 
@@ -185,6 +187,7 @@ void sv_head_try_begin(struct sv_head *h)
     }
     choose_positions(h);
     h->runs = h->has_run = true;
+    h->takeover_min = 0;
     h->begun_by = 0;
     sv_head_order_all(h);
 }

@@ -428,7 +428,9 @@ int sv_head_init(struct sv_head *h, const struct sv_link_config *config, uint64_
     h->wait = config->wait;
     snprintf(h->where, sizeof h->where, "%s", where);
     snprintf(h->build, sizeof h->build, "%s", config->build ? config->build : "");
-    h->runs = h->has_run = config->running.number > 0;
+    h->runs = config->running.number > 0;
+    h->takeover_min = h->runs ? 0 : config->takeover_min;
+    h->has_run = h->runs || h->takeover_min > 0;
     h->generation = config->running;
     if (!h->runs)
         h->generation = (struct sv_generation){.number = 1, .nodes = h->nodes};

@@ -36,6 +36,7 @@ struct sv_head {
     struct sv_port port;
     uint64_t session;
     uint32_t nodes, nodes_min, survivors_min;
+    uint32_t takeover_min; /* 0: it has not taken over, or its first generation has begun */
     im_ns patience, patience_back, wait;
     bool has_run; /* a generation has begun, of this head or one before */
     char where[300], build[SV_BUILD_MAX];

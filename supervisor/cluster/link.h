@@ -64,6 +64,9 @@ struct sv_link_config {
                        missing. Then it begins without them, or, where too few are there, asks all to stop (STOP with
                        `gave_up`) */
     im_ns patience_back; /* the head: for a node that was there; 0: `patience` */
+    uint32_t
+        takeover_min; /* a head that took over: its first generation begins with as few, once `wait` is over; 0: it is
+                              none */
     /* Of a supervisor that takes over from one that died: the generation that the trainers of this node run in. Zeroed
      * otherwise. */
     struct sv_generation running;

@@ -52,6 +52,7 @@ struct sv_meeting {
     struct sv_keys keys;
     im_ns
         patience_back; /* how long to wait for a machine that is gone; 0: as long as for one that has not come */
+    bool takes_over; /* the head: another was it before */
     char *
         copies; /* what tells another copy of the images from the one here, as lines of sv_link_config.agree; malloc'ed; NULL: not known */
 };

@@ -5,19 +5,8 @@
 #   network.sh BUILD
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-# shellcheck source-path=SCRIPTDIR source=machines.sh
-. "$(dirname "${BASH_SOURCE[0]}")/machines.sh"
 tag=im$$ net=10.98.0
-declare -A pid
-clean() {
-  local k
-  for k in "${!pid[@]}"; do kill -KILL "${pid[$k]}" 2>/dev/null || true; done
-  remove_machines 3
-  rm -rf "$T"
-}
-why=$(can_make_machines) || skip "$why"
-trap clean EXIT
-make_machines 3
+open_machines
 
 # node K LOG FLAG...
 node() {

@@ -5,42 +5,12 @@
 #   survivors.sh BUILD
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-# shellcheck source-path=SCRIPTDIR source=machines.sh
-. "$(dirname "${BASH_SOURCE[0]}")/machines.sh"
-BIN=$1 tag=is$$ net=10.97.0
-export IMSUPER_GPUS=0 XDG_CACHE_HOME=$T/cache
-declare -A pid
-clean() {
-  local k
-  for k in "${!pid[@]}"; do kill -KILL "${pid[$k]}" 2>/dev/null || true; done # the others of a node end with it
-  remove_machines 3
-  rm -rf "$T"
-}
-why=$(can_make_machines) || skip "$why"
-trap clean EXIT
-make_machines 3
-"$BIN/imsuper" data synth --out "$T/data" --classes 4 --per-class 60 --val-per-class 8 --quiet >/dev/null || fail "no data"
-"$BIN/imsuper" cluster key "$T/key" >/dev/null || fail "no key"
+tag=is$$ net=10.97.0
+W=$T/w
+open_runs "$1"
 
-# node K: starts it, with its output in K.log.
-node() {
-  IMSUPER_FAULT=trainer:trainer.step.done=sleep:150@1/every ip netns exec "$tag-$1" "$BIN/imsuper" start --data-dir "$T/data" \
-    --model resnet20 --image-size 16 --batch-size 8 --epochs 14 --trainer-threads 1 --ranks 1 --readers 1 --augmenters 1 --seed 7 \
-    --plain --workspace "$T/w" --run-name run --nodes 10.97.0.1,10.97.0.2,10.97.0.3 --node "$1" --cluster-key "$T/key" \
-    --cluster-wait 2 --snapshot-steps 1 >>"$T/$1.log" 2>&1 </dev/null &
-  pid[$1]=$!
-}
-# ends K STATUS
-ends() {
-  local status=0 end=$((SECONDS + 240))
-  while kill -0 "${pid[$1]}" 2>/dev/null; do
-    [ $SECONDS -lt $end ] || fail "node $1 does not end"
-    sleep 0.1
-  done
-  wait "${pid[$1]}" || status=$?
-  unset "pid[$1]"
-  [ "$status" = "$2" ] || fail "node $1 has ended with $status, not $2"
-}
+# With --cluster-min-nodes 1, so that node 0 goes on alone, and no other takes over.
+node() { start_on "$1" --epochs 14 --cluster-wait 2 --snapshot-steps 1 --cluster-min-nodes 1; }
 took() { echo "$1: $((SECONDS - began)) s"; }
 
 node 0 && node 1 && node 2
@@ -62,6 +32,6 @@ grep -q "1 of 3 machines share the work\|2 of 3 machines share the work" "$T/2.l
 ip -n "$tag-0" link set eth0 up
 COUNT=2 await "3 of 3 machines share the work" 0
 for k in 0 1 2; do ends $k 0; done
-if grep -q 'the ledger does not balance' "$T/w/run/log.txt" "$T"/w/run/nodes/node*/log.txt; then fail "a sample was lost or came twice"; fi
+nothing_was_lost "$T/w/run/log.txt" "$T"/w/run/nodes/node*/log.txt
 grep -q '"train_passes":14,"train_passes_exactly_once":14,' "$T/w/run/events.jsonl" || fail "not each pass was exactly once"
 echo ok

@@ -8,10 +8,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "ipc/base/log.h"
 #include "ipc/snapshot.h"
+#include "trainer/checkpoint/identity.h"
 #include "trainer/checkpoint/times.h"
 
 static int read_position(const struct im_child *child, const struct tr_safetensors *state,
@@ -125,21 +128,104 @@ int tr_resume_find(struct im_child *child, struct tr_checkpoint_store *store, st
     return 0;
 }
 
-void tr_resume_find_here(struct im_child *child, struct tr_checkpoint_store *store, struct tr_resume *ret)
+/* What it saved as a node of its own. False: nothing that can be used. */
+static bool load_saved(struct im_child *child, const char *directory, struct tr_resume *ret)
 {
+    struct tr_checkpoint_store store;
     struct im_text why = {""};
-    int err;
+    int err = tr_checkpoint_store_view(&store, directory, &why);
 
-    load_snapshot(child, &ret->snapshot, &ret->at_snapshot);
-    if (ret->snapshot)
-        return;
-    err = tr_checkpoint_load(store, &ret->snapshot, &why);
+    if (err >= 0)
+        err = tr_checkpoint_load(&store, &ret->snapshot, &why);
+    if (err == -ENOENT || (err >= 0 && !ret->snapshot))
+        return false;
     if (err >= 0)
         err = read_position(child, ret->snapshot, &ret->at_snapshot, &why);
-    if (err >= 0 || err == -ENOENT)
-        return;
+    if (err >= 0)
+        return true;
     tr_safetensors_close(&ret->snapshot);
     warn("what this machine saved cannot be used", &why);
+    return false;
+}
+
+/* Keeps the newer of the two. */
+static void offer(struct tr_resume *ret, struct tr_resume *other)
+{
+    const bool is_newer = other->id.generation != ret->id.generation
+                              ? other->id.generation > ret->id.generation
+                              : other->at_snapshot.next_batch > ret->at_snapshot.next_batch;
+
+    if (ret->snapshot && !is_newer) {
+        tr_resume_close(other);
+        return;
+    }
+    tr_safetensors_close(&ret->snapshot);
+    ret->snapshot = other->snapshot;
+    ret->at_snapshot = other->at_snapshot;
+    ret->id = other->id;
+}
+
+/* A checkpoint is the last state of the start that wrote it, unless there is a snapshot of that start. */
+static void find_checkpoint(struct im_child *child, const char *run_dir, struct tr_resume *ret)
+{
+    char directory[PATH_MAX];
+    struct tr_resume r = {0};
+    struct im_text why = {""};
+    uint64_t starts;
+
+    if (tr_identity_load(run_dir, &r.id.run, &starts, &why) < 0 || r.id.run == 0 ||
+        snprintf(directory, sizeof directory, "%s/checkpoints", run_dir) >= (int)sizeof directory)
+        return;
+    r.id.generation = starts << 32;
+    if (load_saved(child, directory, &r))
+        offer(ret, &r);
+}
+
+/* Beside a checkpoint of another run, or of one without a number, it is of no use. */
+static bool is_of_run(const char *run_dir, const struct tr_resume *r)
+{
+    struct im_text why = {""};
+    uint64_t run, starts;
+
+    if (tr_identity_load(run_dir, &run, &starts, &why) < 0)
+        return false;
+    return run > 0 ? run == r->id.run : !r->file;
+}
+
+void tr_resume_find_here(struct im_child *child, const char *run_dir, uint32_t machine, bool leads,
+                         struct tr_resume *ret)
+{
+    char directory[PATH_MAX];
+    struct tr_resume r = {0};
+
+    if (!ret->snapshot)
+        load_snapshot(child, &ret->snapshot, &ret->at_snapshot);
+    if (ret->snapshot) {
+        tr_identity_read(ret->snapshot, &ret->id);
+        return;
+    }
+    if (snprintf(directory, sizeof directory, "%s/nodes/node%" PRIu32 "/checkpoints", run_dir, machine) <
+            (int)sizeof directory &&
+        load_saved(child, directory, &r)) {
+        if (tr_identity_read(r.snapshot, &r.id))
+            offer(ret, &r);
+        else
+            tr_resume_close(&r);
+    }
+    if (!leads) {
+        find_checkpoint(child, run_dir, ret);
+        return;
+    }
+    if (ret->snapshot && !is_of_run(run_dir, ret)) {
+        tr_safetensors_close(&ret->snapshot);
+        ret->id = (struct tr_identity){0};
+    }
+    if (ret->snapshot && (!ret->file || ret->at_snapshot.next_batch > ret->at_file.next_batch)) {
+        ret->state = ret->snapshot;
+        ret->at = ret->at_snapshot;
+        im_log(IM_LOG_INFO, "continuing", "from=node%" PRIu32 " next_batch=%" PRIu64, machine,
+               ret->at.next_batch);
+    }
 }
 
 int tr_resume_take(struct tr_resume *resume, const struct im_child *child, char *bytes, size_t n,

@@ -6,6 +6,7 @@
 
 #include "ipc/child.h"
 #include "trainer/checkpoint/checkpoint.h"
+#include "trainer/checkpoint/identity.h"
 #include "trainer/checkpoint/position.h"
 
 struct tr_resume {
@@ -14,6 +15,7 @@ struct tr_resume {
                                                beginning */
     struct tr_position at;                   /* position of `state`; unchanged without one */
     struct tr_position at_file, at_snapshot; /* of each that is there */
+    struct tr_identity id;                   /* of `snapshot`; run 0: it has none */
 };
 
 /* Reads both, and logs which is used. 0 with or without a state; negative errno with a sentence: there is
@@ -21,9 +23,12 @@ struct tr_resume {
  * *ret. */
 int tr_resume_find(struct im_child *child, struct tr_checkpoint_store *store, struct tr_resume *ret,
                    struct im_text *text);
-/* The same on another machine than rank 0's: what this one holds, its snapshot before a checkpoint of an earlier start.
- * Nothing of it is needed, and what cannot be used is named in the log. */
-void tr_resume_find_here(struct im_child *child, struct tr_checkpoint_store *store, struct tr_resume *ret);
+/* The same of what this machine alone may have, on several: its snapshot in memory, or else the newest of what it saved at the
+ * end of an earlier start, in the folder of its own (run_dir/nodes/nodeN) or, where it was node 0 then, in the run's. run_dir: the
+ * run's folder, machine: its number. leads: for rank 0, beside what tr_resume_find() has found, of the same run. Nothing of it is
+ * needed, and what cannot be used is named in the log. */
+void tr_resume_find_here(struct im_child *child, const char *run_dir, uint32_t machine, bool leads,
+                         struct tr_resume *ret);
 
 /* Continues from these bytes of a state instead, malloc'ed, of which it takes ownership. Negative errno with a
  * sentence. */
