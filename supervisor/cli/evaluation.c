@@ -391,6 +391,7 @@ int sv_evaluation_open(struct im_conf *conf, const struct sv_inputs *inputs, str
 {
     const bool labels_said = is_set(conf, IM_KEY_multi_label);
     struct sizes run = {0};
+    size_t length;
     int err;
 
     *ret = (struct sv_evaluation_run){0};
@@ -409,9 +410,10 @@ int sv_evaluation_open(struct im_conf *conf, const struct sv_inputs *inputs, str
     take_info(conf, &ret->weights, &run);
     conf->outputs = ret->weights.outputs = im_json_int_or(ret->weights.info, "outputs", 0);
     choose_sizes(conf, &ret->weights, &run);
-    if (strlen(ret->weights.path) >= sizeof conf->init_from)
+    length = strlen(ret->weights.path);
+    if (length >= sizeof conf->init_from)
         return im_fail(text, -ENAMETOOLONG, "%.300s: the path is too long", ret->weights.path);
-    snprintf(conf->init_from, sizeof conf->init_from, "%s", ret->weights.path);
+    memcpy(conf->init_from, ret->weights.path, length + 1);
     if (conf->multi_label && conf->threshold > 0 && !is_set(conf, IM_KEY_top_k))
         conf->top_k = conf->outputs < TOPS_MAX ? conf->outputs : TOPS_MAX; /* all that reach it */
     conf->evaluate = true;

@@ -79,7 +79,11 @@ check_tidy() {
     if grep -qsF "\"file\": \"$PWD/$file\"" "$1/compile_commands.json"; then echo "$PWD/$file"; fi
   done >"$work/list"
   [ -s "$work/list" ] || { echo "$1/compile_commands.json:1: names no file of $PWD" && return 0; }
-  xargs -P 2 -n 16 clang-tidy -p "$1" --quiet <"$work/list" 2>"$work/err" >"$work/tidy" || [ -s "$work/tidy" ] ||
+  # A file that several targets compile is looked at once. CMake writes each property on a line of its own.
+  awk '/^{/ { entry = ""; file = "" } /^\[|^\]/ { next } /"file":/ { file = $0 } { entry = entry $0 "\n" }
+    /^}/ { if (!seen[file]++) { sub(/,\n$/, "\n", entry); printf "%s%s", separator, entry; separator = "," } }
+    BEGIN { print "[" } END { print "]" }' "$1/compile_commands.json" >"$work/compile_commands.json"
+  xargs -P "$(nproc)" -n 16 clang-tidy -p "$work" --quiet <"$work/list" 2>"$work/err" >"$work/tidy" || [ -s "$work/tidy" ] ||
     sed 's/^/clang-tidy:1: /' "$work/err"
   grep -E '(error|warning):' "$work/tidy" | sed "s|^$PWD/||" | LC_ALL=C sort -u || true
 }

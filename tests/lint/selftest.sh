@@ -45,8 +45,9 @@ if [ "$rule" = names ]; then
   make_names
 fi
 if [ "$rule" = tidy ]; then
-  printf '[{"directory": "%s", "file": "%s", "command": "cc -Wall -c reader/bad.c"}]\n' "$tree" "$tree/reader/bad.c" \
-    >"$work/compile_commands.json"
+  # As CMake writes it, with a file of two targets.
+  entry=$(printf '{\n  "directory": "%s",\n  "command": "cc -Wall -c reader/bad.c",\n  "file": "%s"\n}' "$tree" "$tree/reader/bad.c")
+  printf '[\n%s,\n%s\n]\n' "$entry" "$entry" >"$work/compile_commands.json"
   set -- "$work"
 fi
 status=0

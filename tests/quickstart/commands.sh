@@ -10,7 +10,7 @@ mkdir "$work/bin" "$work/tree"
 cp "$root/quickstart" "$work/tree/"
 
 stand_in() { printf '#!/bin/bash\n%s\n' "$2" >"$work/bin/$1" && chmod +x "$work/bin/$1"; }
-for tool in bash dirname nproc mkdir tail head cat rm sed env cut cp awk grep wc; do ln -s "$(command -v "$tool")" "$work/bin/$tool"; done
+for tool in bash dirname nproc mkdir tail head cat rm sed env cut cp awk grep nice sort wc; do ln -s "$(command -v "$tool")" "$work/bin/$tool"; done
 stand_in id 'echo 0'
 # cmake ends the script right after the packages, so that no case builds anything.
 stand_in cmake 'echo "cmake was reached" && exit 9'
@@ -70,6 +70,8 @@ whole_run_that_passes_alone_is_named)
   real_tests unit_other never
   quickstart 0 check
   expect 'Failed beside others, now each alone: e2e_first'
+  expect 'The slowest tests:'
+  grep -qE '^ +[0-9]+ s  dev +unit_good$' "$work/out"
   expect '3 passed, 0 failed, 0 skipped'
   expect 'passed only alone: e2e_first of dev (log: build/quickstart-logs/dev-e2e_first.log)'
   grep -q 'the output of the first time' "$work/tree/build/quickstart-logs/dev-e2e_first.log"
@@ -143,6 +145,9 @@ test_runs_four_presets)
   quickstart 0 test
   for preset in release dev tsan fuzz; do expect "ctest --test-dir build/$preset "; done
   expect 'IMSUPER_FUZZ_SECONDS=2'
+  refuse 'CMAKE_C_FLAGS_RELWITHDEBINFO'
+  [ "$(grep -n -m 1 'cmake --build build/fuzz' "$work/out" | cut -d : -f 1)" -lt "$(grep -n 'ctest --test-dir build/tsan' "$work/out" | cut -d : -f 1)" ] # ahead
+  [ "$(grep -c 'cmake --preset' "$work/out")" = 4 ] # configured once, all of them beside each other
   refuse 'build/asan'
   refuse 'soak'
   refuse 'fresh machine'
@@ -152,6 +157,7 @@ long_test_adds_soak_fuzzing_asan_storms_mutants_and_fresh_machines)
   quickstart 0 test --long
   for preset in release dev asan tsan fuzz; do expect "ctest --test-dir build/$preset "; done
   expect 'IMSUPER_FUZZ_SECONDS=300'
+  expect 'CMAKE_C_FLAGS_RELWITHDEBINFO=-O1'
   expect '-LE ^(lint|soak)$'
   expect 'release.xml -L ^long$'
   expect 'dev.xml -L ^(chaos|faults|stress)$ -L ^long$'
