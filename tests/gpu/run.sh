@@ -34,7 +34,7 @@
 # Environment: CIFAR, INET: folders with train/CLASS/* of JPEG files (CIFAR with test/ too), or tar archives of such;
 # TOTAL_SECONDS for all steps together (none): a step gets no more than is left of it; LIMIT_SECONDS in place of each step's own
 # limit; PLANS: a plans.tar.gz of an earlier call; CIFAR_EPOCHS (24); CIFAR_TOP1, the least that passes (0.94); BENCH_FLAGS for
-# bench_gpu.py; WORK for what is thrown away (a folder in TMPDIR); PYTHON (python3).
+# bench_gpu.py; FAILS_FLAGS for the run of `fails`; WORK for what is thrown away (a folder in TMPDIR); PYTHON (python3).
 # shellcheck disable=SC2317 # steps are called by name
 set -uo pipefail
 
@@ -141,8 +141,8 @@ step_speed() {
   head -n 2 "$out/speed.jsonl" | tail -n 1 | grep -o '"images_per_second":[0-9.]*'
 }
 
-# A learning rate that makes every loss infinite: after some such steps all ranks fail by themselves, while captured graphs refer to
-# their communicator. The run says why, and ends soon: not by being killed.
+# A learning rate and a weight decay that make weights a thousand times as large in each step: after some steps no loss is finite, and all
+# ranks fail by themselves, while captured graphs refer to their communicator. The run says why, and ends soon: not by being killed.
 step_fails() {
   local gpus began status=0
   need_program imsuper
@@ -152,8 +152,9 @@ step_fails() {
   rm -rf "$work/fails"
   "$bin/imsuper" data synth --out "$work/fails/data" --classes 2 --per-class 512 --val-per-class 4 || return 1
   began=$SECONDS
-  "$bin/imsuper" start --data-dir "$work/fails/data" --model resnet18 --image-size 64 --batch-size 32 --epochs 20 --gpus "$gpus" --lr 1e30 \
-    --warmup-epochs 0 --max-bad-steps 8 --workspace "$work/fails" --run-name fails --plain || status=$?
+  # shellcheck disable=SC2086 # a list of flags
+  "$bin/imsuper" start --data-dir "$work/fails/data" --model resnet18 --image-size 64 --batch-size 32 --epochs 20 --gpus "$gpus" --lr 1000 \
+    --weight-decay 1 --warmup-epochs 0 --max-bad-steps 8 --workspace "$work/fails" --run-name fails --plain ${FAILS_FLAGS:-} || status=$?
   grep -h "in a row" "$work/fails/fails/log.txt" | tail -n 2
   [ "$status" -eq 1 ] || { echo "exit status $status" && return 1; }
   grep -q "not finite in 8 steps in a row" "$work/fails/fails/log.txt" || { echo "it did not say why" && return 1; }
