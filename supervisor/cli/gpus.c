@@ -201,8 +201,8 @@ static int check_chosen(const struct im_conf *conf, const struct im_conf_gpus *g
         if (found->gpu[g->devices[i]].mig)
             return im_fail(
                 text, -EINVAL,
-                "--gpus %s: GPU %d is a MIG instance (%s), and NCCL cannot join those; use --gpus %d,, "
-                "or turn MIG off (nvidia-smi -mig 0)",
+                "--gpus %s: GPU %d is a MIG instance (%s), and NCCL cannot join those; use one alone "
+                "(--gpus %d,), or turn MIG off (nvidia-smi -mig 0)",
                 conf->gpus, g->devices[i], found->gpu[g->devices[i]].name, g->devices[i]);
     return 0;
 }

@@ -120,6 +120,13 @@ try_python() {
   ran=$((ran + 1))
 }
 
+# The table of what fits GPUs is what the command prints.
+try_table() {
+  "$BIN/imsuper" memory --model resnet50 --batch-size 256 >memory.txt 2>&1 || fail "imsuper memory: exit status $?"
+  diff -B memory.txt <(awk '/^    resnet50, 224 px/ { on = 1 } on && NF && !/^    / { exit } on { sub(/^    /, ""); print }' "$ROOT/docs/gpus.md") ||
+    fail "docs/gpus.md: the table is not that of imsuper memory"
+}
+
 case_all() {
   local command word reason ran=0 found=0 place
   mkdir "$T/here"
@@ -134,6 +141,7 @@ case_all() {
     run_command "${word[@]}"
   done <"$T/commands"
   try_python
+  try_table
   for reason in "${!skipped[@]}"; do echo "not run: ${skipped[$reason]}, $reason"; done
   echo "run: $ran"
   [ $found = 0 ] || fail "$found commands of the documents do not work"

@@ -12,11 +12,12 @@ are the median, the extremes and the median of the rounds' ratios. FILE.json has
 nothing is lost when time runs out; a contender that fails is named there, and the others go on.
 
 Data-fed, with --data (class folders of JPEG files, train/ and val/): `imsuper start` with RandomResizedCrop and flips, the rate of its
-epochs after the first; PyTorch with ImageFolder, the same crops and a DataLoader of --workers processes (default: all cores), the compiled network.
+epochs after the first, its share of that on synthetic batches, and the stage that limits; PyTorch with ImageFolder, the same crops and a DataLoader of --workers processes (default: all cores), the compiled network.
 
 Needs PyTorch and torchvision; nothing of imsuper does.
 """
 import argparse
+import collections
 import json
 import os
 import shutil
@@ -103,7 +104,7 @@ def run(command):
 
 class Imsuper:
     def __init__(self, args):
-        self.args, self.answer = args, None
+        self.args, self.answer, self.limits = args, None, {}
 
     def measure(self):
         a = self.args
@@ -120,6 +121,8 @@ class Imsuper:
             if a.augmenters:
                 command += ["--augmenters", str(a.augmenters)]
             run(command)
+            with open(os.path.join(folder, "fed", "stages.jsonl")) as file:
+                self.limits = collections.Counter(json.loads(line)["limit"] or "unknown" for line in file)
             with open(os.path.join(folder, "fed", "summary.csv")) as file:
                 lines = [line.rstrip("\n").split(",") for line in file]
             at = lines[0].index("images_per_second")
@@ -184,10 +187,29 @@ def feed(args, results, name, make):
         rate = make().fed()
     except Exception as error:
         results.failed(f"{name}, fed", error)
-        return
+        return None
     results.all["fed"][name] = rate
     results.save()
     print(f"  {name:<10} {rate:9.1f} images/s from JPEG files", flush=True)
+    return rate
+
+
+def feed_imsuper(args, results, imsuper):
+    """Its share of the rate on synthetic batches, and which stage limits it."""
+    rate = feed(args, results, "imsuper", lambda: imsuper)
+    if rate is None:
+        return
+    stage, times = collections.Counter(imsuper.limits).most_common(1)[0] if imsuper.limits else ("unknown", 0)
+    results.all["fed"]["limited_by"] = dict(imsuper.limits)
+    try:
+        synthetic = imsuper.measure()
+    except Exception as error:
+        results.failed("imsuper, synthetic", error)
+        return
+    results.all["fed"]["synthetic"] = synthetic
+    results.save()
+    print(f"  of {synthetic:.1f} on synthetic batches that is {rate / synthetic:.2f}; limited by {stage}, {times} of "
+          f"{sum(imsuper.limits.values())} times", flush=True)
 
 
 def free():
@@ -228,7 +250,7 @@ def main():
         results.save()
     if args.data:
         if imsuper:
-            feed(args, results, "imsuper", lambda: imsuper)
+            feed_imsuper(args, results, imsuper)
         for name, make in others.items():
             if name not in args.without:
                 feed(args, results, name, make)

@@ -2,7 +2,7 @@
 # Collects what run.sh needs into one small folder, for a GPU machine that has neither a compiler nor a package manager: programs,
 # the libraries they need but for the C library's and CUDA's, the scripts, and data.
 #
-#   bundle.sh BUILD OUT [CIFAR [INET]]     then there:  bash OUT/run RESULTS [STEP...]
+#   bundle.sh BUILD OUT [CIFAR [INET]]     then there:  bash OUT/run [--stop] RESULTS [STEP...]
 #
 # BUILD: cmake --preset cuda -B BUILD -D IMSUPER_ONEDNN=off -D IMSUPER_CUDA_ARCHITECTURES=90 (an H100's or H200's), built where the C
 # library is not newer than there. CIFAR, INET: tar archives of run.sh's data. OUT/run unpacks into WORK (TMPDIR/imsuper-gpu) once.
@@ -18,7 +18,7 @@ done
 find "$tree/bin" -type f -perm -u+x -exec strip --strip-unneeded {} +
 system='ld-linux[^/]*|lib(c|m|mvec|dl|rt|pthread|resolv|util|anl|nsl|gcc_s|stdc\+\+)|lib(cudart|cudnn|cublas|nccl|nvrtc|cuda)[^/]*'
 find "$tree/bin" -maxdepth 1 -type f -exec ldd {} + 2>/dev/null | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u |
-  grep -vE "/($system)\.so" | while read -r library; do cp -L "$library" "$tree/lib/"; done
+  { grep -vE "/($system)\.so" || true; } | while read -r library; do cp -L "$library" "$tree/lib/"; done
 cp "$here"/gpu/run.sh "$here"/gpu/bench_gpu.py "$tree/tests/gpu/"
 cp "$here"/golden/trajectory.txt "$here"/golden/recipe.txt "$tree/tests/golden/"
 tar -C "$tree" -cJf "$out/programs.tar.xz" .
@@ -49,6 +49,8 @@ for data in cifar inet; do
   done
 done
 [ -n "${PLANS:-}" ] || [ ! -f "$here/plans.tar.gz" ] || export PLANS=$here/plans.tar.gz
-exec bash "$WORK/tests/gpu/run.sh" "$WORK/bin" "$@"
+stop=()
+[ "${1:-}" != --stop ] || { stop=(--stop) && shift; }
+exec bash "$WORK/tests/gpu/run.sh" "${stop[@]}" "$WORK/bin" "$@"
 RUN
 du -sh "$out"

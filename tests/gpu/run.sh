@@ -9,40 +9,38 @@
 # BIN is where the programs lie: build/cuda after `cmake --preset cuda && cmake --build --preset cuda`, or bin/ of what bundle.sh
 # made for a machine that has no compiler. OUT is a folder that gets a handful of files: report.txt (the table that is also printed),
 # results.jsonl (a line for each step), log.txt (everything that was said), and what steps measured: speed.jsonl, timeline.nsys-rep,
-# bench.json, cifar.csv, plans.tar.gz. Without STEP: all of them, in this order. What a step needs and is not there makes it `skipped`, which the
-# table says; a failure does not keep the others from running. Exit status: 1 when a step failed.
+# bench.json, fed.json, cifar.csv, plans.tar.gz. Without STEP: all of them, in this order, that of what depends on what. What a step needs and is not
+# there makes it `skipped`, which the table says; a failure does not keep the others from running. Exit status: 1 when a step failed.
 #
 #   facts        GPU, driver, libraries, shared memory
-#   seams        device memory, recordings, cuDNN and cuBLASLt against plain loops
+#   seams        device memory, page-locked shared memory, recordings, cuDNN and cuBLASLt against plain loops
 #   kernels      our own kernels against the reference: fp32, bf16, fp16, odd shapes
 #   steps        whole recorded steps of the device against enqueued ones and against the host's: the same bits; snapshots beside them; steps ahead
-#   trajectory   20 steps with every technique against PyTorch's numbers
 #   speed        the training step of ResNet-50, and where its time goes; its plans go into plans.tar.gz
+#   bench        the training step beside PyTorch's, on synthetic batches (bench_gpu.py)
+#   trajectory   20 steps with every technique against PyTorch's numbers, in fp32, bf16 and fp16
 #   conformance  every op of the backend against the reference, as the kernels
 #   fails        trainers that fail by themselves leave: of two GPUs, or of one, where the communicator is missing
 #   fits         ResNet-50 with the largest batch that fits, and a run with it that has short batches
-#   cifar        ResNet-18, small stem, CIFAR-10 from JPEG files: top-1 and time
-#   bench        the training step beside PyTorch's, on synthetic batches (bench_gpu.py)
-#   fed          both from JPEG files
-#   resume       an interrupted run with --deterministic has the weights of one that was left alone
+#   resume       with --deterministic two runs have the same weights, and an interrupted one has them too
 #   memcheck     kernels and steps under compute-sanitizer
 #   racecheck    kernels, for races in shared memory
+#   fed          imsuper and PyTorch from JPEG files: the share of the synthetic rate, and the stage that limits
+#   cifar        ResNet-18, small stem, CIFAR-10 from JPEG files: top-1 and time
 #
-# In three calls of ten minutes, with TOTAL_SECONDS=570:
-#   facts seams kernels steps trajectory speed conformance | fails fits cifar bench | fed resume memcheck racecheck
-# or, to stop at a fault, in the order of what depends on what:
-#   --stop facts seams kernels steps speed | --stop bench trajectory conformance fails | --stop fits resume memcheck racecheck fed cifar
+# In three calls of ten minutes, with TOTAL_SECONDS=570 (and --stop in the first hour of a new GPU):
+#   facts seams kernels steps speed | bench trajectory conformance fails | fits resume memcheck racecheck fed cifar
 #
 # Environment: CIFAR, INET: folders with train/CLASS/* of JPEG files (CIFAR with test/ too), or tar archives of such;
 # TOTAL_SECONDS for all steps together (none): a step gets no more than is left of it; LIMIT_SECONDS in place of each step's own
 # limit; PLANS: a plans.tar.gz of an earlier call; CIFAR_EPOCHS (24); CIFAR_TOP1, the least that passes (0.94); BENCH_FLAGS for
-# bench_gpu.py; WORK for what is thrown away (a folder in TMPDIR); PYTHON (python3).
+# bench_gpu.py; FAILS_FLAGS for the run of `fails`; WORK for what is thrown away (a folder in TMPDIR); PYTHON (python3).
 # shellcheck disable=SC2317 # steps are called by name
 set -uo pipefail
 
 stop=false
 [ "${1:-}" != --stop ] || { stop=true && shift; }
-[ $# -ge 2 ] || { sed -n '2,39s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,/^# shellcheck/{/^# shellcheck/d;s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 bin=$(cd "$1" && pwd) && out=$(mkdir -p "$2" && cd "$2" && pwd) || exit 2
 shift 2
@@ -53,7 +51,14 @@ failed=0
 
 missing() { echo "skipped: $*" && exit 77; }
 need_program() { [ -x "$bin/$1" ] || missing "no $1 in $bin"; }
-need_gpu() { nvidia-smi -L 2>/dev/null | grep -q GPU || missing "no GPU"; }
+# By the driver's program, or, where it is not installed, by ours.
+count_gpus() {
+  local count
+  count=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU')
+  [ "$count" -gt 0 ] || count=$("$bin/imsuper" gpus --json 2>/dev/null | grep -o '"index":' | wc -l)
+  echo "$count"
+}
+need_gpu() { [ "$(count_gpus)" -gt 0 ] || missing "no GPU"; }
 # A folder of data, unpacked first where $1 names an archive; sets $data.
 need_data() {
   data=${!1:-}
@@ -86,8 +91,10 @@ step_facts() {
   nproc && free -g
   ldd "$bin/imsuper-cuda.so" | grep -E 'not found|cudnn|cublas|nccl'
   need_program imsuper
-  "$bin/imsuper" gpus
-  nvidia-smi || missing "no nvidia-smi"
+  nvidia-smi || echo "no nvidia-smi"
+  "$bin/imsuper" gpus && return
+  if $stop || [ "$(count_gpus)" -gt 0 ]; then return 1; fi
+  missing "no GPU"
 }
 step_seams() { need_program gpu_seams && "$bin/gpu_seams"; }
 step_steps() { need_program gpu_steps && "$bin/gpu_steps" && need_program gpu_snapshots && "$bin/gpu_snapshots" &&
@@ -134,19 +141,20 @@ step_speed() {
   head -n 2 "$out/speed.jsonl" | tail -n 1 | grep -o '"images_per_second":[0-9.]*'
 }
 
-# A learning rate that makes every loss infinite: after some such steps all ranks fail by themselves, while captured graphs refer to
-# their communicator. The run says why, and ends soon: not by being killed.
+# A learning rate and a weight decay that make weights a thousand times as large in each step: after some steps no loss is finite, and all
+# ranks fail by themselves, while captured graphs refer to their communicator. The run says why, and ends soon: not by being killed.
 step_fails() {
   local gpus began status=0
   need_program imsuper
   need_gpu
-  gpus=$(nvidia-smi -L | grep -c GPU)
+  gpus=$(count_gpus)
   [ "$gpus" -le 2 ] || gpus=2
   rm -rf "$work/fails"
   "$bin/imsuper" data synth --out "$work/fails/data" --classes 2 --per-class 512 --val-per-class 4 || return 1
   began=$SECONDS
-  "$bin/imsuper" start --data-dir "$work/fails/data" --model resnet18 --image-size 64 --batch-size 32 --epochs 20 --gpus "$gpus" --lr 1e30 \
-    --warmup-epochs 0 --max-bad-steps 8 --workspace "$work/fails" --run-name fails --plain || status=$?
+  # shellcheck disable=SC2086 # a list of flags
+  "$bin/imsuper" start --data-dir "$work/fails/data" --model resnet18 --image-size 64 --batch-size 32 --epochs 20 --gpus "$gpus" --lr 1000 \
+    --weight-decay 1 --warmup-epochs 0 --max-bad-steps 8 --workspace "$work/fails" --run-name fails --plain ${FAILS_FLAGS:-} || status=$?
   grep -h "in a row" "$work/fails/fails/log.txt" | tail -n 2
   [ "$status" -eq 1 ] || { echo "exit status $status" && return 1; }
   grep -q "not finite in 8 steps in a row" "$work/fails/fails/log.txt" || { echo "it did not say why" && return 1; }
@@ -156,11 +164,12 @@ step_fails() {
 
 # Memory for the largest batch is planned with the short batches of a run, so that none of them has to be planned when it is full.
 step_fits() {
-  local batch images=512
+  local said batch images=512
   need_program imsuper
   need_gpu
-  batch=$("$bin/imsuper" bench trainer --backend cuda --model resnet50 --classes 10 --image-size 224 --batch-size 65536 --amp bf16 2>&1 |
-    tee /dev/stderr | sed -n 's/.*the largest batch that fits is \([0-9]*\).*/\1/p')
+  said=$("$bin/imsuper" bench trainer --backend cuda --model resnet50 --classes 10 --image-size 224 --batch-size 65536 --amp bf16 2>&1)
+  echo "$said"
+  batch=$(sed -n 's/.*the largest batch that fits is \([0-9]*\).*/\1/p' <<<"$said")
   [ -n "$batch" ] || { echo "the error does not name the largest batch" && return 1; }
   "$bin/imsuper" bench trainer --backend cuda --model resnet50 --classes 10 --image-size 224 --batch-size "$batch" --amp bf16 --passes 1 || return 1
   rm -rf "$work/fits"
@@ -209,12 +218,13 @@ for name in os.listdir(sys.argv[2] + "/val"):
 PYTHON
 }
 step_fed() {
+  local augmenters=$(($(nproc) > 3 ? $(nproc) - 2 : 1)) # a core for the trainer, one for readers and the supervisor
   need_program imsuper
   need_torch
   need_data INET
   spread "$data" || return 1
   # shellcheck disable=SC2086 # a list of flags
-  "$python" "$here/bench_gpu.py" --imsuper "$bin/imsuper" --rounds 0 --data "$work/inet" --out "$out/fed.json" ${BENCH_FLAGS:-}
+  "$python" "$here/bench_gpu.py" --imsuper "$bin/imsuper" --rounds 0 --data "$work/inet" --augmenters "$augmenters" --out "$out/fed.json" ${BENCH_FLAGS:-}
 }
 
 # Interrupts a run when it has made $1 epochs; false: it ended first.
@@ -243,12 +253,16 @@ step_resume() {
   start=("$bin/imsuper" start --data-dir "$data" --model resnet18 --stem small --image-size 32 --eval-resize 32 --train-crop pad:4
     --batch-size 128 --epochs 4 --gpus 1 --amp bf16 --deterministic --mixup 0.2 --ema 0.99 --seed 5 --workspace "$work/resume" --quiet)
   "${start[@]}" --run-name whole || return 1
+  "${start[@]}" --run-name again || return 1
+  same_state whole again || { echo "two runs with --deterministic differ" && return 1; }
   for epochs in 1 2; do
     interrupt_after "$epochs" "${start[@]}" --run-name stopped || { echo "the run could not be interrupted in epoch $((epochs + 1))" && return 1; }
   done
   "${start[@]}" --run-name stopped || return 1
-  "$bin/compare_states" "$work/resume/whole/checkpoints/last.state.safetensors" "$work/resume/stopped/checkpoints/last.state.safetensors"
+  same_state whole stopped || { echo "the run that was interrupted differs" && return 1; }
 }
+# same_state RUN RUN
+same_state() { "$bin/compare_states" "$work/resume/$1/checkpoints/last.state.safetensors" "$work/resume/$2/checkpoints/last.state.safetensors"; }
 
 # sanitize TOOL PROGRAM...
 sanitize() {
@@ -325,10 +339,10 @@ find_libraries
 if [ -n "${PLANS:-}" ] && [ -f "$PLANS" ]; then
   mkdir -p "${XDG_CACHE_HOME:-$HOME/.cache}" && tar -C "${XDG_CACHE_HOME:-$HOME/.cache}" --skip-old-files -xzf "$PLANS"
 fi
-export bin out here python work IMSUPER_TEST_PLANS=$work/tests.plans
+export bin out here python work stop IMSUPER_TEST_PLANS=$work/tests.plans
 for name in $(declare -F | awk '{ print $3 }'); do export -f "${name?}"; done
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(facts seams kernels steps trajectory speed conformance fails fits cifar bench fed resume memcheck racecheck)
+[ ${#steps[@]} -gt 0 ] || steps=(facts seams kernels steps speed bench trajectory conformance fails fits resume memcheck racecheck fed cifar)
 for name in "${steps[@]}"; do
   run_step "$name"
   if $stop && [ $failed -ne 0 ]; then

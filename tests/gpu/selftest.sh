@@ -8,7 +8,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 fail() { echo "$*" >&2; cat "$work/said" "$work"/out/* >&2; exit 1; }
 program() { printf '#!/bin/sh\n%s\n' "$2" >"$work/bin/$1" && chmod +x "$work/bin/$1"; }
-mkdir "$work/bin"
+mkdir "$work/bin" "$work/none"
 program gpu_seams 'echo all is well'
 program gpu_steps 'echo "step 3 differs"; exit 3'
 program gpu_conformance 'echo begun; exec sleep 100'
@@ -40,6 +40,27 @@ WORK=$work/kept CIFAR='' bash "$here/run.sh" --stop "$work/bin" "$work/stop" sea
 bash "$work/stop/reproduce.sh" >"$work/said" 2>&1
 { [ $? -eq 3 ] && grep -q 'step 3 differs' "$work/said"; } || fail "reproduce.sh does not fail as the step did"
 
+# Without names: what others depend on comes first, as in the list in run.sh.
+WORK=$work/kept CIFAR='' INET='' PYTHON=false bash "$here/run.sh" "$work/none" "$work/order" >"$work/said" 2>&1 || fail "nothing to run is no failure"
+order=$(cut -d ' ' -f 1 "$work/order/report.txt" | xargs)
+[ "$order" = "facts seams kernels steps speed bench trajectory conformance fails fits resume memcheck racecheck fed cifar" ] || fail "the order is $order"
+[ "$(sed -n 's/^#   \([a-z]*\)  .*/\1/p' "$here/run.sh" | xargs)" = "$order" ] || fail "the list in run.sh has another order"
+
+# No GPU, which --stop does not pass over; one that the driver shows and we do not see; one without the driver's program.
+program imsuper 'echo "imsuper: there is no NVIDIA driver" >&2; exit 69'
+WORK=$work/kept bash "$here/run.sh" "$work/bin" "$work/out" facts >"$work/said" 2>&1 || fail "no GPU is no failure"
+verdict facts skipped 'no GPU'
+WORK=$work/kept bash "$here/run.sh" --stop "$work/bin" "$work/out" facts seams >"$work/said" 2>&1 && fail "--stop goes on without a GPU"
+verdict facts 'FAILED (1)' 'there is no NVIDIA driver'
+program nvidia-smi 'echo "GPU 0: X"'
+WORK=$work/kept bash "$here/run.sh" "$work/bin" "$work/out" facts >"$work/said" 2>&1 && fail "a GPU that we do not see is passed over"
+verdict facts 'FAILED (1)' 'there is no NVIDIA driver'
+program nvidia-smi 'exit 9'
+program imsuper 'case $* in "gpus --json") echo "{\"gpus\":[{\"index\":0}]}" ;; gpus) echo "0 X" ;; *) exit 1 ;; esac'
+WORK=$work/kept bash "$here/run.sh" "$work/bin" "$work/out" facts fits >"$work/said" 2>&1
+verdict facts ok '0 X'
+verdict fits 'FAILED (1)' 'does not name the largest batch'
+
 # A run of four epochs that counts how often it was stopped.
 program imsuper 'for i do case $last in --workspace) work=$i ;; --run-name) name=$i ;; esac; last=$i; done
 mkdir -p "$work/$name/checkpoints" && cd "$work/$name" || exit 1
@@ -54,6 +75,9 @@ tar -C "$work/data" -cf "$work/data.tar" train
 WORK=$work/kept CIFAR=$work/data.tar bash "$here/run.sh" "$work/bin" "$work/out" resume >"$work/said" 2>&1 || fail "resume failed"
 verdict resume ok alike
 [ "$(wc -l <"$work/kept/stops")" -eq 2 ] || fail "the run was not stopped twice"
+program compare_states 'case $2 in */again/*) echo differ; exit 1 ;; esac'
+WORK=$work/kept CIFAR=$work/data.tar bash "$here/run.sh" "$work/bin" "$work/out" resume >"$work/said" 2>&1
+verdict resume 'FAILED (1)' 'two runs with --deterministic differ'
 
 # Trainers that fail: one run says why and ends, one has a trainer that does not leave, one goes on.
 for ends in 'exit 1' 'echo "{\"end\":\"signal 9\"}" >>events.jsonl; exit 1' 'exit 0'; do
@@ -80,3 +104,9 @@ grep -q 'cuda-graph-trace node' "$work/out/timeline.nsys-rep" || fail "no timeli
 
 TOTAL_SECONDS=5 bash "$here/run.sh" "$work/bin" "$work/out" seams >"$work/said" 2>&1 || fail "no time left is no failure"
 verdict seams skipped 'no time is left'
+
+# A bundle takes the same words, --stop too.
+mkdir "$work/build" && cp "$(command -v true)" "$work/build/imsuper"
+bash "$here/bundle.sh" "$work/build" "$work/bundle" >"$work/said" 2>&1 || fail "no bundle"
+WORK=$work/unpacked bash "$work/bundle/run" --stop "$work/out" facts >"$work/said" 2>&1 || fail "the bundle does not run"
+verdict facts ok ''

@@ -1,6 +1,7 @@
 /* The parts of the CUDA backend on a real GPU, each against plain loops: copies, events, recordings,
  * convolutions, batch norm, matrix products. Skipped where there is no GPU. */
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <math.h>
 #include <setjmp.h>
@@ -10,12 +11,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include <cmocka.h>
 
 #include "ipc/base/count.h"
 #include "ipc/base/err.h"
+#include "ipc/shm.h"
 #include "trainer/backends/backend.h"
 #include "trainer/backends/cuda/cublas.h"
 #include "trainer/backends/cuda/device.h"
@@ -211,30 +212,42 @@ static void too_much_memory_is_a_sentence_and_no_trouble(void **state)
     assert_int_equal(tr_gpu_last_error(gpu, NULL), 0);
 }
 
-/* As the trainer has its ring: by a mapping that it may only read, of a descriptor that may be written. */
-static void shared_memory_can_be_locked(void **state)
+/* A mapping of the segment that may only be read, as a trainer has its ring, is page-locked and copied from. */
+static void lock_and_copy(struct im_segment *owned, int mark)
 {
-    static const int protections[] = {PROT_READ | PROT_WRITE, PROT_READ};
-    size_t bytes = 1 << 20;
-    void *device = device_new(bytes);
+    void *device = device_new(owned->bytes);
+    int fd = fcntl(owned->fd, F_DUPFD_CLOEXEC, 0);
+    struct im_segment mapped = {0};
     char back[16];
 
-    (void)state;
-    for (int i = 0; i < 2; i++) {
-        char *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-        assert_true(map != MAP_FAILED);
-        memset(map, 7 + i, bytes);
-        assert_int_equal(mprotect(map, bytes, protections[i]), 0);
-        good(tr_gpu_pin(gpu, map, bytes, i == 1, &text));
-        good(tr_gpu_copy(gpu, TR_GPU_COPY, device, map, bytes));
-        good(tr_gpu_copy(gpu, TR_GPU_COPY, back, (char *)device + bytes - sizeof back, sizeof back));
-        good(tr_gpu_sync(gpu, TR_GPU_COPY));
-        assert_int_equal(back[15], 7 + i);
-        tr_gpu_unpin(gpu, map);
-        munmap(map, bytes);
-    }
+    assert_true(fd >= 0);
+    memset(owned->map, mark, owned->bytes);
+    good(im_segment_attach(fd, 0, owned->bytes, &mapped, &text));
+    good(tr_gpu_pin(gpu, mapped.map, mapped.bytes, true, &text));
+    good(tr_gpu_copy(gpu, TR_GPU_COPY, device, mapped.map, mapped.bytes));
+    good(tr_gpu_copy(gpu, TR_GPU_COPY, back, (char *)device + mapped.bytes - sizeof back, sizeof back));
+    good(tr_gpu_sync(gpu, TR_GPU_COPY));
+    assert_int_equal(back[15], mark);
+    tr_gpu_unpin(gpu, mapped.map);
+    im_segment_close(&mapped);
     tr_gpu_memory_free(gpu, device);
+}
+
+/* POSIX shared memory, and the sealed memfd that is taken where /dev/shm is too small. */
+static void shared_memory_can_be_locked(void **state)
+{
+    struct im_segment posix = {0}, sealed = {0};
+    int fd = im_segment_create_empty("a test", &text);
+
+    (void)state;
+    good(fd);
+    good(im_segment_fix_size(fd, 1 << 20));
+    good(im_segment_attach(fd, 1, 1 << 20, &sealed, &text));
+    good(im_segment_create("a test", 1 << 20, &posix, &text));
+    lock_and_copy(&posix, 7);
+    lock_and_copy(&sealed, 8);
+    im_segment_close(&posix);
+    im_segment_close(&sealed);
 }
 
 /* A recording with a fork to COPY and back; the source changes between replays, and a timed event counts. */

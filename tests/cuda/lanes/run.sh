@@ -146,4 +146,11 @@ backend_bytes() { sed -n 's/.* backend_bytes=\([0-9]*\).*/\1/p' "$RUN/log.txt" |
 # Of each trainer that ended a run.
 ahead() { grep -o 'msg="steps of the GPU" ahead=[0-9]*' "$RUN/log.txt" | sed 's/.*=//' | tr '\n' ' ' | sed 's/ $//'; }
 
+# The step of tests/gpu/run.sh for GPUs, on the programs: what it asks for is accepted, and fails as it says.
+case_script() {
+  WORK=$T/gpu FAILS_FLAGS="--model resnet20 --image-size 8 --batch-size 8 --readers 1 --augmenters 1" \
+    bash "$(dirname "${BASH_SOURCE[0]}")/../../gpu/run.sh" "$BIN" "$T/results" fails >"$T/out" 2>&1 || fail "the step fails"
+  must_say "2 GPU(s): all left by themselves"
+}
+
 run_case

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 
 #include "ipc/base/clock.h"
 #include "ipc/base/err.h"
@@ -26,6 +27,7 @@ struct rank {
     struct table *table;
     int rank, ranks;
     int64_t timeout_ms;
+    const char *address;
     int (*run)(struct rank *r);
     struct tr_comm *comm;
     struct im_text text;
@@ -78,6 +80,7 @@ static int open_rank(struct rank *r)
                                           .ranks = r->ranks,
                                           .timeout_ms = r->timeout_ms,
                                           .device = r->rank,
+                                          .address = r->address,
                                           .rendezvous = {r, publish, look, leave}};
 
     return tr_comm_nccl.open(&config, &r->comm, &r->text);
@@ -218,6 +221,37 @@ static void without_rank_0_nobody_has_its_card(void **state)
     assert_int_equal(fake_open_comms(), 0);
 }
 
+/* One machine: nothing of the run is on a network. Several: the interface that the others reach. */
+static void sockets_are_on_the_interface_of_the_address(void **state)
+{
+    static const struct {
+        const char *address, *set, *want;
+    } cases[] = {{NULL, NULL, "lo"},
+                 {"127.0.0.1", NULL, "=lo"},
+                 {"192.0.2.1", NULL, NULL},
+                 {"127.0.0.1", "eth9", "eth9"}};
+
+    (void)state;
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
+        struct table table = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+        struct rank r = {
+            .table = &table, .rank = 1, .ranks = RANKS, .timeout_ms = 20, .address = cases[i].address};
+        const char *chosen;
+
+        fake_reset(&(struct fake_trouble){0});
+        unsetenv("NCCL_SOCKET_IFNAME");
+        if (cases[i].set)
+            setenv("NCCL_SOCKET_IFNAME", cases[i].set, 1);
+        assert_int_equal(open_rank(&r), -ETIMEDOUT);
+        chosen = getenv("NCCL_SOCKET_IFNAME");
+        if (!cases[i].want)
+            assert_null(chosen); /* no interface has it: NCCL chooses */
+        else
+            assert_string_equal(chosen ? chosen : "", cases[i].want);
+    }
+    unsetenv("NCCL_SOCKET_IFNAME");
+}
+
 static void a_rank_that_stays_away_from_a_sum_ends_it(void **state)
 {
     struct rank ranks[RANKS];
@@ -295,6 +329,7 @@ int main(void)
         cmocka_unit_test(collectives_give_all_ranks_the_same),
         cmocka_unit_test(a_rank_that_never_comes_ends_the_meeting),
         cmocka_unit_test(without_rank_0_nobody_has_its_card),
+        cmocka_unit_test(sockets_are_on_the_interface_of_the_address),
         cmocka_unit_test(a_rank_that_stays_away_from_a_sum_ends_it),
         cmocka_unit_test(whoever_is_no_longer_wanted_leaves_at_once),
         cmocka_unit_test(a_lost_peer_is_a_reset_connection),
