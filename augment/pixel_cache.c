@@ -81,6 +81,9 @@ void au_pixel_cache_keep(struct au_pixel_cache *c, const struct au_cached *what)
     if (!c->is_new)
         return;
     c->is_new = false;
+    if (c->cells.is_memory &&
+        atomic_load_explicit(&c->child->run->control->pixels_state, memory_order_acquire) != IM_PIXELS_GROW)
+        return;
     err = im_pixel_cells_put(&c->cells, what->split, what->sample, &c->cell, c->image.data);
     if (err == 0)
         count(c, IM_C_PIXELS_MADE);

@@ -195,6 +195,8 @@ struct im_stats {
     struct im_span span[IM_SPANS];
 };
 
+/* A pixel cache in memory: takes images; takes no more; was emptied, for memory ran out. */
+enum im_pixels_state { IM_PIXELS_GROW, IM_PIXELS_STAY, IM_PIXELS_GONE };
 #define IM_BY_PIXELS 2 /* im_encoded_meta.by_reference */
 
 /* What a reader says of the bytes it put into a cell. W reader while FILLING; R augmenter while TAKEN, and the
@@ -351,6 +353,8 @@ struct im_control {
                                               attached. R supervisor, warden */
     _Atomic uint64_t settled_ns;  /* W supervisor: until when files missing after an outage may come; 0 = none
                                      was. R readers */
+    _Atomic uint32_t
+        pixels_state; /* W supervisor: enum im_pixels_state, of a pixel cache in memory; R augmenters */
     _Atomic uint32_t
         must_compare; /* W supervisor: 1: a process of the run has died; bytes of all cells are compared from
                                       then on (ipc/encoded.h) */

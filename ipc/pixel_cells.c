@@ -249,6 +249,12 @@ uint64_t im_pixel_cells_bytes(const struct im_pixel_cells *c)
     return c->fd >= 0 && fstat(c->fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
 }
 
+int im_pixel_cells_empty(int fd, const struct im_pixel_shape *shape)
+{
+    return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, IM_PAGE,
+                     (off_t)(im_pixel_cells_size(shape) - IM_PAGE));
+}
+
 /* ---- cells ---- */
 
 int im_pixel_cells_find(struct im_pixel_cells *c, enum im_split split, uint64_t sample,

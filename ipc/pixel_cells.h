@@ -72,6 +72,9 @@ struct im_pixel_cells {
 int im_pixel_cells_memory(const struct im_pixel_shape *shape, struct im_text *text);
 int im_pixel_cells_file(const char *path, const struct im_pixel_shape *shape, struct im_text *text);
 
+/* Gives back what all cells take; they are found no more. Others may read and write them meanwhile. 0 or -1 with errno. */
+int im_pixel_cells_empty(int fd, const struct im_pixel_shape *shape);
+
 /* Takes a descriptor that one of these made. -EBADMSG: it is none, or of another shape. */
 int im_pixel_cells_take(int fd, const struct im_pixel_shape *shape, uint64_t limit, bool is_memory,
                         struct im_pixel_cells *ret);

@@ -206,6 +206,8 @@ void sv_blame_death(struct sv_super *s, const struct sv_child *child, int wait_s
     struct im_json *fields;
     bool enough;
 
+    if (evidence.memory_ran_out)
+        sv_pixels_on_want_of_memory(s);
     if (child->role != IM_ROLE_AUGMENTER || key == 0 || end == SV_END_INNOCENT) {
         sv_blame_stray(c);
         return;

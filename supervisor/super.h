@@ -57,8 +57,9 @@ struct sv_super {
     struct sv_quiet quiet;
     struct sv_contradicted contradicted;
     struct im_header_copy header;
-    im_ns repaired;   /* when it was last put back; 0: never */
-    im_ns reset_at;   /* by the clock of the watch; 0: all that are left have the message */
+    im_ns repaired;            /* when it was last put back; 0: never */
+    im_ns reset_at;            /* by the clock of the watch; 0: all that are left have the message */
+    im_ns next_look_at_pixels; /* at the memory that a pixel cache in memory leaves */
     uint64_t reached; /* before the last reset: the batch that would have come next; 0: no reset was made */
     bool finished;
     bool hurry; /* a user does not wait for the last reports */
@@ -175,6 +176,10 @@ void sv_scale_tell(struct sv_super *s, enum im_role role, uint32_t from, uint32_
 uint32_t sv_scale_max(const struct sv_super *s, enum im_role role);
 void sv_scale_restart(struct sv_super *s, struct sv_child *child); /* when it holds nothing */
 void sv_on_retired(struct sv_super *s, struct sv_child *child);    /* it has left, as asked */
+
+/* pixels.c: a pixel cache in memory, when memory runs out. */
+void sv_pixels_turn(struct sv_super *s);
+void sv_pixels_on_want_of_memory(struct sv_super *s); /* the kernel has killed a process for it */
 
 /* pause.c: pause, restart of the trainers, saving, the time limit. */
 bool sv_is_paused(const struct sv_super *s);

@@ -235,6 +235,7 @@ static void one_turn(struct sv_super *s, struct pollfd *p)
     sv_check_time_limit(s);
     sv_seek_turn(&s->seek);
     tell_of_seek_index(s);
+    sv_pixels_turn(s);
     sv_note_stages(s);
     sv_serve_metrics(s);
     sv_journal_tell(&s->journal);

@@ -428,12 +428,14 @@ static im_ns time_run(const struct im_writer *w)
 {
     char s[128];
     const ssize_t n = w->schedule_fd < 0 ? -1 : pread(w->schedule_fd, s, sizeof s - 1, 0);
-    unsigned long long on_cpu, waited;
+    char *end = s;
+    im_ns on_cpu;
 
     if (n <= 0)
         return 0;
     s[n] = '\0';
-    return sscanf(s, "%llu %llu", &on_cpu, &waited) == 2 ? on_cpu + waited : 0;
+    on_cpu = strtoull(s, &end, 10);
+    return end == s ? 0 : on_cpu + strtoull(end, &end, 10); /* and how long it waited for a processor */
 }
 
 /* A call that has waited for long, and not for a processor: charts are drawn on machines that have much else to do. */

@@ -280,7 +280,7 @@ pid_t sv_spawn_saver(const struct sv_spawn_fds *f)
 pid_t sv_spawn_supervisor(const struct sv_spawn_fds *f, int channel)
 {
     int high = copy_high(channel, f->ranks);
-    struct mapping map[7] = {
+    struct mapping map[8] = {
         {high, IM_FD_CHANNEL},    {f->control, IM_FD_CONTROL}, {f->lease_write, IM_FD_LEASE},
         {f->log_read, IM_FD_LOG}, {f->lock, IM_FD_LOCK},
     };
@@ -295,6 +295,8 @@ pid_t sv_spawn_supervisor(const struct sv_spawn_fds *f, int channel)
         map[n++] = (struct mapping){f->meeting, IM_FD_MEETING};
     if (f->listener >= 0)
         map[n++] = (struct mapping){f->listener, IM_FD_LISTENER};
+    if (f->pixels >= 0)
+        map[n++] = (struct mapping){f->pixels, IM_FD_PIXELS};
     s.n = n;
     if (high < 0)
         return -errno;

@@ -27,6 +27,19 @@ must_count() {
 }
 are_settled() { [ -z "$(find "$DATA" -name '*.jpg' -newerct '3 seconds ago')" ]; }
 
+# The cache takes the memory that the trainer needs later: it is given back, and the run goes on.
+case_memory() {
+  "$BIN/imsuper" data synth --out "$DATA" --classes 4 --per-class 200 --val-per-class 4 --side-min 200 --side-max 260 --quiet
+  TRAIN+=(--data-dir "$DATA" --image-size 16 --batch-size 64 --epochs 1 --readers 1 --augmenters 2 --pixel-cache-side 128)
+  start 0 --pixel-cache "$T/cells"
+  kept without_limit
+  memory_cgroup "${IMSUPER_TEST_MEMORY:-100M}"
+  start 0 --pixel-cache ram
+  must_say "its memory is given back"
+  has_event '"pixels.gone"' || fail "no event"
+  same_as without_limit "in memory that ran out"
+}
+
 case_kills() {
   local all=$((IMAGES + 16)) at size
   make_data

@@ -24,6 +24,9 @@ make_things() {
   for name in checkpoint.pth.tar resnet50.pth; do cp weights.pth $name; done
   cp "$(find path/to/images/val -name '*.jpg' | head -n 1)" photo.jpg
   cp -r path/to/images/val path/to/folder
+  (cd path/to/images/train && ls) >imagenet_classes.txt
+  mkdir -p runs/demo/nodes/node1
+  ln -s ../../checkpoints runs/demo/nodes/node1/checkpoints
   ln -s demo runs/latest
   quietly data pack path/to/images path/to/shards
   cp -r "$ROOT/examples" examples

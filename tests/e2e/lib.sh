@@ -265,3 +265,26 @@ run_case() {
   must_leave_nothing
   echo "ok: $CASE"
 }
+
+# A cgroup of so many bytes for what `start` starts; of version 2 or 1.
+memory_cgroup() {
+  local bytes=$1 own file
+  for own in /sys/fs/cgroup/memory /sys/fs/cgroup; do
+    if [ -e $own/memory.limit_in_bytes ]; then file=memory.limit_in_bytes; else file=memory.max; fi
+    CGROUP=$own/imsuper-test-$$
+    mkdir "$CGROUP" 2>/dev/null || continue
+    if echo "$bytes" 2>/dev/null >"$CGROUP/$file"; then
+      { echo 0 >"$CGROUP/memory.swap.max"; } 2>/dev/null || true
+      trap 'clean; rmdir "$CGROUP" 2>/dev/null || true' EXIT
+      cat >"$T/imsuper" <<END
+#!/bin/sh
+echo \$\$ >$CGROUP/cgroup.procs && exec "$BIN/imsuper" "\$@"
+END
+      chmod +x "$T/imsuper"
+      PROGRAM=$T/imsuper
+      return
+    fi
+    rmdir "$CGROUP"
+  done
+  skip "no rights to make a memory cgroup"
+}
