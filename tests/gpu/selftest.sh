@@ -106,7 +106,7 @@ TOTAL_SECONDS=5 bash "$here/run.sh" "$work/bin" "$work/out" seams >"$work/said" 
 verdict seams skipped 'no time is left'
 
 # A bundle takes the same words, --stop too.
-mkdir "$work/build" && cp "$(command -v true)" "$work/build/imsuper"
+mkdir "$work/build" && cp "$(type -P true)" "$work/build/imsuper"
 bash "$here/bundle.sh" "$work/build" "$work/bundle" >"$work/said" 2>&1 || fail "no bundle"
 WORK=$work/unpacked bash "$work/bundle/run" --stop "$work/out" facts >"$work/said" 2>&1 || fail "the bundle does not run"
 verdict facts ok ''
