@@ -23,7 +23,8 @@ enum {
     IM_FD_MODULE = 11,   /* of CUDA; closed where there is none */
     IM_FD_MEETING = 12,  /* a supervisor's, where the run has several nodes (supervisor/cluster/pass.h) */
     IM_FD_LISTENER = 13, /* of node 0's supervisor: for those of other nodes */
-    IM_FD_PIXELS = 14,   /* readers', augmenters' and the supervisor's: the pixel cache; closed where there is none */
+    IM_FD_PIXELS =
+        14, /* readers', augmenters' and the supervisor's: the pixel cache; closed where there is none */
     IM_FD_BATCH = 15,
 };
 

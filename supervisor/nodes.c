@@ -77,7 +77,7 @@ static int open_link(struct sv_super *s, const char *agree, struct im_text *text
         .wait = (im_ns)(s->conf.cluster_wait * 1e9),
         .patience = (im_ns)(s->conf.cluster_timeout * 1e9),
         .patience_back = n->meeting.patience_back};
-    struct sv_host place[IM_RANKS_MAX];
+    struct sv_machine_at place[IM_RANKS_MAX];
     const uint32_t machines = sv_nodes_hosts(&s->conf, place), least = (uint32_t)s->conf.cluster_min_nodes;
     int err;
 
@@ -366,7 +366,7 @@ static void watch_wait(struct sv_super *s)
 
 static void on_lost(struct sv_super *s, const struct sv_link_news *news)
 {
-    struct sv_host place[IM_RANKS_MAX];
+    struct sv_machine_at place[IM_RANKS_MAX];
     struct sv_nodes *n = &s->nodes;
 
     if (s->finished) {

@@ -80,7 +80,7 @@ void sv_nodes_on_reset(struct sv_super *s, const char *why);
 
 /* nodes_takeover.c: who is node 0 where the one that was it is lost. The machines of --nodes, where another of them can take
  * over; 0: none can (cluster/takeover.h). */
-uint32_t sv_nodes_hosts(const struct im_conf *conf, struct sv_host ret[IM_RANKS_MAX]);
+uint32_t sv_nodes_hosts(const struct im_conf *conf, struct sv_machine_at ret[IM_RANKS_MAX]);
 /* This command ends, saved, and executes itself again to look for another head, or to be it. */
 void sv_nodes_look_elsewhere(struct sv_super *s, const char *why);
 /* Does so where this node is the head, and too few are left, or where there is another one before a generation has begun here. */

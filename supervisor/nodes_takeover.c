@@ -13,7 +13,7 @@
 #define LOOK_AGAIN_NS (2 * IM_SECOND)
 #define LOOK_NS (300 * IM_MS) /* the loop stands still meanwhile, and nothing is trained */
 
-uint32_t sv_nodes_hosts(const struct im_conf *conf, struct sv_host ret[IM_RANKS_MAX])
+uint32_t sv_nodes_hosts(const struct im_conf *conf, struct sv_machine_at ret[IM_RANKS_MAX])
 {
     const int count =
         *conf->nodes ? sv_hosts_of(conf->nodes, (uint32_t)conf->node_port, ret, IM_RANKS_MAX) : 0;
@@ -76,7 +76,7 @@ static void watch_number(struct sv_super *s, uint32_t machines)
 }
 
 /* No generation has begun here, and it waits for others. */
-static void look_around(struct sv_super *s, const struct sv_host *place, uint32_t machines)
+static void look_around(struct sv_super *s, const struct sv_machine_at *place, uint32_t machines)
 {
     const uint32_t self =
         sv_takeover_machine((uint32_t)s->conf.node_index, (uint32_t)s->conf.node_head, machines);
@@ -100,7 +100,7 @@ static void look_around(struct sv_super *s, const struct sv_host *place, uint32_
 void sv_nodes_watch_others(struct sv_super *s)
 {
     struct sv_nodes *n = &s->nodes;
-    struct sv_host place[IM_RANKS_MAX];
+    struct sv_machine_at place[IM_RANKS_MAX];
     uint32_t machines;
 
     if (n->runs || n->stopping || n->stop_asked || s->finished || s->ending.stage != SV_GOING_ON)

@@ -44,7 +44,7 @@ static bool is_list(const char *list)
 static int choose_by_hand(struct im_conf *conf, struct im_text *text)
 {
     const uint32_t count = count_hosts(conf->nodes);
-    struct sv_host place[IM_RANKS_MAX];
+    struct sv_machine_at place[IM_RANKS_MAX];
 
     if (count >= 2 && count <= IM_RANKS_MAX &&
         (!is_list(conf->nodes) || sv_hosts_of(conf->nodes, 1, place, IM_RANKS_MAX) < 0))
@@ -167,8 +167,8 @@ static void shorten_time_limit(struct im_conf *conf, im_ns began)
     snprintf(conf->time_limit, sizeof conf->time_limit, "%.0fs", limit > 1 ? limit : 1);
 }
 
-static int look(struct im_conf *conf, const struct sv_host *place, bool lost, bool (*leave)(void *context),
-                struct im_text *text)
+static int look(struct im_conf *conf, const struct sv_machine_at *place, bool lost,
+                bool (*leave)(void *context), struct im_text *text)
 {
     const struct sv_look_config config = {.place = place,
                                           .count = (uint32_t)conf->node_count,
@@ -192,7 +192,7 @@ int sv_nodes_find_head(struct im_conf *conf, const struct sv_launch *launch, boo
                        bool *ret_takes_over, im_ns *ret_began, struct im_text *text)
 {
     const char *began = getenv(SV_NODES_LOST);
-    struct sv_host place[IM_RANKS_MAX];
+    struct sv_machine_at place[IM_RANKS_MAX];
     int head;
 
     *ret_takes_over = false;
@@ -268,7 +268,7 @@ int sv_nodes_meet(struct im_conf *conf, const struct sv_launch *launch, bool (*l
     int err;
 
     if (*conf->nodes) {
-        struct sv_host place[IM_RANKS_MAX];
+        struct sv_machine_at place[IM_RANKS_MAX];
 
         sv_hosts_of(conf->nodes, (uint32_t)conf->node_port, place, IM_RANKS_MAX); /* sv_nodes_choose() */
         snprintf(head, sizeof head, "%s", place[conf->node_head].name);

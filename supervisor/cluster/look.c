@@ -32,7 +32,7 @@ static bool read_port(const char *text, uint32_t *ret)
 }
 
 /* One entry of n bytes; ret->port 0: it names none. */
-static bool host_of(const char *entry, size_t n, struct sv_host *ret)
+static bool host_of(const char *entry, size_t n, struct sv_machine_at *ret)
 {
     char *port = NULL, *host = ret->name;
 
@@ -55,7 +55,7 @@ static bool host_of(const char *entry, size_t n, struct sv_host *ret)
     return *host && (!port || read_port(port, &ret->port));
 }
 
-int sv_hosts_of(const char *list, uint32_t port, struct sv_host *ret, uint32_t max)
+int sv_hosts_of(const char *list, uint32_t port, struct sv_machine_at *ret, uint32_t max)
 {
     uint32_t count = 0;
 
@@ -73,7 +73,7 @@ int sv_hosts_of(const char *list, uint32_t port, struct sv_host *ret, uint32_t m
     }
 }
 
-bool sv_hosts_differ(const struct sv_host *place, uint32_t count)
+bool sv_hosts_differ(const struct sv_machine_at *place, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
         for (uint32_t k = 0; k < i; k++)
@@ -99,7 +99,7 @@ static void answer(int listener)
 }
 
 /* A socket that connects to it, or -1. */
-static int begin(const struct sv_host *place)
+static int begin(const struct sv_machine_at *place)
 {
     struct im_text ignored;
     struct sv_address a;
@@ -157,7 +157,7 @@ static void hear_all(struct pollfd *p, uint32_t count, im_ns until, enum sv_seen
     }
 }
 
-void sv_look(const struct sv_host *place, uint32_t count, uint32_t self, int listener, im_ns timeout,
+void sv_look(const struct sv_machine_at *place, uint32_t count, uint32_t self, int listener, im_ns timeout,
              enum sv_seen *ret)
 {
     struct pollfd p[SV_NODES_MAX + 1];
@@ -176,7 +176,7 @@ void sv_look(const struct sv_host *place, uint32_t count, uint32_t self, int lis
 /* ---- looking for a head ---- */
 
 /* -EADDRNOTAVAIL: the machine's own name is another's address here, as that of a service. */
-static int listen_here(const struct sv_host *own, struct im_text *text)
+static int listen_here(const struct sv_machine_at *own, struct im_text *text)
 {
     struct sv_address a;
     int fd = sv_address_of(own->name, own->port, &a, text);

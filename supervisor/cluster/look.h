@@ -8,7 +8,7 @@
 #include "supervisor/cluster/meet.h"
 #include "supervisor/cluster/takeover.h"
 
-struct sv_host {
+struct sv_machine_at {
     char name[SV_HOST_MAX];
     uint32_t port;
 };
@@ -16,17 +16,17 @@ struct sv_host {
 /* The machines of a list: "host", "host:port", "address", "[IPv6]:port", with commas between them. Where an entry names no
  * port it has the first one's, and where that names none, `port`. Returns how many; -EINVAL: it is no such list, or longer than
  * `max`. */
-int sv_hosts_of(const char *list, uint32_t port, struct sv_host *ret, uint32_t max);
+int sv_hosts_of(const char *list, uint32_t port, struct sv_machine_at *ret, uint32_t max);
 /* No two are the same: each machine can be the head. */
-bool sv_hosts_differ(const struct sv_host *place, uint32_t count);
+bool sv_hosts_differ(const struct sv_machine_at *place, uint32_t count);
 
 /* Asks all but `self` at once, for at most `timeout` beside the resolving of names. listener: answers meanwhile; -1: none.
  * ret[count]. */
-void sv_look(const struct sv_host *place, uint32_t count, uint32_t self, int listener, im_ns timeout,
+void sv_look(const struct sv_machine_at *place, uint32_t count, uint32_t self, int listener, im_ns timeout,
              enum sv_seen *ret);
 
 struct sv_look_config {
-    const struct sv_host *place;
+    const struct sv_machine_at *place;
     uint32_t count, self, min_nodes;
     im_ns patience;
     void (*say)(void *context, const char *line); /* every 10 s. May be NULL */

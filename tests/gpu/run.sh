@@ -18,7 +18,7 @@
 #   steps        whole recorded steps of the device against enqueued ones and against the host's: the same bits; snapshots beside them; steps ahead
 #   speed        the training step of ResNet-50, and where its time goes; its plans go into plans.tar.gz
 #   bench        the training step beside PyTorch's, on synthetic batches (bench_gpu.py)
-#   trajectory   20 steps with every technique against PyTorch's numbers, in fp32, bf16 and fp16
+#   trajectory   20 steps with every technique against PyTorch's numbers, in fp32
 #   conformance  every op of the backend against the reference, as the kernels
 #   fails        trainers that fail by themselves leave: of two GPUs, or of one, where the communicator is missing
 #   fits         ResNet-50 with the largest batch that fits, and a run with it that has short batches

@@ -91,7 +91,8 @@ static void bytes_are_compared_once_a_process_has_died(void **state)
         sv_children_init(&c, &s->run, &s->plan, -1);
         child = sv_child_at(&c, IM_ROLE_AUGMENTER, 0);
         child->incarnation = incarnation;
-        atomic_store(&s->run.process[child->slot].retire, is_retired ? incarnation : 0);
+        atomic_store_explicit(&s->run.process[child->slot].retire, is_retired ? incarnation : 0,
+                              memory_order_relaxed);
         sv_child_finalize(&c, child);
         assert_int_equal(im_encoded_must_compare(&s->run, &e), !is_retired);
     }

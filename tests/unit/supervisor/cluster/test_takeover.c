@@ -139,7 +139,7 @@ static void one_head_for_all_partitions(void **state)
 
 static void lists_of_places(void **state)
 {
-    struct sv_host p[4];
+    struct sv_machine_at p[4];
 
     (void)state;
     assert_int_equal(sv_hosts_of("a,b", 7, p, 4), 2);
@@ -161,7 +161,7 @@ static void lists_of_places(void **state)
 
 /* ---- on sockets ---- */
 
-static void make_places(struct sv_host p[3])
+static void make_places(struct sv_machine_at p[3])
 {
     for (int i = 0; i < 3; i++) {
         const int fd = sv_address_listen_everywhere(0);
@@ -206,7 +206,7 @@ static void greet(int listener, int times)
 
 static void two_machines_find_one_head(void **state)
 {
-    struct sv_host p[3];
+    struct sv_machine_at p[3];
     struct looker one = {.head = -1}, two = {.head = -1};
     pthread_t a, b;
     struct sv_address at;
@@ -233,7 +233,7 @@ static void two_machines_find_one_head(void **state)
 
 static void one_alone_waits_and_ends(void **state)
 {
-    struct sv_host p[3];
+    struct sv_machine_at p[3];
     struct looker one = {.head = -1};
 
     (void)state;
@@ -248,7 +248,7 @@ static void one_alone_waits_and_ends(void **state)
 static void a_quiet_machine_is_no_head(void **state)
 {
     enum sv_seen seen[3];
-    struct sv_host p[3];
+    struct sv_machine_at p[3];
     struct sv_address at;
     int listener;
 
