@@ -721,8 +721,8 @@ static int start(struct start *s, struct im_conf *conf, struct sv_messages *mess
     }
     if (status && !sv_rundir_is_described(s->conf.run_dir))
         discard(s, status);
-    if (s->run.control) {
-        s->looks_elsewhere = status == IM_EXIT_RESUMABLE && s->conf.node_count > 1 && /* a bit may flip */
+    if (s->run.control) { /* a bit of it may have flipped: one machine has nothing to look for */
+        s->looks_elsewhere = status == IM_EXIT_RESUMABLE && s->conf.node_count > 1 &&
                              atomic_load_explicit(&s->run.control->node_lost, memory_order_relaxed) != 0;
         s->began = s->began ? s->began : (im_ns)s->run.control->created_ns;
     }
