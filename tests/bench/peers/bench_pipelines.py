@@ -203,6 +203,8 @@ def prepare(args):
     folders = f"{args.work}/folders"
     if not os.path.isdir(folders):
         files = sorted(glob.glob(f"{args.data_dir}/train/*/*"))
+        if not files:
+            raise SystemExit(f"bench_pipelines.py: no file matches {args.data_dir}/train/CLASS/*: name the folder above train/")
         times = -(-args.images // len(files))
         for path in files:
             of = f"{folders}/train/{os.path.basename(os.path.dirname(path))}"
