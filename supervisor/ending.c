@@ -91,20 +91,26 @@ void sv_ending_without_trainers(struct sv_super *s, const char *why)
     enter(s, SV_CLEARING);
 }
 
-void sv_end(struct sv_super *s, int status, const char *why)
+/* Into the journal, and no trainer is started any more. */
+static void note_ending(struct sv_super *s, int status, const char *why)
 {
-    struct im_json *fields;
-    bool all_train;
+    struct im_json *fields = im_json_object();
 
-    if (s->ending.stage != SV_GOING_ON || s->finished || im_run_state(&s->run) == IM_RUN_ENDED ||
-        sv_nodes_ask_stop(s, status, why))
-        return;
-    fields = im_json_object();
     im_json_set_str(fields, "why", why);
     sv_journal_event(&s->journal, "run.stopping", fields);
     s->ending.status = status;
     s->ending.asked_at = (int64_t)time(NULL);
     sv_children_want(&s->children, IM_ROLE_TRAINER, false);
+}
+
+void sv_end(struct sv_super *s, int status, const char *why)
+{
+    bool all_train;
+
+    if (s->ending.stage != SV_GOING_ON || s->finished || im_run_state(&s->run) == IM_RUN_ENDED ||
+        sv_nodes_ask_stop(s, status, why))
+        return;
+    note_ending(s, status, why);
     enter(s, SV_SAVING);
     if (im_conf_is_probe(&s->conf)) { /* nobody waits for a step whose results are thrown away */
         finish_saved(s, SV_NOTHING_DONE);
@@ -124,16 +130,9 @@ void sv_end(struct sv_super *s, int status, const char *why)
 
 void sv_end_with_snapshot(struct sv_super *s, int status, const char *why)
 {
-    struct im_json *fields;
-
     if (s->ending.stage >= SV_CLEARING || s->finished)
         return;
-    fields = im_json_object();
-    im_json_set_str(fields, "why", why);
-    sv_journal_event(&s->journal, "run.stopping", fields);
-    s->ending.status = status;
-    s->ending.asked_at = (int64_t)time(NULL);
-    sv_children_want(&s->children, IM_ROLE_TRAINER, false);
+    note_ending(s, status, why);
     atomic_store_explicit(&s->run.control->exit_status, im_exit_word(status), memory_order_relaxed);
     sv_set_state(s, IM_RUN_STOPPING);
     sv_ending_without_trainers(s, NULL);
