@@ -111,25 +111,36 @@ static uint32_t tag_of(const struct reader *r, const struct flight *flight)
     return (uint32_t)(flight - r->flight);
 }
 
-/* What was read of the file is in the cell. */
-static void describe_parts(struct reader *r, struct flight *flight, uint32_t bytes)
+/* Which parts of the image there are, and the link that it has or is to get. */
+static void describe_parts(struct reader *r, struct flight *flight)
 {
     struct im_encoded_meta *meta = flight->cell.meta;
     const struct rd_range *range = &flight->range;
 
-    meta->bytes = bytes;
     meta->link = range->link;
     meta->phase = range->phase;
-    if (range->to == 0)
+    if (range->two.to == 0)
         return;
-    meta->bytes = range->bytes;
     meta->image = range->image;
-    meta->head = range->head;
-    meta->from = range->from;
-    meta->to = range->to;
-    memset(flight->cell.bytes + range->head, 0, range->from - range->head);
-    memset(flight->cell.bytes + range->to, 0, range->bytes - range->to);
+    meta->image_bytes = range->bytes;
+    meta->head = range->two.head;
+    meta->from = range->two.from;
+    meta->to = range->two.to;
     im_stats_add(r->child->stats, IM_C_PARTS, 1);
+}
+
+/* What was read of the file is in the cell. Parts that keep their places get zeros around them. */
+static void describe_bytes(struct reader *r, struct flight *flight, uint32_t bytes)
+{
+    const struct rd_io_two *two = &flight->range.two;
+
+    flight->cell.meta->bytes = bytes;
+    describe_parts(r, flight);
+    if (two->to == 0 || flight->range.bytes > r->child->run->geometry.cell_bytes)
+        return;
+    flight->cell.meta->bytes = flight->range.bytes;
+    memset(flight->cell.bytes + two->head, 0, two->from - two->head);
+    memset(flight->cell.bytes + two->to, 0, flight->range.bytes - two->to);
 }
 
 /* Passes the cell on, with meta->bytes of the file or a verdict. */
@@ -138,7 +149,8 @@ static int publish(struct reader *r, struct flight *flight)
     struct im_encoded_meta *meta = flight->cell.meta;
     struct im_stats *stats = r->child->stats;
     uint32_t bytes = /* once published, the cell and its meta are the augmenter's */
-        meta->to > 0 ? meta->head + (meta->to - meta->from) : meta->bytes;
+        meta->to > 0 && !meta->by_reference ? meta->head + (meta->to - meta->from) : meta->bytes;
+    const bool is_read = meta->to == 0 || !meta->by_reference;
     bool bad = meta->verdict != IM_VERDICT_OK;
     int err;
 
@@ -152,7 +164,8 @@ static int publish(struct reader *r, struct flight *flight)
     im_stats_add(stats, IM_C_SAMPLES, 1);
     im_stats_add(stats, IM_C_BYTES, bytes);
     im_stats_add(stats, IM_C_BAD, bad);
-    rd_ranges_count(&r->ranges, bytes);
+    if (is_read)
+        rd_ranges_count(&r->ranges, bytes);
     im_stats_since(stats, IM_H_ITEM, flight->claimed);
     atomic_fetch_add_explicit(&r->child->entry->progress, 1, memory_order_relaxed);
     return err;
@@ -166,7 +179,8 @@ static int publish_verdict(struct reader *r, struct flight *flight, enum im_verd
     return publish(r, flight);
 }
 
-/* The augmenter finds the image elsewhere: it reads the file itself, which is larger than a cell, or has its pixels. */
+/* The augmenter finds the image elsewhere: it reads the file itself, or the parts of it that the crop needs, which are larger
+ * than a cell, or has its pixels. */
 static int refer(struct reader *r, struct flight *flight, uint32_t by_reference)
 {
     struct im_encoded_meta *meta = flight->cell.meta;
@@ -178,6 +192,7 @@ static int refer(struct reader *r, struct flight *flight, uint32_t by_reference)
     meta->verdict = IM_VERDICT_OK;
     meta->by_reference = by_reference;
     meta->bytes = (uint32_t)n + 1;
+    describe_parts(r, flight);
     return publish(r, flight);
 }
 
@@ -207,6 +222,8 @@ static int submit_read(struct reader *r, struct flight *flight, const struct rd_
         flight->range =
             rd_ranges_find(&r->ranges, &flight->place, rd_order_item(&r->order, &r->index, &flight->place),
                            source, path, r->child->run->geometry.cell_bytes, flight->is_whole);
+    if (flight->range.is_too_large)
+        return refer(r, flight, IM_BY_FILE);
     return rd_io_submit(r->io,
                         &(struct rd_io_request){.path = path,
                                                 .buffer = flight->cell.bytes,
@@ -217,9 +234,7 @@ static int submit_read(struct reader *r, struct flight *flight, const struct rd_
                                                 .mark = source->mark,
                                                 .offset = source->offset,
                                                 .bytes = source->bytes,
-                                                .head = flight->range.head,
-                                                .from = flight->range.from,
-                                                .to = flight->range.to});
+                                                .two = flight->range.two});
 }
 
 /* Parts of the file were read, in a try that goes on. */
@@ -285,7 +300,7 @@ static int submit(struct reader *r, const struct im_encoded *cell)
     flight->is_whole = im_encoded_asks_whole(cell);
     r->held++;
     cell->meta->link = cell->meta->image = 0;
-    cell->meta->head = cell->meta->from = cell->meta->to = cell->meta->phase = 0;
+    cell->meta->head = cell->meta->from = cell->meta->to = cell->meta->phase = cell->meta->image_bytes = 0;
     atomic_store_explicit(&cell->meta->slow_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&cell->meta->ended, 0, memory_order_relaxed);
     cell->meta->sample = rd_order_sample(&r->order, &r->index, &at);
@@ -353,7 +368,7 @@ static bool is_being_written(const struct reader *r, const struct flight *flight
 /* Were parts asked for, and came something else? Then the whole file is read, which tells more. */
 static bool parts_failed(struct reader *r, const struct flight *flight, const struct rd_io_result *result)
 {
-    if (flight->range.to == 0)
+    if (flight->range.two.to == 0)
         return false;
     return result->bytes < 0 || IM_FAULT_ERR("reader.parts") < 0 ||
            !rd_ranges_agree(&r->ranges, &flight->range, flight->cell.bytes);
@@ -378,10 +393,10 @@ static int ended(struct reader *r, const struct rd_io_result *result)
     rd_storage_file(&r->storage, 0);
     atomic_store_explicit(&r->child->entry->read_ns, im_now(), memory_order_relaxed);
     if (result->too_large)
-        return refer(r, flight, 1);
+        return refer(r, flight, IM_BY_FILE);
     flight->cell.meta->verdict = IM_VERDICT_OK;
     flight->cell.meta->by_reference = 0;
-    describe_parts(r, flight, (uint32_t)result->bytes);
+    describe_bytes(r, flight, (uint32_t)result->bytes);
     return publish(r, flight);
 }
 

@@ -215,33 +215,6 @@ static void show(void *context, uint64_t files, uint64_t done, uint64_t folders)
                  folders);
 }
 
-/* Where the seek index is, or would be. */
-static int find_seek(const struct im_conf *conf, struct answer *answer, struct im_text *text)
-{
-    const char *root = rd_index_root(&answer->data.index);
-    struct im_text why = {""};
-    char folder[PATH_MAX];
-    int err;
-
-    if (strcmp(conf->seek_index, "off") == 0)
-        return 0;
-    if (strcmp(conf->seek_index, "auto") == 0) {
-        if (rd_seek_path(root, (enum rd_layout_kind)conf->layout, NULL, answer->seek, sizeof answer->seek) <
-            0)
-            answer->seek[0] = 0;
-        return 0;
-    }
-    err = im_mkdirs(conf->seek_index, 0700, &why);
-    if (err < 0)
-        return im_fail(text, err, "--seek-index: %.900s", why.s);
-    if (!realpath(conf->seek_index, folder))
-        err = im_fail(text, -errno, "--seek-index '%.700s': %s", conf->seek_index, strerror(errno));
-    if (err == 0 &&
-        rd_seek_path(root, (enum rd_layout_kind)conf->layout, folder, answer->seek, sizeof answer->seek) < 0)
-        err = im_fail(text, -ENAMETOOLONG, "--seek-index '%.700s': the path is too long", conf->seek_index);
-    return err;
-}
-
 /* The index of an evaluation in place of the data's. */
 static int choose_evaluated(const struct im_conf *conf, struct answer *answer, struct im_text *text)
 {
@@ -322,7 +295,9 @@ static int make_answer(const struct im_conf *conf, struct answer *answer, struct
         return err;
     answer->is_subset = !answer->is_evaluated && wants_subset(conf);
     memcpy(answer->path, answer->data.path, sizeof answer->path);
-    err = answer->is_evaluated ? 0 : find_seek(conf, answer, text);
+    err = answer->is_evaluated ? 0
+                               : rd_cmd_seek_path(conf, rd_index_root(&answer->data.index), answer->seek,
+                                                  sizeof answer->seek, text);
     if (err == 0 && *conf->subset_out)
         err = write_out(conf, answer, text);
     if (err == 0)
