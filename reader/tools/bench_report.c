@@ -125,7 +125,7 @@ static void say_problems(const struct rd_bench *b, bool cold)
     if (b->changed)
         im_say(stderr,
                "imsuper: %" PRIu64 " files were written since their ranges were learnt: a run reads them "
-                                   "whole, and learns them anew",
+               "whole, and learns them anew",
                b->changed);
     if (cold && b->still_cached > CACHED_SHARE)
         im_say(stderr,

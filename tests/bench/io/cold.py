@@ -43,6 +43,7 @@ def main():
     args = parser.parse_args()
     rates = {False: [], True: []}
     sizes = {False: [], True: []}
+    cpu = {False: [], True: []}
     left = []
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([os.path.join(args.bin, "imsuper"), "data", "index", "--data-dir", args.dir, "--seek", "--seek-index", folder],
@@ -52,6 +53,7 @@ def main():
                 rate, answer = measure(args, folder, ranges)
                 rates[ranges].append(rate)
                 sizes[ranges].append(answer.get("bytes_per_image", 0))
+                cpu[ranges].append(answer.get("cpu_ms_per_image", 0))
                 left.append(answer.get("still_cached") or 0)
                 print(f"{'ranges' if ranges else 'whole ':6}  {rate:8.1f} images/s  {sizes[ranges][-1] / 1024:7.2f} KiB an image", flush=True)
     ratios = [r / w for r, w in zip(rates[True], rates[False])]
@@ -59,6 +61,7 @@ def main():
     print(f"ranges       {spread(rates[True])} images/s")
     print(f"ranges/whole {spread(ratios)}")
     if sizes[True][0]:
+        print(f"CPU          {spread(cpu[False])} ms an image whole, {spread(cpu[True])} by ranges")
         print(f"fewer bytes  {statistics.mean(sizes[False]) / statistics.mean(sizes[True]):.3f}x")
     print(f"still in memory before a pass: {100 * max(left):.1f} % at most")
 
