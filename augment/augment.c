@@ -25,6 +25,7 @@
 #include "ipc/base/reference.h"
 #include "ipc/batch.h"
 #include "ipc/encoded.h"
+#include "ipc/object_seal.h"
 #include "ipc/sandbox.h"
 #include "ipc/shuffle.h"
 #include "ipc/wait.h"
@@ -156,7 +157,7 @@ static int render_bytes(struct augmenter *a, const struct im_place *at, const st
     return verdict;
 }
 
-/* Has the whole file read. 1, or negative errno. */
+/* Has the whole file read, or its object fetched again. 1, or negative errno. */
 static int reject_parts(struct augmenter *a, const struct im_encoded *e)
 {
     im_encoded_ask_whole(a->child->run, e);
@@ -215,6 +216,9 @@ static int read_file(struct augmenter *a, enum im_split split, const struct im_e
         return 0;
     a->file_err =
         im_reference_read((const char *)e->bytes, file_bytes_max(a), &a->file, &a->file_bytes, NULL);
+    if (a->file_err == 0 && e->meta->by_reference == IM_BY_FILE && e->meta->image != 0 &&
+        im_object_seal(im_seek_key(a->file, a->file_bytes)) != e->meta->image)
+        return reject_parts(a, e); /* an object of the cache that is damaged */
     if (a->file_err == 0 || a->file_err == -EFBIG || a->file_err == -ENOMEM)
         return 0;
     if (a->file_err == -EACCES && im_sandbox_is_stale(a->child->sandbox))

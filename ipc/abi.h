@@ -213,7 +213,8 @@ struct im_encoded_meta {
                               than a cell; 2: the same, for the pixel cache has the image (IM_BY_PIXELS) */
     uint64_t stamp; /* of the file, by which the pixel cache finds it without its bytes; 0: none */
     uint64_t link;  /* by which its link is found (ipc/seek_link.h); 0: none is wanted */
-    uint64_t image; /* of parts: im_seek_key() of the whole image */
+    uint64_t
+        image; /* of parts: im_seek_key() of the whole image; of an object of the cache by reference: its seal */
     uint32_t head, from,
         to; /* of parts: bytes [0, head) and [from, to) are there, zeros elsewhere; to == 0: all are */
     uint32_t phase; /* of the link */
@@ -226,7 +227,12 @@ struct im_encoded_meta {
     _Atomic uint64_t
         ended; /* W supervisor: 1, before R3: an augmenter ended with these bytes in its hands; who takes
                                  them next compares them before it decodes them. W reader: 0 */
-    _Atomic uint64_t whole; /* W augmenter before E5: the ticket of which parts of a file did not do, + 1 */
+    _Atomic uint64_t
+        whole; /* W augmenter before E5: the ticket of which parts of a file, or an object of the cache, did
+                               not do, + 1 */
+    _Atomic uint64_t
+        damaged; /* W reader while FILLING: the ticket whose object in the cache is damaged, + 1; its fetcher
+                                 fetches it again */
 };
 
 /* Seek indexes that an augmenter has made (seek_ring.h): records one after another, over and over. */
@@ -378,7 +384,7 @@ struct im_control {
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
 static_assert(sizeof(struct im_event) == IM_LINE, "abi 13");
 static_assert(sizeof(struct im_process) == IM_LINE, "abi 13");
-static_assert(sizeof(struct im_encoded_meta) == 344 && offsetof(struct im_encoded_meta, name) == 84,
+static_assert(sizeof(struct im_encoded_meta) == 352 && offsetof(struct im_encoded_meta, name) == 84,
               "abi 13");
 static_assert(sizeof(struct im_bad_entry) == 248, "abi 13");
 static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 13");

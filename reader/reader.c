@@ -26,7 +26,9 @@
 #include "ipc/wait.h"
 #include "reader/dataset/index.h"
 #include "reader/dataset/mirror.h"
+#include "reader/index_wait.h"
 #include "reader/io.h"
+#include "reader/object.h"
 #include "reader/order.h"
 #include "reader/pixels.h"
 #include "reader/probe.h"
@@ -46,9 +48,9 @@
 #define OPEN_WAIT_NS                                                                                         \
     (2 * IM_SECOND) /* for the data directory, at the start; then it is asked for by probes */
 #define OPEN_PAUSE_NS (IM_MS / 10)
-#define INDEX_RETRY_NS (500 * IM_MS)
-#define LOOK_EVERY_NS (5 * IM_MS) /* for an object that is on its way */
-#define NAME_EVERY_NS IM_SECOND   /* for another folder in place of that of the objects */
+#define LOOK_EVERY_NS (5 * IM_MS)     /* for an object that is on its way */
+#define DAMAGED_WAIT_NS (100 * IM_MS) /* until a damaged one is looked at again */
+#define NAME_EVERY_NS IM_SECOND       /* for another folder in place of that of the objects */
 
 /* A claimed cell and the reading of its file. */
 struct flight {
@@ -62,6 +64,7 @@ struct flight {
     struct rd_range range; /* of the try */
     bool is_whole;         /* parts of the file did not do */
     im_ns looked;          /* for an object that is not here yet; 0: it is, or lies here */
+    uint32_t seal;         /* of the object, as it was when the try began */
     bool is_part;          /* of a container, which does not go away */
     bool used;
     uint32_t next_free; /* list of unused flights */
@@ -193,6 +196,8 @@ static int refer(struct reader *r, struct flight *flight, uint32_t by_reference)
     meta->by_reference = by_reference;
     meta->bytes = (uint32_t)n + 1;
     describe_parts(r, flight);
+    if (r->is_remote && by_reference == IM_BY_FILE)
+        meta->image = flight->seal;
     return publish(r, flight);
 }
 
@@ -202,6 +207,16 @@ static int await(struct reader *r, struct flight *flight)
     r->awaiting++;
     flight->looked = im_now();
     flight->began = 0;
+    return 0;
+}
+
+/* The object is not what was fetched: its fetcher is told, and fetches it again. */
+static int await_another(struct reader *r, struct flight *flight)
+{
+    /* Release: pairs with the fetcher's acquire; nothing else is read for it. */
+    atomic_store_explicit(&flight->cell.meta->damaged, flight->cell.ticket + 1, memory_order_release);
+    await(r, flight);
+    flight->looked += DAMAGED_WAIT_NS;
     return 0;
 }
 
@@ -262,7 +277,7 @@ static int begin_try(struct reader *r, struct flight *flight)
     if (err < 0) /* no system call takes such a path */
         return publish_verdict(r, flight, IM_VERDICT_READ_ERROR);
     if (r->is_remote)
-        object = rd_mirror_look(r->root_fd, path, r->since);
+        object = rd_mirror_look(r->root_fd, path, r->since, &flight->seal);
     end_wait(r, flight);
     flight->is_part = source.container != 0;
     if (flight->tries.failures == 0)
@@ -272,8 +287,10 @@ static int begin_try(struct reader *r, struct flight *flight)
         rd_shards_look(&r->shards, &r->index, r->root_fd, source.container, path);
     if (object == RD_OBJECT_FAILED) /* the fetcher has said why */
         return publish_verdict(r, flight, IM_VERDICT_READ_ERROR);
-    if (object == RD_OBJECT_AWAY)
+    if (object == RD_OBJECT_AWAY) {
+        atomic_store_explicit(&flight->cell.meta->damaged, 0, memory_order_relaxed);
         return await(r, flight);
+    }
     if (!r->careful && rd_pixels_have(&r->pixels, flight->split, sample, r->root_fd, path, &source,
                                       &flight->cell.meta->stamp)) {
         im_stats_add(r->child->stats, IM_C_PIXELS_USED, 1);
@@ -303,6 +320,7 @@ static int submit(struct reader *r, const struct im_encoded *cell)
     cell->meta->head = cell->meta->from = cell->meta->to = cell->meta->phase = cell->meta->image_bytes = 0;
     atomic_store_explicit(&cell->meta->slow_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&cell->meta->ended, 0, memory_order_relaxed);
+    atomic_store_explicit(&cell->meta->damaged, 0, memory_order_relaxed);
     cell->meta->sample = rd_order_sample(&r->order, &r->index, &at);
     cell->meta->stamp = 0;
     cell->meta->label = rd_index_label(&r->index, flight->split, cell->meta->sample);
@@ -315,7 +333,8 @@ static int submit(struct reader *r, const struct im_encoded *cell)
                      : path);
         return publish_verdict(r, flight, IM_VERDICT_READ_HUNG);
     }
-    return begin_try(r, flight);
+    /* An augmenter, which reads what is larger than a cell, found it damaged. */
+    return r->is_remote && flight->is_whole ? await_another(r, flight) : begin_try(r, flight);
 }
 
 /* The read failed: the file waits for another try, or is left out. */
@@ -381,6 +400,8 @@ static int ended(struct reader *r, const struct rd_io_result *result)
 
     if (flight->order > r->newest_ended)
         r->newest_ended = flight->order;
+    if (r->is_remote && rd_object_is_damaged(flight->seal, flight->cell.bytes, result))
+        return await_another(r, flight);
     if (parts_failed(r, flight, result))
         return read_whole(r, flight);
     if (result->bytes < 0 || injected < 0)
@@ -683,43 +704,6 @@ static int open_engine(struct reader *r, struct im_text *text)
     return err < 0 && options.kind == RD_IO_URING ? -ENODEV : err; /* asked for, and not available here */
 }
 
-static void pause_for(im_ns time)
-{
-    struct timespec t = {.tv_sec = (time_t)(time / IM_SECOND), .tv_nsec = (long)(time % IM_SECOND)};
-
-    nanosleep(&t, NULL);
-}
-
-/* Opens the index: that which the run has kept open since it started, also where its file is gone. Else by its
- * name, for as long as it takes: a file system that is away comes back. 0, an exit status to leave with, or negative errno where it is another one. */
-static int open_index(struct reader *r, struct im_text *text)
-{
-    struct im_process *entry = r->child->entry;
-    im_ns began = im_now();
-    bool told = false;
-    int err, leave;
-
-    if (r->child->index_fd > 0 &&
-        rd_index_map(r->child->index_fd, r->child->conf->index_file, &r->index, NULL) == 0)
-        return 0;
-    while ((err = rd_index_open(r->child->conf->index_file, &r->index, text)) < 0 && err != -EBADMSG) {
-        atomic_store_explicit(&entry->read_error, (uint32_t)-err, memory_order_relaxed);
-        atomic_store_explicit(&entry->failing_reads, 1, memory_order_relaxed);
-        atomic_store_explicit(&entry->waiting_ns, began, memory_order_relaxed);
-        if (!told)
-            im_log(IM_LOG_WARN, "the index cannot be opened; trying again", "why=%s",
-                   im_log_quote(&(struct im_quoted){0}, text->s));
-        told = true;
-        leave = im_child_should_leave(r->child);
-        if (leave)
-            return leave;
-        pause_for(INDEX_RETRY_NS);
-    }
-    atomic_store_explicit(&entry->failing_reads, 0, memory_order_relaxed);
-    atomic_store_explicit(&entry->waiting_ns, 0, memory_order_relaxed);
-    return err;
-}
-
 /* Opens the data directory in a thread that may hang. Where it cannot be opened now, reads fail until a probe
  * brings it. */
 static int open_root(struct reader *r, struct im_text *text)
@@ -730,7 +714,7 @@ static int open_root(struct reader *r, struct im_text *text)
     int err = rd_probe_start(&r->probe, root, "");
 
     while (err == -EAGAIN && im_now() < until) {
-        pause_for(OPEN_PAUSE_NS);
+        nanosleep(&(struct timespec){.tv_nsec = OPEN_PAUSE_NS}, NULL);
         err = rd_probe_start(&r->probe, root, "");
     }
     if (err < 0)
@@ -748,7 +732,7 @@ static int open_root(struct reader *r, struct im_text *text)
             take_root(r, &result);
             return 0;
         }
-        pause_for(OPEN_PAUSE_NS);
+        nanosleep(&(struct timespec){.tv_nsec = OPEN_PAUSE_NS}, NULL);
     }
     return 0;
 }
@@ -756,7 +740,7 @@ static int open_root(struct reader *r, struct im_text *text)
 static int open_all(struct reader *r, struct im_text *text)
 {
     const struct im_geometry *g = &r->child->run->geometry;
-    int err = open_index(r, text);
+    int err = rd_wait_for_index(r->child, &r->index, text);
 
     if (err != 0)
         return err;
