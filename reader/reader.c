@@ -210,7 +210,7 @@ static int await(struct reader *r, struct flight *flight)
     return 0;
 }
 
-/* The object is not what was fetched: its fetcher is told, and fetches it again. */
+/* The object is not what was fetched: says so to the fetcher, which fetches it again. */
 static int await_another(struct reader *r, struct flight *flight)
 {
     /* Release: pairs with the fetcher's acquire; nothing else is read for it. */
