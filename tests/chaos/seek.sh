@@ -225,6 +225,7 @@ case_ranges_changed() {
   kept others
   start 0 --read-ranges on
   [ "$(ledger ranges_changed)" -gt 0 ] || fail "no file was found to be another"
+  [ "$(ledger ranges_refused)" = 0 ] || fail "augmenters got parts of files that are others"
   same_as others "with files that are others"
   kept changed
   # Their links are new ones now.

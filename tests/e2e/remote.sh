@@ -193,7 +193,12 @@ case_damaged() {
   if has_event '"sample.bad"'; then fail "images were left out"; fi
   rm -r "$RUN"
 
-  # In the run, and larger than a cell.
+  # Larger than a cell, and in the run.
+  for file in $(find "$data" -size +4096c); do
+    damage "$file" dd if=/dev/zero of="$file" bs=1 seek=300 count=9 conv=notrunc status=none
+    most=$((most + 1))
+  done
+  [ $most -ge 3 ] || fail "$most images are larger than a cell"
   FAULTS=$QUICK_PACE
   launch "${CACHE[@]}" --cell-bytes 4096
   until is_over; do
