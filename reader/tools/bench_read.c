@@ -36,7 +36,9 @@ int rd_bench_list(struct im_conf *conf, uint64_t most, struct rd_bench_files *re
     ret->paths = calloc(wanted + 1, sizeof *ret->paths);
     ret->sources = calloc(wanted + 1, sizeof *ret->sources);
     ret->samples = calloc(wanted + 1, sizeof *ret->samples);
-    if (rd_cmd_seek_path(conf, rd_index_root(&data.index), conf->seek_file, sizeof conf->seek_file, NULL) < 0)
+    if (rd_cmd_seek_path(conf, rd_index_root(&data.index), conf->seek_file, sizeof conf->seek_file, NULL) <
+            0 ||
+        (conf->read_ranges != IM_RANGES_ON && access(conf->seek_file, R_OK) < 0)) /* as good as none */
         conf->seek_file[0] = 0;
     for (uint64_t i = 0; ret->paths && ret->sources && ret->samples && i < wanted && err >= 0; i++) {
         char inside[PATH_MAX], path[PATH_MAX];
