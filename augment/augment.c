@@ -25,6 +25,7 @@
 #include "ipc/base/reference.h"
 #include "ipc/batch.h"
 #include "ipc/encoded.h"
+#include "ipc/object_seal.h"
 #include "ipc/sandbox.h"
 #include "ipc/shuffle.h"
 #include "ipc/wait.h"
@@ -44,7 +45,8 @@ struct augmenter {
     bool loaded;       /* the sample's pixels are there */
     bool compared;     /* the bytes in the cell are those that were read */
     uint32_t rejected; /* in a row */
-    char *file;        /* of a sample whose file is larger than a cell; NULL: none */
+    char
+        *file; /* of a sample whose image is larger than a cell, or parts of it at their places; NULL: none */
     size_t file_bytes;
     int file_err;
     uint64_t unread; /* the ticket whose file could not be read last, + 1 */
@@ -89,11 +91,9 @@ static bool learns(const struct augmenter *a, int verdict)
 }
 
 /* Once an image was rendered: are its bytes, if they are of the cell and are to be compared, those that were read? */
-static bool bytes_were_right(struct augmenter *a, const struct im_encoded *e, const struct au_cached *image,
-                             int verdict)
+static bool bytes_were_right(struct augmenter *a, const struct im_encoded *e, int verdict)
 {
-    if (a->compared || image->bytes != e->bytes ||
-        (au_pixel_cache_is_on(&a->pixels) && !au_pixel_cache_has_decoded(&a->pixels)))
+    if (a->compared || (au_pixel_cache_is_on(&a->pixels) && !au_pixel_cache_has_decoded(&a->pixels)))
         return true;
     if (!learns(a, verdict) && !im_encoded_must_compare(a->child->run, e))
         return true;
@@ -119,7 +119,7 @@ static int render_decoded(struct augmenter *a, const struct au_job *job, const s
     if (!au_seeking_begin(&a->seeking, image->key, image->bytes, image->n, meta))
         return PARTIAL;
     verdict = au_render(a->renderer, job, image->bytes, image->n, out, NULL);
-    if (meta && meta->to > 0 && verdict != -ENOMEM &&
+    if (meta->to > 0 && verdict != -ENOMEM &&
         (verdict != 0 || !au_seeking_was_used(&a->seeking) || IM_FAULT_ERR("augmenter.parts") < 0))
         return PARTIAL;
     return verdict;
@@ -141,10 +141,10 @@ static int render_bytes(struct augmenter *a, const struct im_place *at, const st
     if (au_pixel_cache_is_on(&a->pixels)) {
         verdict = au_pixel_cache_render(&a->pixels, a->renderer, &job, image, out);
     } else {
-        verdict = render_decoded(a, &job, image, image->bytes == e->bytes ? e->meta : NULL, out);
+        verdict = render_decoded(a, &job, image, e->meta, out);
     }
     im_stats_since(a->child->stats, IM_H_RENDER, began);
-    if (!bytes_were_right(a, e, image, verdict))
+    if (!bytes_were_right(a, e, verdict))
         return DAMAGED;
     learn(a, image);
     if (verdict == 0) {
@@ -157,18 +157,68 @@ static int render_bytes(struct augmenter *a, const struct im_place *at, const st
     return verdict;
 }
 
+/* Has the whole file read, or its object fetched again. 1, or negative errno. */
+static int reject_parts(struct augmenter *a, const struct im_encoded *e)
+{
+    im_encoded_ask_whole(a->child->run, e);
+    return im_encoded_reject(a->child->run, a->child->incarnation, e) < 0 ? -ESTALE : 1;
+}
+
+/* The most bytes of a file that are taken. */
+static size_t file_bytes_max(const struct augmenter *a)
+{
+    const size_t file_max = (size_t)a->child->conf->max_file_bytes, memory = a->options.limits.memory_max;
+
+    return file_max < memory ? file_max : memory;
+}
+
+/* Parts of an image that is larger than a cell to their places in memory of our own: from the cell, where they follow one another, or
+ * from the file. 0 or negative errno. */
+static int fetch_parts(struct augmenter *a, const struct im_encoded *e)
+{
+    const struct im_encoded_meta *m = e->meta;
+
+    if (m->image_bytes > file_bytes_max(a))
+        return -EFBIG;
+    a->file_bytes = m->image_bytes;
+    if (m->by_reference)
+        return m->bytes == 0 || e->bytes[m->bytes - 1] != 0
+                   ? -EINVAL
+                   : im_reference_read_two((const char *)e->bytes, m->image_bytes,
+                                           (const size_t[]){m->head, m->from, m->to}, &a->file, NULL);
+    a->file = calloc(1, m->image_bytes);
+    if (!a->file)
+        return -ENOMEM;
+    memcpy(a->file, e->bytes, m->head);
+    memcpy(a->file + m->from, e->bytes + m->head, m->to - m->from);
+    return 0;
+}
+
+/* The same; where it fails, the whole file is read, which tells why. As read_file(). */
+static int read_parts(struct augmenter *a, const struct im_encoded *e)
+{
+    a->file_err = fetch_parts(a, e);
+    if (a->file_err == -EACCES && im_sandbox_is_stale(a->child->sandbox))
+        return -ESTALE; /* the next one may read there */
+    if (a->file_err == 0 && (!e->meta->by_reference || au_seeking_proves(&a->seeking, e->meta, a->file)))
+        return 0;
+    im_stats_add(a->child->stats, IM_C_PARTS_WRONG, 1);
+    return reject_parts(a, e);
+}
+
 /* A file larger than a cell, or one whose pixels turn out not to be in the cache: read here, into memory of our own, before its place is claimed; it counts as the
  * image's memory. Where that fails, a reader is to try again, for readers tell an outage from a bad file; a few
  * times. 1: the cell was given back; 0, or negative errno about this process. */
 static int read_file(struct augmenter *a, enum im_split split, const struct im_encoded *e)
 {
-    const size_t file_max = (size_t)a->child->conf->max_file_bytes, memory = a->options.limits.memory_max;
-
     a->file_err = -EINVAL;
     if (e->meta->bytes == 0 || e->bytes[e->meta->bytes - 1] != 0)
         return 0;
-    a->file_err = im_reference_read((const char *)e->bytes, file_max < memory ? file_max : memory, &a->file,
-                                    &a->file_bytes, NULL);
+    a->file_err =
+        im_reference_read((const char *)e->bytes, file_bytes_max(a), &a->file, &a->file_bytes, NULL);
+    if (a->file_err == 0 && e->meta->by_reference == IM_BY_FILE && e->meta->image != 0 &&
+        im_object_seal(im_seek_key(a->file, a->file_bytes)) != e->meta->image)
+        return reject_parts(a, e); /* an object of the cache that is damaged */
     if (a->file_err == 0 || a->file_err == -EFBIG || a->file_err == -ENOMEM)
         return 0;
     if (a->file_err == -EACCES && im_sandbox_is_stale(a->child->sandbox))
@@ -182,6 +232,14 @@ static int read_file(struct augmenter *a, enum im_split split, const struct im_e
     return im_encoded_reject(a->child->run, a->child->incarnation, e) < 0 ? -ESTALE : 1;
 }
 
+/* What is to be decoded, where it is not in the cell as it is. As read_file(). */
+static int bring_file(struct augmenter *a, enum im_split split, const struct im_encoded *e)
+{
+    if (im_encoded_is_packed(e->meta) || (e->meta->by_reference && e->meta->to > 0))
+        return read_parts(a, e);
+    return e->meta->by_reference ? read_file(a, split, e) : 0;
+}
+
 static int render_file(struct augmenter *a, const struct im_place *at, const struct im_encoded *e,
                        unsigned char *out)
 {
@@ -191,14 +249,15 @@ static int render_file(struct augmenter *a, const struct im_place *at, const str
         return file_max < memory ? IM_VERDICT_TOO_LARGE : IM_VERDICT_MEMORY_LIMIT;
     if (a->file_err < 0)
         return a->file_err == -ENOMEM ? -ENOMEM : IM_VERDICT_READ_ERROR;
-    return render_bytes(a, at, e,
-                        &(struct au_cached){.split = (enum im_split)at->phase->split,
-                                            .sample = e->meta->sample,
-                                            .stamp = e->meta->stamp,
-                                            .key = im_seek_key(a->file, a->file_bytes),
-                                            .bytes = a->file,
-                                            .n = a->file_bytes},
-                        out);
+    return render_bytes(
+        a, at, e,
+        &(struct au_cached){.split = (enum im_split)at->phase->split,
+                            .sample = e->meta->sample,
+                            .stamp = e->meta->stamp,
+                            .key = e->meta->to > 0 ? e->meta->image : im_seek_key(a->file, a->file_bytes),
+                            .bytes = a->file,
+                            .n = a->file_bytes},
+        out);
 }
 
 static int render(struct augmenter *a, const struct im_place *at, const struct im_encoded *e,
@@ -215,7 +274,7 @@ static int render(struct augmenter *a, const struct im_place *at, const struct i
         return render_bytes(
             a, at, e,
             &(struct au_cached){.split = (enum im_split)at->phase->split, .sample = e->meta->sample}, out);
-    if (e->meta->by_reference)
+    if (e->meta->by_reference || im_encoded_is_packed(e->meta))
         return render_file(a, at, e, out);
     return render_bytes(a, at, e,
                         &(struct au_cached){.split = (enum im_split)at->phase->split,
@@ -295,13 +354,6 @@ static int reject(struct augmenter *a, const struct im_encoded *e)
     return im_encoded_reject(a->child->run, a->child->incarnation, e) < 0 ? -ESTALE : 1;
 }
 
-/* Has the whole file read. 1, or negative errno. */
-static int reject_parts(struct augmenter *a, const struct im_encoded *e)
-{
-    im_encoded_ask_whole(a->child->run, e);
-    return im_encoded_reject(a->child->run, a->child->incarnation, e) < 0 ? -ESTALE : 1;
-}
-
 /* What must hold before anything is done with a cell. 0; 1: the cell was given back; or negative errno. */
 static int check_cell(struct augmenter *a, const struct im_encoded *e)
 {
@@ -353,8 +405,8 @@ static int one_sample(struct augmenter *a, const struct im_encoded *taken)
         return -ERANGE;
     a->loaded = err == 0 && e->meta->verdict == IM_VERDICT_OK && e->meta->by_reference == IM_BY_PIXELS &&
                 load_pixels(a, &at, e);
-    if (err == 0 && e->meta->by_reference && e->meta->verdict == IM_VERDICT_OK && !a->loaded)
-        err = read_file(a, (enum im_split)at.phase->split, e);
+    if (err == 0 && e->meta->verdict == IM_VERDICT_OK && !a->loaded)
+        err = bring_file(a, (enum im_split)at.phase->split, e);
     if (err)
         return err < 0 ? err : 0;
     err = deliver(a, &at, e);

@@ -47,14 +47,14 @@ bool au_seeking_begin(struct au_seeking *s, uint64_t key, const void *bytes, siz
     enum au_seek_mode mode = AU_SEEK_OFF;
     int found;
 
-    s->is_part = meta && meta->to > 0;
+    s->is_part = meta->to > 0;
     if (!s->child)
         return !s->is_part;
     s->key = key;
     s->image = bytes;
     s->n = n;
-    s->link_key = meta ? meta->link : 0;
-    s->phase = meta ? meta->phase : 0;
+    s->link_key = meta->link;
+    s->phase = meta->phase;
     s->wants_link = s->link_key != 0 && !s->is_part && is_wanted(s);
     found = im_seek_find(&s->file, key, s->bytes, sizeof s->bytes);
     if (found > 0 && au_seek_unpack(au_decoder_seek(s->decoder), s->bytes, (size_t)found))
@@ -71,6 +71,21 @@ bool au_seeking_begin(struct au_seeking *s, uint64_t key, const void *bytes, siz
     else
         au_decoder_seek_mode(s->decoder, mode);
     return s->has_begun;
+}
+
+bool au_seeking_proves(struct au_seeking *s, const struct im_encoded_meta *meta, const void *bytes)
+{
+    const struct im_seek_parts parts = {.link = meta->link,
+                                        .image = meta->image,
+                                        .bytes = meta->image_bytes,
+                                        .phase = meta->phase,
+                                        .head = meta->head,
+                                        .from = meta->from,
+                                        .to = meta->to,
+                                        .first = bytes,
+                                        .second = (const unsigned char *)bytes + meta->from};
+
+    return s->child && im_seek_link_proves(&s->file, &parts, &s->link);
 }
 
 bool au_seeking_was_used(const struct au_seeking *s)

@@ -30,10 +30,12 @@ void au_seeking_open(struct au_seeking *s, struct im_child *child, struct au_dec
 void au_seeking_close(struct au_seeking *s);
 
 /* Before an image is decoded whose bytes have this key, and after it, its bytes being there still. meta: what the reader says of
- * the cell, if they come from one. false: there are only parts of the file, and no index for them. */
+ * them. false: there are only parts of the file, and no index for them. */
 bool au_seeking_begin(struct au_seeking *s, uint64_t key, const void *bytes, size_t n,
                       const struct im_encoded_meta *meta);
 void au_seeking_end(struct au_seeking *s);
+/* Are these, at their places, the parts of the image that meta is of? */
+bool au_seeking_proves(struct au_seeking *s, const struct im_encoded_meta *meta, const void *bytes);
 /* Is au_seeking_end() going to pass anything on? */
 bool au_seeking_learns(const struct au_seeking *s);
 /* The link of the image that the decoder has just used or made an index of: its bytes, their key, and the phase of where they begin.

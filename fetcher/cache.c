@@ -18,6 +18,8 @@
 #include "ipc/base/clock.h"
 #include "ipc/base/fault.h"
 #include "ipc/base/file.h"
+#include "ipc/object_seal.h"
+#include "ipc/seek_file.h"
 #include "reader/dataset/mirror.h"
 
 #define MAGIC UINT64_C(0x316b6f6f62667369)
@@ -286,9 +288,36 @@ static int evict(struct fe_cache *c, uint64_t need, uint64_t limit)
     return err < 0 ? err : v.evicted >= need ? 0 : -ENOSPC;
 }
 
+static int set_time(int fd, uint32_t seconds)
+{
+    const struct timespec times[2] = {{.tv_nsec = UTIME_NOW}, {.tv_sec = seconds}};
+    struct stat st;
+
+    if (futimens(fd, times) < 0 || fstat(fd, &st) < 0)
+        return -errno;
+    return st.st_mtim.tv_sec == seconds && st.st_mtim.tv_nsec == 0 ? 0 : -EOPNOTSUPP;
+}
+
+/* Does the file system keep a seal? */
+static int check_times(const struct fe_cache *c)
+{
+    char name[32];
+    int fd, err;
+
+    snprintf(name, sizeof name, ".times-%d", (int)getpid());
+    fd = openat(c->tmp_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) /* a full or read-only one; what is here can be read */
+        return 0;
+    err = set_time(fd, im_object_seal(0));
+    close(fd);
+    unlinkat(c->tmp_fd, name, 0);
+    return err;
+}
+
 static int open_files(struct fe_cache *c, struct im_text *text)
 {
     void *map;
+    int err;
 
     c->dir_fd = open(c->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (c->dir_fd < 0)
@@ -304,6 +333,12 @@ static int open_files(struct fe_cache *c, struct im_text *text)
     if (ftruncate(c->lock_fd, sizeof *c->book) < 0)
         return im_fail(text, -errno, "cannot write to the cache folder '%.700s': %s", c->path,
                        strerror(errno));
+    err = check_times(c);
+    if (err < 0)
+        return im_fail(text, err,
+                       "the file system of '%.600s' keeps no times of files, by which damaged objects are "
+                       "found (%s): choose another folder (--cache-dir)",
+                       c->path, strerror(-err));
     map = mmap(NULL, sizeof *c->book, PROT_READ | PROT_WRITE, MAP_SHARED, c->lock_fd, 0);
     if (map == MAP_FAILED)
         return im_fail(text, -errno, "cannot map '%.700s/lock': %s", c->path, strerror(errno));
@@ -463,27 +498,59 @@ bool fe_cache_is_removed(const struct fe_cache *cache)
     return is_removed(cache->dir_fd) || is_removed(cache->tmp_fd) || is_removed(cache->lock_fd);
 }
 
+/* Cuts a complete download to its length and seals it. */
+static int seal(int fd, uint64_t bytes)
+{
+    uint64_t have = 0;
+    ssize_t got = 1;
+    char *content;
+    int err;
+
+    if (ftruncate(fd, (off_t)bytes) < 0)
+        return -errno;
+    content = malloc(bytes);
+    if (!content)
+        return -ENOMEM;
+    while (have < bytes && (got = pread(fd, content + have, bytes - have, (off_t)have)) != 0)
+        if (got > 0)
+            have += (uint64_t)got;
+        else if (errno != EINTR)
+            break;
+    err = got < 0         ? -errno
+          : have != bytes ? -EIO
+                          : set_time(fd, im_object_seal(im_seek_key(content, (size_t)bytes)));
+    free(content);
+    return err;
+}
+
 int fe_cache_put(struct fe_cache *cache, struct fe_claim *claim, uint64_t bytes, int root_fd,
                  const char *path)
 {
     struct stat st;
-    int err = ftruncate(claim->fd, (off_t)bytes) < 0 ? -errno : lock(cache, LOCK_WAIT_NS);
+    uint64_t before = 0;
+    int err = seal(claim->fd, bytes);
 
+    if (err == 0)
+        err = lock(cache, LOCK_WAIT_NS);
     if (err < 0) {
         fe_cache_drop(cache, claim);
         return err;
     }
-    if (fstatat(root_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0)
-        err = -EEXIST;
+    if (fstatat(root_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        err = im_object_seal_of(&st) != 0 ? -EEXIST : 0;
+        before = S_ISREG(st.st_mode) ? rounded((uint64_t)st.st_size) : 0;
+    }
     IM_FAULT("fetcher.put");
     if (err == 0 && renameat(cache->tmp_fd, claim->name, root_fd, path) < 0)
         err = -errno;
     if (err == -ENOENT && fe_cache_folders(root_fd, path) == 0) /* somebody has removed its folder */
         err = renameat(cache->tmp_fd, claim->name, root_fd, path) < 0 ? -errno : 0;
+    if (err == -EISDIR && unlinkat(root_fd, path, AT_REMOVEDIR) == 0) /* or put another in its place */
+        err = renameat(cache->tmp_fd, claim->name, root_fd, path) < 0 ? -errno : 0;
     IM_FAULT("fetcher.put.done");
     if (err < 0)
         unlinkat(cache->tmp_fd, claim->name, 0);
-    take_off(cache, claim->promised - (err < 0 ? 0 : rounded(bytes)));
+    take_off(cache, claim->promised - (err < 0 ? 0 : rounded(bytes)) + (err < 0 ? 0 : before));
     unlock(cache);
     close(claim->fd);
     *claim = (struct fe_claim){.fd = -1};
@@ -508,7 +575,7 @@ bool fe_cache_look(const struct fe_cache *cache, int root_fd, const char *path)
     const struct timespec now[2] = {{.tv_nsec = UTIME_NOW}, {.tv_nsec = UTIME_OMIT}};
     struct stat st;
 
-    if (fstatat(root_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_size == 0)
+    if (fstatat(root_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0 || im_object_seal_of(&st) == 0)
         return false;
     return !cache->touches || utimensat(root_fd, path, now, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
 }

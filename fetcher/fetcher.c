@@ -60,6 +60,7 @@ struct fetcher {
     uint64_t probes, fetched, fetched_bytes;
     bool probing, told;
     bool full, told_full; /* the cache takes nothing; this process has reported it */
+    uint64_t damaged;     /* the ticket of the damaged object that was reported last, + 1 */
     bool told_refused;    /* an object could not be asked for; said until one comes */
     bool removed;         /* the cache, by somebody: it is made again */
     struct im_sandbox_state sandbox;
@@ -204,6 +205,28 @@ static uint64_t ahead(const struct fetcher *f)
     return objects < 1 ? 1 : objects < AHEAD_MAX ? objects : AHEAD_MAX;
 }
 
+/* A reader found that the object of the ticket is not what was fetched. */
+static bool is_damaged(const struct fetcher *f, uint64_t ticket)
+{
+    const struct im_run *run = f->child->run;
+
+    return atomic_load_explicit(&run->encoded_meta[ticket % run->geometry.encoded_cells].damaged,
+                                memory_order_acquire) == ticket + 1;
+}
+
+static void drop_damaged(struct fetcher *f, uint64_t ticket, const char *path)
+{
+    const int err = fe_cache_forget(&f->store.cache, f->store.root_fd, path);
+
+    if (f->damaged != ticket + 1 && err != -EAGAIN)
+        im_log(IM_LOG_WARN,
+               err < 0 ? "an object of the cache is damaged and cannot be removed; trying again"
+                       : "an object of the cache was damaged; it is fetched again",
+               "file=%s cause=%s", im_log_quote(&(struct im_quoted){0}, path),
+               im_log_quote(&(struct im_quoted){0}, err < 0 ? strerror(-err) : ""));
+    f->damaged = err != -EAGAIN ? ticket + 1 : f->damaged;
+}
+
 /* One ticket of the window. False: there is no room for what it needs. */
 static bool look(struct fetcher *f, uint64_t ticket, bool is_first)
 {
@@ -211,14 +234,20 @@ static bool look(struct fetcher *f, uint64_t ticket, bool is_first)
     char path[PATH_MAX];
     enum im_split split;
     uint64_t sample;
+    uint32_t seal;
     bool is_here;
 
     if (sample_at(f, ticket, &split, &sample) < 0 || path_of(f, split, sample, path, sizeof path) < 0)
         return true;
     is_here = fe_cache_look(&f->store.cache, f->store.root_fd, path);
+    if (is_here && is_damaged(f, ticket)) {
+        drop_damaged(f, ticket, path);
+        is_here = false;
+    }
     if (!is_here && !fetcher_find(f, key_of(split, sample))) {
-        if (!is_first && rd_mirror_look(f->store.root_fd, path,
-                                        rd_realtime(f->child->run->control->created_ns)) == RD_OBJECT_FAILED)
+        if (!is_first &&
+            rd_mirror_look(f->store.root_fd, path, rd_realtime(f->child->run->control->created_ns), &seal) ==
+                RD_OBJECT_FAILED)
             return true;
         if (!needs_object(f, split, sample, path))
             return false;
@@ -302,7 +331,7 @@ static void failed(struct fetcher *f, struct wanted *w, int err, const struct fe
     if (err == -ENOSPC || err == -EDQUOT || err == -EAGAIN || err == -EIO) { /* ours, not the object's */
         if (err != -EAGAIN && !f->full && !f->told_full)
             im_log(IM_LOG_WARN, "the cache takes no more objects", "cause=%s",
-                   im_log_quote(&(struct im_quoted){0}, strerror(-err)));
+                   im_log_quote(&(struct im_quoted){0}, err == -EIO ? result->why : strerror(-err)));
         f->full |= err != -EAGAIN;
         f->told_full |= f->full;
         w->due = now + (err == -EAGAIN ? BUSY_WAIT_NS : FULL_WAIT_NS);

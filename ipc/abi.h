@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IM_ABI_VERSION 12u
+#define IM_ABI_VERSION 13u
 #define IM_MAGIC UINT64_C(0x3172657075736d69) /* "imsuper1" */
 #define IM_LINE 128                           /* two cache lines: the adjacent-line prefetcher pairs them */
 #define IM_PAGE 4096
@@ -197,7 +197,7 @@ struct im_stats {
 
 /* A pixel cache in memory: takes images; takes no more; was emptied, for memory ran out. */
 enum im_pixels_state { IM_PIXELS_GROW, IM_PIXELS_STAY, IM_PIXELS_GONE };
-#define IM_BY_PIXELS 2 /* im_encoded_meta.by_reference */
+enum im_by_reference { IM_BY_FILE = 1, IM_BY_PIXELS }; /* of im_encoded_meta */
 
 /* What a reader says of the bytes it put into a cell. W reader while FILLING; R augmenter while TAKEN, and the
  * supervisor for the name of a slow read. */
@@ -213,17 +213,26 @@ struct im_encoded_meta {
                               than a cell; 2: the same, for the pixel cache has the image (IM_BY_PIXELS) */
     uint64_t stamp; /* of the file, by which the pixel cache finds it without its bytes; 0: none */
     uint64_t link;  /* by which its link is found (ipc/seek_link.h); 0: none is wanted */
-    uint64_t image; /* of parts: im_seek_key() of the whole file */
+    uint64_t
+        image; /* of parts: im_seek_key() of the whole image; of an object of the cache by reference: its seal */
     uint32_t head, from,
         to; /* of parts: bytes [0, head) and [from, to) are there, zeros elsewhere; to == 0: all are */
-    uint32_t phase;           /* of the link */
+    uint32_t phase; /* of the link */
+    uint32_t
+        image_bytes; /* of parts: of the whole image. Where that is larger than a cell, one part follows the other there; or, by
+                             reference 1, they are in the file, and no other bytes of it are to be read */
     char name[IM_NAME_BYTES]; /* path below the data directory, for messages; its end if longer */
     _Atomic uint64_t slow_ns; /* W reader while FILLING: when the read began, once it takes long, after all
                                  above, release; 0 = it does not. W supervisor: 0, before R2 */
     _Atomic uint64_t
         ended; /* W supervisor: 1, before R3: an augmenter ended with these bytes in its hands; who takes
                                  them next compares them before it decodes them. W reader: 0 */
-    _Atomic uint64_t whole; /* W augmenter before E5: the ticket of which parts of a file did not do, + 1 */
+    _Atomic uint64_t
+        whole; /* W augmenter before E5: the ticket of which parts of a file, or an object of the cache, did
+                               not do, + 1 */
+    _Atomic uint64_t
+        damaged; /* W reader while FILLING: the ticket whose object in the cache is damaged, + 1; its fetcher
+                                 fetches it again */
 };
 
 /* Seek indexes that an augmenter has made (seek_ring.h): records one after another, over and over. */
@@ -373,15 +382,15 @@ struct im_control {
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
-static_assert(sizeof(struct im_event) == IM_LINE, "abi 12");
-static_assert(sizeof(struct im_process) == IM_LINE, "abi 12");
-static_assert(sizeof(struct im_encoded_meta) == 336 && offsetof(struct im_encoded_meta, name) == 80,
-              "abi 12");
-static_assert(sizeof(struct im_bad_entry) == 248, "abi 12");
-static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 12");
-static_assert(sizeof(struct im_snapshot_header) == 40, "abi 12");
-static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 12");
-static_assert(sizeof(struct im_stats) == 9 * IM_PAGE, "abi 12");
-static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 12");
+static_assert(sizeof(struct im_event) == IM_LINE, "abi 13");
+static_assert(sizeof(struct im_process) == IM_LINE, "abi 13");
+static_assert(sizeof(struct im_encoded_meta) == 352 && offsetof(struct im_encoded_meta, name) == 84,
+              "abi 13");
+static_assert(sizeof(struct im_bad_entry) == 248, "abi 13");
+static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 13");
+static_assert(sizeof(struct im_snapshot_header) == 40, "abi 13");
+static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 13");
+static_assert(sizeof(struct im_stats) == 9 * IM_PAGE, "abi 13");
+static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 13");
 
 #endif

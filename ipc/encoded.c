@@ -223,6 +223,7 @@ uint64_t im_encoded_hash(const struct im_encoded *e)
                              m->image,
                              (uint64_t)m->head << 32 | m->from,
                              (uint64_t)m->to << 32 | m->phase,
+                             m->image_bytes,
                              m->key};
 
     return im_hash64(said, sizeof said, IM_MAGIC);
@@ -239,7 +240,8 @@ bool im_encoded_is_sealed(const struct im_run *run, const struct im_encoded *e)
     const struct im_encoded_meta *m = e->meta;
 
     return m->bytes <= run->geometry.cell_bytes && m->head <= m->from && m->from <= m->to &&
-           m->to <= m->bytes && im_encoded_hash(e) == m->hash;
+           m->to <= m->image_bytes && (!im_encoded_is_packed(m) || m->bytes == m->head + (m->to - m->from)) &&
+           im_encoded_hash(e) == m->hash;
 }
 
 void im_encoded_compare_all(struct im_run *run)

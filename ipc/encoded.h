@@ -33,6 +33,12 @@ uint64_t im_encoded_hash(const struct im_encoded *e);
 /* Reader: what meta says of the bytes is complete: adds their key, and the hash of it all. */
 void im_encoded_seal(const struct im_encoded *e);
 
+/* The cell holds parts of an image, one after the other, that is larger than a cell. */
+static inline bool im_encoded_is_packed(const struct im_encoded_meta *meta)
+{
+    return meta->to > 0 && !meta->by_reference && meta->bytes < meta->image_bytes;
+}
+
 /* Augmenter: meta is that of this ticket, as its reader sealed it, and its bytes fit the cell. */
 bool im_encoded_is_sealed(const struct im_run *run, const struct im_encoded *e);
 

@@ -70,8 +70,18 @@ bool im_seek_link_agrees(const struct im_seek_link *link, const unsigned char *b
         return false;
     for (uint32_t end; from < to; from = end) {
         end = block_end(link, from);
-        if (im_seek_link_check(bytes + from, end - from) != link->check[(from + link->phase) / IM_LINK_BLOCK])
+        if (im_seek_link_check(bytes, end - from) != link->check[(from + link->phase) / IM_LINK_BLOCK])
             return false;
+        bytes += end - from;
     }
     return true;
+}
+
+bool im_seek_link_proves(struct im_seek_file *file, const struct im_seek_parts *parts,
+                         struct im_seek_link *link)
+{
+    return im_seek_link_find(file, parts->link, link) > 0 && link->image == parts->image &&
+           link->bytes == parts->bytes && link->phase == parts->phase &&
+           im_seek_link_agrees(link, parts->first, 0, parts->head) &&
+           im_seek_link_agrees(link, parts->second, parts->from, parts->to);
 }

@@ -62,8 +62,20 @@ size_t im_seek_link_fill(struct im_seek_link *link, const void *bytes, size_t n)
 /* The link of a path. As im_seek_find(); > 0: it is complete. */
 int im_seek_link_find(struct im_seek_file *file, uint64_t key, struct im_seek_link *ret);
 
-/* Are the bytes [from, to) of an image those of the link? from is the beginning of a block, to the end of one. `bytes` are
- * those of the image from its beginning. */
+/* Two parts of an image that were read by its link. */
+struct im_seek_parts {
+    uint64_t link, image;                /* key of the link; of the image */
+    uint32_t bytes, phase;               /* of the image; of the link */
+    uint32_t head, from, to;             /* [0, head) and [from, to) */
+    const unsigned char *first, *second; /* what was read of them */
+};
+
+/* Are they those that the link, as it is now, is of? It is read to *link. */
+bool im_seek_link_proves(struct im_seek_file *file, const struct im_seek_parts *parts,
+                         struct im_seek_link *link);
+
+/* Are the bytes [from, to) of an image those of the link? from is the beginning of a block, to the end of one. `bytes` begin
+ * with that of `from`. */
 bool im_seek_link_agrees(const struct im_seek_link *link, const unsigned char *bytes, uint32_t from,
                          uint32_t to);
 

@@ -69,15 +69,16 @@ unsigned rd_io_in_flight(const struct rd_io *io)
 
 int rd_io_submit(struct rd_io *io, const struct rd_io_request *request)
 {
+    const struct rd_io_two *two = &request->two;
     int err;
 
     if (io->in_flight == io->depth)
         return -EBUSY;
     if (strlen(request->path) >= PATH_MAX)
         return -ENAMETOOLONG;
-    if (request->to > 0 &&
-        (request->head > request->from || request->from > request->to || request->to > request->capacity ||
-         (request->container && request->to > request->bytes)))
+    if (two->to > 0 && (two->head > two->from || two->from > two->to || two->head > two->at ||
+                        two->at > request->capacity || two->to - two->from > request->capacity - two->at ||
+                        (request->container && two->to > request->bytes)))
         return -EINVAL;
     if (request->offset > INT64_MAX || request->bytes > INT64_MAX - request->offset)
         return -EINVAL;
@@ -198,21 +199,21 @@ static int64_t read_part(int fd, uint64_t offset, uint32_t bytes, char *buffer)
 }
 
 /* Two parts of what begins at `offset` of an open file. */
-static void read_two(int fd, uint64_t offset, const uint32_t two[3], char *buffer,
+static void read_two(int fd, uint64_t offset, const struct rd_io_two *two, char *buffer,
                      struct rd_io_result *result)
 {
-    const uint32_t head = two[0], from = two[1], to = two[2];
+    const uint32_t head = two->head, from = two->from, to = two->to;
 
     posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM); /* exactly what is asked for */
     result->bytes = read_part(fd, offset, head, buffer);
     if (result->bytes >= 0)
-        result->bytes = read_part(fd, offset + from, to - from, buffer + from);
+        result->bytes = read_part(fd, offset + from, to - from, buffer + two->at);
     if (result->bytes >= 0)
         result->bytes = head + (to - from);
     result->file_bytes = to;
 }
 
-void rd_io_read_two(int root_fd, const char *path, const uint32_t two[3], void *buffer,
+void rd_io_read_two(int root_fd, const char *path, const struct rd_io_two *two, void *buffer,
                     struct rd_io_result *result)
 {
     struct stat st;
@@ -224,8 +225,9 @@ void rd_io_read_two(int root_fd, const char *path, const uint32_t two[3], void *
     close(fd);
 }
 
-void rd_io_read_part(int root_fd, const char *path, const struct rd_io_part *part, const uint32_t two[3],
-                     void *buffer, uint32_t capacity, struct rd_io_result *result)
+void rd_io_read_part(int root_fd, const char *path, const struct rd_io_part *part,
+                     const struct rd_io_two *two, void *buffer, uint32_t capacity,
+                     struct rd_io_result *result)
 {
     const uint64_t offset = part->offset, bytes = part->bytes;
     unsigned char header[RD_TAR_BLOCK];
@@ -242,7 +244,7 @@ void rd_io_read_part(int root_fd, const char *path, const struct rd_io_part *par
         result->bytes = read_part(fd, offset - sizeof header, sizeof header, (char *)header);
     if (result->bytes >= 0 && part->has_header && !rd_tar_is_header_of(header, bytes, part->mark))
         result->bytes = -EBADMSG;
-    if (result->bytes >= 0 && two[2] > 0) {
+    if (result->bytes >= 0 && two->to > 0) {
         read_two(fd, offset, two, buffer, result);
     } else if (result->bytes >= 0) {
         result->bytes = read_part(fd, offset, (uint32_t)(bytes < capacity ? bytes : capacity), buffer);

@@ -26,6 +26,12 @@ struct rd_io_options {
     int root_fd;      /* relative paths start here; AT_FDCWD for the working directory. Open until close. */
 };
 
+/* Parts of a file, or of a container's part: [0, head) go to the buffer's beginning, [from, to) to its byte `at`, which is `from` where
+ * parts keep their places, and nothing else there is written. to == 0: all of it is wanted. A file that ends before `to` is -ENODATA. */
+struct rd_io_two {
+    uint32_t head, from, to, at;
+};
+
 struct rd_io_request {
     const char *path; /* copied by submit */
     void *buffer;     /* the engine's until the request is reaped */
@@ -37,9 +43,7 @@ struct rd_io_request {
     bool has_header; /* of a tar archive, before the part: it must be there (-EBADMSG) ... */
     uint32_t mark;   /* ... with this mark (rd_tar_mark()); 0: any */
     uint64_t offset, bytes;
-    /* Parts of the file, or of the container's part: [0, head) and [from, to), at their places in the buffer, which has room for them;
-     * nothing else there is written. to == 0: all of it. A file that ends before `to` is -ENODATA. */
-    uint32_t head, from, to;
+    struct rd_io_two two;
 };
 
 struct rd_io_result {

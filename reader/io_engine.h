@@ -26,8 +26,8 @@ extern const struct rd_io_engine rd_io_pread;
 void rd_io_read_file(int root_fd, const char *path, void *buffer, uint32_t capacity,
                      struct rd_io_result *result);
 
-/* The same of two parts of a file: head, from, to. */
-void rd_io_read_two(int root_fd, const char *path, const uint32_t two[3], void *buffer,
+/* The same of two parts of a file. */
+void rd_io_read_two(int root_fd, const char *path, const struct rd_io_two *two, void *buffer,
                     struct rd_io_result *result);
 
 /* A part of a container, as an engine keeps it. */
@@ -37,8 +37,9 @@ struct rd_io_part {
     bool has_header;
 };
 
-/* The same of a part of a file; two[2] > 0: of two parts of that. */
-void rd_io_read_part(int root_fd, const char *path, const struct rd_io_part *part, const uint32_t two[3],
-                     void *buffer, uint32_t capacity, struct rd_io_result *result);
+/* The same of a part of a file; two->to > 0: of two parts of that. */
+void rd_io_read_part(int root_fd, const char *path, const struct rd_io_part *part,
+                     const struct rd_io_two *two, void *buffer, uint32_t capacity,
+                     struct rd_io_result *result);
 
 #endif

@@ -24,7 +24,7 @@ struct place {
     struct rd_io_result result;
     uint32_t container; /* 0: the whole file */
     struct rd_io_part part;
-    uint32_t two[3]; /* parts of it: head, from, to; to == 0: all */
+    struct rd_io_two two; /* parts of it; to == 0: all */
     char path[PATH_MAX];
 };
 
@@ -81,10 +81,10 @@ static void *pread_thread(void *arg)
             break;
         pthread_mutex_unlock(&pool->lock);
         if (place->container)
-            rd_io_read_part(pool->root_fd, place->path, &place->part, place->two, place->buffer,
+            rd_io_read_part(pool->root_fd, place->path, &place->part, &place->two, place->buffer,
                             place->capacity, &place->result);
-        else if (place->two[2] > 0)
-            rd_io_read_two(pool->root_fd, place->path, place->two, place->buffer, &place->result);
+        else if (place->two.to > 0)
+            rd_io_read_two(pool->root_fd, place->path, &place->two, place->buffer, &place->result);
         else
             rd_io_read_file(pool->root_fd, place->path, place->buffer, place->capacity, &place->result);
         pthread_mutex_lock(&pool->lock);
@@ -214,7 +214,7 @@ static int pool_submit(void *state, const struct rd_io_request *request)
         place->part =
             (struct rd_io_part){request->offset, request->bytes, request->mark, request->has_header};
         place->result = (struct rd_io_result){.tag = request->tag};
-        memcpy(place->two, (uint32_t[]){request->head, request->from, request->to}, sizeof place->two);
+        place->two = request->two;
         memcpy(place->path, request->path, strlen(request->path) + 1);
         list_add(&pool->waiting, place);
         pthread_cond_signal(&pool->work);

@@ -92,6 +92,7 @@ static bool choose_range(struct rd_ranges *r, const struct im_place *at, uint64_
                                .epoch = at->phase->epoch,
                                .size = at->phase->image_size,
                                .crop = r->crop};
+    struct rd_io_two *two = &ret->two;
     uint64_t from, to;
     struct au_crop crop;
 
@@ -102,12 +103,21 @@ static bool choose_range(struct rd_ranges *r, const struct im_place *at, uint64_
         return false;
     ret->image = link->image;
     ret->bytes = link->bytes;
-    ret->head = at_most(im_seek_link_up(link->phase, link->scan), link->bytes);
-    ret->from = im_seek_link_down(link->phase, (uint32_t)from);
-    ret->from = ret->from > ret->head ? ret->from : ret->head;
-    ret->to = at_most(im_seek_link_up(link->phase, (uint32_t)to), link->bytes);
-    ret->to = ret->to > ret->from ? ret->to : ret->from;
-    return true;
+    two->head = at_most(im_seek_link_up(link->phase, link->scan), link->bytes);
+    two->from = im_seek_link_down(link->phase, (uint32_t)from);
+    two->from = two->from > two->head ? two->from : two->head;
+    two->to = at_most(im_seek_link_up(link->phase, (uint32_t)to), link->bytes);
+    two->to = two->to > two->from ? two->to : two->from;
+    return ret->bytes - (two->to - two->from) - two->head >= SAVED_MIN;
+}
+
+/* Where the second part goes in a cell of `room` bytes. */
+static void place_range(struct rd_range *range, uint64_t room)
+{
+    struct rd_io_two *two = &range->two;
+
+    two->at = range->bytes <= room ? two->from : two->head;
+    range->is_too_large = (uint64_t)two->at + (two->to - two->from) > room;
 }
 
 struct rd_range rd_ranges_find(struct rd_ranges *r, const struct im_place *at, uint64_t item,
@@ -128,21 +138,28 @@ struct rd_range rd_ranges_find(struct rd_ranges *r, const struct im_place *at, u
     if (n == 0 ||
         (n > 0 && (r->link.phase != range.phase || (source->container && r->link.bytes != source->bytes))))
         return range;
-    if (n < 0 || r->link.bytes < FILE_MIN || r->link.bytes > room)
+    if (n < 0 || r->link.bytes < FILE_MIN)
         return whole;
     n = im_seek_find(&r->file, r->link.image, r->record, sizeof r->record);
     if (n == 0)
         return range;
-    if (n < 0 || !au_seek_unpack(&r->seek, r->record, (size_t)n) || !choose_range(r, at, item, &range) ||
-        range.bytes - range.to + (range.from - range.head) < SAVED_MIN)
+    if (n < 0 || !au_seek_unpack(&r->seek, r->record, (size_t)n) || !choose_range(r, at, item, &range))
         return whole;
+    place_range(&range, room);
     return range;
 }
 
 bool rd_ranges_agree(struct rd_ranges *r, const struct rd_range *range, const unsigned char *bytes)
 {
-    return im_seek_link_find(&r->file, range->link, &r->link) > 0 && r->link.image == range->image &&
-           r->link.bytes == range->bytes && r->link.phase == range->phase &&
-           im_seek_link_agrees(&r->link, bytes, 0, range->head) &&
-           im_seek_link_agrees(&r->link, bytes, range->from, range->to);
+    const struct im_seek_parts parts = {.link = range->link,
+                                        .image = range->image,
+                                        .bytes = range->bytes,
+                                        .phase = range->phase,
+                                        .head = range->two.head,
+                                        .from = range->two.from,
+                                        .to = range->two.to,
+                                        .first = bytes,
+                                        .second = bytes + range->two.at};
+
+    return im_seek_link_proves(&r->file, &parts, &r->link);
 }

@@ -26,7 +26,9 @@
 #include "ipc/wait.h"
 #include "reader/dataset/index.h"
 #include "reader/dataset/mirror.h"
+#include "reader/index_wait.h"
 #include "reader/io.h"
+#include "reader/object.h"
 #include "reader/order.h"
 #include "reader/pixels.h"
 #include "reader/probe.h"
@@ -46,9 +48,9 @@
 #define OPEN_WAIT_NS                                                                                         \
     (2 * IM_SECOND) /* for the data directory, at the start; then it is asked for by probes */
 #define OPEN_PAUSE_NS (IM_MS / 10)
-#define INDEX_RETRY_NS (500 * IM_MS)
-#define LOOK_EVERY_NS (5 * IM_MS) /* for an object that is on its way */
-#define NAME_EVERY_NS IM_SECOND   /* for another folder in place of that of the objects */
+#define LOOK_EVERY_NS (5 * IM_MS)     /* for an object that is on its way */
+#define DAMAGED_WAIT_NS (100 * IM_MS) /* until a damaged one is looked at again */
+#define NAME_EVERY_NS IM_SECOND       /* for another folder in place of that of the objects */
 
 /* A claimed cell and the reading of its file. */
 struct flight {
@@ -62,6 +64,7 @@ struct flight {
     struct rd_range range; /* of the try */
     bool is_whole;         /* parts of the file did not do */
     im_ns looked;          /* for an object that is not here yet; 0: it is, or lies here */
+    uint32_t seal;         /* of the object, as it was when the try began */
     bool is_part;          /* of a container, which does not go away */
     bool used;
     uint32_t next_free; /* list of unused flights */
@@ -111,25 +114,36 @@ static uint32_t tag_of(const struct reader *r, const struct flight *flight)
     return (uint32_t)(flight - r->flight);
 }
 
-/* What was read of the file is in the cell. */
-static void describe_parts(struct reader *r, struct flight *flight, uint32_t bytes)
+/* Which parts of the image there are, and the link that it has or is to get. */
+static void describe_parts(struct reader *r, struct flight *flight)
 {
     struct im_encoded_meta *meta = flight->cell.meta;
     const struct rd_range *range = &flight->range;
 
-    meta->bytes = bytes;
     meta->link = range->link;
     meta->phase = range->phase;
-    if (range->to == 0)
+    if (range->two.to == 0)
         return;
-    meta->bytes = range->bytes;
     meta->image = range->image;
-    meta->head = range->head;
-    meta->from = range->from;
-    meta->to = range->to;
-    memset(flight->cell.bytes + range->head, 0, range->from - range->head);
-    memset(flight->cell.bytes + range->to, 0, range->bytes - range->to);
+    meta->image_bytes = range->bytes;
+    meta->head = range->two.head;
+    meta->from = range->two.from;
+    meta->to = range->two.to;
     im_stats_add(r->child->stats, IM_C_PARTS, 1);
+}
+
+/* What was read of the file is in the cell. Parts that keep their places get zeros around them. */
+static void describe_bytes(struct reader *r, struct flight *flight, uint32_t bytes)
+{
+    const struct rd_io_two *two = &flight->range.two;
+
+    flight->cell.meta->bytes = bytes;
+    describe_parts(r, flight);
+    if (two->to == 0 || flight->range.bytes > r->child->run->geometry.cell_bytes)
+        return;
+    flight->cell.meta->bytes = flight->range.bytes;
+    memset(flight->cell.bytes + two->head, 0, two->from - two->head);
+    memset(flight->cell.bytes + two->to, 0, flight->range.bytes - two->to);
 }
 
 /* Passes the cell on, with meta->bytes of the file or a verdict. */
@@ -138,7 +152,8 @@ static int publish(struct reader *r, struct flight *flight)
     struct im_encoded_meta *meta = flight->cell.meta;
     struct im_stats *stats = r->child->stats;
     uint32_t bytes = /* once published, the cell and its meta are the augmenter's */
-        meta->to > 0 ? meta->head + (meta->to - meta->from) : meta->bytes;
+        meta->to > 0 && !meta->by_reference ? meta->head + (meta->to - meta->from) : meta->bytes;
+    const bool is_read = meta->to == 0 || !meta->by_reference;
     bool bad = meta->verdict != IM_VERDICT_OK;
     int err;
 
@@ -152,7 +167,8 @@ static int publish(struct reader *r, struct flight *flight)
     im_stats_add(stats, IM_C_SAMPLES, 1);
     im_stats_add(stats, IM_C_BYTES, bytes);
     im_stats_add(stats, IM_C_BAD, bad);
-    rd_ranges_count(&r->ranges, bytes);
+    if (is_read)
+        rd_ranges_count(&r->ranges, bytes);
     im_stats_since(stats, IM_H_ITEM, flight->claimed);
     atomic_fetch_add_explicit(&r->child->entry->progress, 1, memory_order_relaxed);
     return err;
@@ -166,7 +182,8 @@ static int publish_verdict(struct reader *r, struct flight *flight, enum im_verd
     return publish(r, flight);
 }
 
-/* The augmenter finds the image elsewhere: it reads the file itself, which is larger than a cell, or has its pixels. */
+/* The augmenter finds the image elsewhere: it reads the file itself, or the parts of it that the crop needs, which are larger
+ * than a cell, or has its pixels. */
 static int refer(struct reader *r, struct flight *flight, uint32_t by_reference)
 {
     struct im_encoded_meta *meta = flight->cell.meta;
@@ -178,6 +195,9 @@ static int refer(struct reader *r, struct flight *flight, uint32_t by_reference)
     meta->verdict = IM_VERDICT_OK;
     meta->by_reference = by_reference;
     meta->bytes = (uint32_t)n + 1;
+    describe_parts(r, flight);
+    if (r->is_remote && by_reference == IM_BY_FILE)
+        meta->image = flight->seal;
     return publish(r, flight);
 }
 
@@ -187,6 +207,16 @@ static int await(struct reader *r, struct flight *flight)
     r->awaiting++;
     flight->looked = im_now();
     flight->began = 0;
+    return 0;
+}
+
+/* The object is not what was fetched: says so to the fetcher, which fetches it again. */
+static int await_another(struct reader *r, struct flight *flight)
+{
+    /* Release: pairs with the fetcher's acquire; nothing else is read for it. */
+    atomic_store_explicit(&flight->cell.meta->damaged, flight->cell.ticket + 1, memory_order_release);
+    await(r, flight);
+    flight->looked += DAMAGED_WAIT_NS;
     return 0;
 }
 
@@ -207,6 +237,8 @@ static int submit_read(struct reader *r, struct flight *flight, const struct rd_
         flight->range =
             rd_ranges_find(&r->ranges, &flight->place, rd_order_item(&r->order, &r->index, &flight->place),
                            source, path, r->child->run->geometry.cell_bytes, flight->is_whole);
+    if (flight->range.is_too_large)
+        return refer(r, flight, IM_BY_FILE);
     return rd_io_submit(r->io,
                         &(struct rd_io_request){.path = path,
                                                 .buffer = flight->cell.bytes,
@@ -217,9 +249,7 @@ static int submit_read(struct reader *r, struct flight *flight, const struct rd_
                                                 .mark = source->mark,
                                                 .offset = source->offset,
                                                 .bytes = source->bytes,
-                                                .head = flight->range.head,
-                                                .from = flight->range.from,
-                                                .to = flight->range.to});
+                                                .two = flight->range.two});
 }
 
 /* Parts of the file were read, in a try that goes on. */
@@ -247,7 +277,7 @@ static int begin_try(struct reader *r, struct flight *flight)
     if (err < 0) /* no system call takes such a path */
         return publish_verdict(r, flight, IM_VERDICT_READ_ERROR);
     if (r->is_remote)
-        object = rd_mirror_look(r->root_fd, path, r->since);
+        object = rd_mirror_look(r->root_fd, path, r->since, &flight->seal);
     end_wait(r, flight);
     flight->is_part = source.container != 0;
     if (flight->tries.failures == 0)
@@ -257,8 +287,10 @@ static int begin_try(struct reader *r, struct flight *flight)
         rd_shards_look(&r->shards, &r->index, r->root_fd, source.container, path);
     if (object == RD_OBJECT_FAILED) /* the fetcher has said why */
         return publish_verdict(r, flight, IM_VERDICT_READ_ERROR);
-    if (object == RD_OBJECT_AWAY)
+    if (object == RD_OBJECT_AWAY) {
+        atomic_store_explicit(&flight->cell.meta->damaged, 0, memory_order_relaxed);
         return await(r, flight);
+    }
     if (!r->careful && rd_pixels_have(&r->pixels, flight->split, sample, r->root_fd, path, &source,
                                       &flight->cell.meta->stamp)) {
         im_stats_add(r->child->stats, IM_C_PIXELS_USED, 1);
@@ -285,9 +317,10 @@ static int submit(struct reader *r, const struct im_encoded *cell)
     flight->is_whole = im_encoded_asks_whole(cell);
     r->held++;
     cell->meta->link = cell->meta->image = 0;
-    cell->meta->head = cell->meta->from = cell->meta->to = cell->meta->phase = 0;
+    cell->meta->head = cell->meta->from = cell->meta->to = cell->meta->phase = cell->meta->image_bytes = 0;
     atomic_store_explicit(&cell->meta->slow_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&cell->meta->ended, 0, memory_order_relaxed);
+    atomic_store_explicit(&cell->meta->damaged, 0, memory_order_relaxed);
     cell->meta->sample = rd_order_sample(&r->order, &r->index, &at);
     cell->meta->stamp = 0;
     cell->meta->label = rd_index_label(&r->index, flight->split, cell->meta->sample);
@@ -300,7 +333,8 @@ static int submit(struct reader *r, const struct im_encoded *cell)
                      : path);
         return publish_verdict(r, flight, IM_VERDICT_READ_HUNG);
     }
-    return begin_try(r, flight);
+    /* An augmenter, which reads what is larger than a cell, found it damaged. */
+    return r->is_remote && flight->is_whole ? await_another(r, flight) : begin_try(r, flight);
 }
 
 /* The read failed: the file waits for another try, or is left out. */
@@ -353,7 +387,7 @@ static bool is_being_written(const struct reader *r, const struct flight *flight
 /* Were parts asked for, and came something else? Then the whole file is read, which tells more. */
 static bool parts_failed(struct reader *r, const struct flight *flight, const struct rd_io_result *result)
 {
-    if (flight->range.to == 0)
+    if (flight->range.two.to == 0)
         return false;
     return result->bytes < 0 || IM_FAULT_ERR("reader.parts") < 0 ||
            !rd_ranges_agree(&r->ranges, &flight->range, flight->cell.bytes);
@@ -366,6 +400,8 @@ static int ended(struct reader *r, const struct rd_io_result *result)
 
     if (flight->order > r->newest_ended)
         r->newest_ended = flight->order;
+    if (r->is_remote && rd_object_is_damaged(flight->seal, flight->cell.bytes, result))
+        return await_another(r, flight);
     if (parts_failed(r, flight, result))
         return read_whole(r, flight);
     if (result->bytes < 0 || injected < 0)
@@ -378,10 +414,10 @@ static int ended(struct reader *r, const struct rd_io_result *result)
     rd_storage_file(&r->storage, 0);
     atomic_store_explicit(&r->child->entry->read_ns, im_now(), memory_order_relaxed);
     if (result->too_large)
-        return refer(r, flight, 1);
+        return refer(r, flight, IM_BY_FILE);
     flight->cell.meta->verdict = IM_VERDICT_OK;
     flight->cell.meta->by_reference = 0;
-    describe_parts(r, flight, (uint32_t)result->bytes);
+    describe_bytes(r, flight, (uint32_t)result->bytes);
     return publish(r, flight);
 }
 
@@ -668,43 +704,6 @@ static int open_engine(struct reader *r, struct im_text *text)
     return err < 0 && options.kind == RD_IO_URING ? -ENODEV : err; /* asked for, and not available here */
 }
 
-static void pause_for(im_ns time)
-{
-    struct timespec t = {.tv_sec = (time_t)(time / IM_SECOND), .tv_nsec = (long)(time % IM_SECOND)};
-
-    nanosleep(&t, NULL);
-}
-
-/* Opens the index: that which the run has kept open since it started, also where its file is gone. Else by its
- * name, for as long as it takes: a file system that is away comes back. 0, an exit status to leave with, or negative errno where it is another one. */
-static int open_index(struct reader *r, struct im_text *text)
-{
-    struct im_process *entry = r->child->entry;
-    im_ns began = im_now();
-    bool told = false;
-    int err, leave;
-
-    if (r->child->index_fd > 0 &&
-        rd_index_map(r->child->index_fd, r->child->conf->index_file, &r->index, NULL) == 0)
-        return 0;
-    while ((err = rd_index_open(r->child->conf->index_file, &r->index, text)) < 0 && err != -EBADMSG) {
-        atomic_store_explicit(&entry->read_error, (uint32_t)-err, memory_order_relaxed);
-        atomic_store_explicit(&entry->failing_reads, 1, memory_order_relaxed);
-        atomic_store_explicit(&entry->waiting_ns, began, memory_order_relaxed);
-        if (!told)
-            im_log(IM_LOG_WARN, "the index cannot be opened; trying again", "why=%s",
-                   im_log_quote(&(struct im_quoted){0}, text->s));
-        told = true;
-        leave = im_child_should_leave(r->child);
-        if (leave)
-            return leave;
-        pause_for(INDEX_RETRY_NS);
-    }
-    atomic_store_explicit(&entry->failing_reads, 0, memory_order_relaxed);
-    atomic_store_explicit(&entry->waiting_ns, 0, memory_order_relaxed);
-    return err;
-}
-
 /* Opens the data directory in a thread that may hang. Where it cannot be opened now, reads fail until a probe
  * brings it. */
 static int open_root(struct reader *r, struct im_text *text)
@@ -715,7 +714,7 @@ static int open_root(struct reader *r, struct im_text *text)
     int err = rd_probe_start(&r->probe, root, "");
 
     while (err == -EAGAIN && im_now() < until) {
-        pause_for(OPEN_PAUSE_NS);
+        nanosleep(&(struct timespec){.tv_nsec = OPEN_PAUSE_NS}, NULL);
         err = rd_probe_start(&r->probe, root, "");
     }
     if (err < 0)
@@ -733,7 +732,7 @@ static int open_root(struct reader *r, struct im_text *text)
             take_root(r, &result);
             return 0;
         }
-        pause_for(OPEN_PAUSE_NS);
+        nanosleep(&(struct timespec){.tv_nsec = OPEN_PAUSE_NS}, NULL);
     }
     return 0;
 }
@@ -741,7 +740,7 @@ static int open_root(struct reader *r, struct im_text *text)
 static int open_all(struct reader *r, struct im_text *text)
 {
     const struct im_geometry *g = &r->child->run->geometry;
-    int err = open_index(r, text);
+    int err = rd_wait_for_index(r->child, &r->index, text);
 
     if (err != 0)
         return err;

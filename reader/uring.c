@@ -54,7 +54,7 @@ struct place {
     uint64_t tag;
     uint32_t container; /* 0: a whole file */
     struct rd_io_part part;
-    uint32_t two[3];           /* parts of it: head, from, to; to == 0: all */
+    struct rd_io_two two;      /* parts of it; to == 0: all */
     bool opens;                /* this is the chain that opens the container */
     unsigned completions, ops; /* of ops: OPS for a file, 1 to 4 for a part */
     int results[OPS];
@@ -109,12 +109,13 @@ static int add_chain(struct engine *engine, unsigned i)
     place->ops = OPS;
     place->is_async = engine->is_async;
     io_uring_prep_openat_direct(sqes[OP_OPEN], engine->root_fd, place->path, RD_IO_OPEN_FLAGS, 0, i);
-    if (place->two[2] > 0) { /* exactly these parts, without what the kernel would read ahead */
-        const uint32_t head = place->two[0], from = place->two[1], to = place->two[2];
+    if (place->two.to > 0) { /* exactly these parts, without what the kernel would read ahead */
+        const struct rd_io_two *two = &place->two;
 
         io_uring_prep_fadvise(sqes[OP_ADVISE], (int)i, 0, 0, POSIX_FADV_RANDOM);
-        io_uring_prep_read(sqes[OP_READ], (int)i, place->buffer, head, 0);
-        io_uring_prep_read(sqes[OP_MORE], (int)i, (char *)place->buffer + from, to - from, from);
+        io_uring_prep_read(sqes[OP_READ], (int)i, place->buffer, two->head, 0);
+        io_uring_prep_read(sqes[OP_MORE], (int)i, (char *)place->buffer + two->at, two->to - two->from,
+                           two->from);
     } else {
         io_uring_prep_fadvise(sqes[OP_ADVISE], (int)i, 0, 0, POSIX_FADV_SEQUENTIAL);
         io_uring_prep_read(sqes[OP_READ], (int)i, place->buffer, place->capacity, (uint64_t)-1);
@@ -132,8 +133,8 @@ static int add_chain(struct engine *engine, unsigned i)
 /* What the first read of a container's part puts into the buffer. */
 static uint64_t bytes_wanted(const struct place *place)
 {
-    if (place->two[2] > 0)
-        return place->two[0];
+    if (place->two.to > 0)
+        return place->two.head;
     return place->part.bytes < place->capacity ? place->part.bytes : place->capacity;
 }
 
@@ -153,7 +154,7 @@ static int add_part(struct engine *engine, unsigned i)
     struct place *place = &engine->places[i];
     struct container *c = engine->container_count ? container_of(engine, place->container) : NULL;
     const unsigned async = engine->is_async ? IOSQE_ASYNC : 0;
-    const uint32_t *two = place->two;
+    const struct rd_io_two *two = &place->two;
     const uint64_t bytes = bytes_wanted(place);
     struct io_uring_sqe *sqe;
     unsigned slot;
@@ -166,7 +167,7 @@ static int add_part(struct engine *engine, unsigned i)
     slot = engine->depth + (unsigned)(c - engine->containers);
     place->opens = c->number != place->container || !c->is_open;
     place->completions = 0;
-    place->ops = (place->opens ? 3u : 1u) + (two[2] > 0);
+    place->ops = (place->opens ? 3u : 1u) + (two->to > 0);
     place->is_async = engine->is_async;
     c->number = place->container;
     c->readers++;
@@ -185,11 +186,11 @@ static int add_part(struct engine *engine, unsigned i)
     place->span[1] = (struct iovec){place->buffer, bytes};
     io_uring_prep_readv(sqe, (int)slot, place->span, 2, place->part.offset - header_bytes(place));
     uring_add(sqe, engine, i, OP_READ,
-              IOSQE_FIXED_FILE | async | (place->opens && two[2] > 0 ? IOSQE_IO_HARDLINK : 0));
-    if (two[2] > 0) {
+              IOSQE_FIXED_FILE | async | (place->opens && two->to > 0 ? IOSQE_IO_HARDLINK : 0));
+    if (two->to > 0) {
         sqe = io_uring_get_sqe(&engine->ring);
-        io_uring_prep_read(sqe, (int)slot, (char *)place->buffer + two[1], two[2] - two[1],
-                           place->part.offset + two[1]);
+        io_uring_prep_read(sqe, (int)slot, (char *)place->buffer + two->at, two->to - two->from,
+                           place->part.offset + two->from);
         uring_add(sqe, engine, i, OP_MORE, IOSQE_FIXED_FILE | async);
     }
     return 0;
@@ -211,7 +212,7 @@ static int uring_submit(void *state, const struct rd_io_request *request)
     place->buffer = request->buffer;
     place->capacity = request->capacity;
     place->tag = request->tag;
-    memcpy(place->two, (uint32_t[]){request->head, request->from, request->to}, sizeof place->two);
+    place->two = request->two;
     place->container = request->container;
     place->part = (struct rd_io_part){request->offset, request->bytes, request->mark, request->has_header};
     memcpy(place->path, request->path, strlen(request->path) + 1);
@@ -242,9 +243,7 @@ static int read_in_thread(struct engine *engine, unsigned i)
                                                                  .mark = place->part.mark,
                                                                  .offset = place->part.offset,
                                                                  .bytes = place->part.bytes,
-                                                                 .head = place->two[0],
-                                                                 .from = place->two[1],
-                                                                 .to = place->two[2]}) < 0)
+                                                                 .two = place->two}) < 0)
         return 0;
     engine->rare_in_flight++;
     return 1;
@@ -256,7 +255,7 @@ static int judge_part(struct engine *engine, unsigned i, struct rd_io_result *re
     struct place *place = &engine->places[i];
     struct container *c = container_of(engine, place->container);
     const uint64_t wanted = bytes_wanted(place);
-    const uint32_t more = place->two[2] - place->two[1]; /* 0 for all of it */
+    const uint32_t more = place->two.to - place->two.from; /* 0 for all of it */
     const int *got = place->results;
     const bool was_opened = !place->opens || (got[OP_OPEN] >= 0 && got[OP_ADVISE] >= 0);
 
@@ -266,20 +265,20 @@ static int judge_part(struct engine *engine, unsigned i, struct rd_io_result *re
         c->is_open = was_opened;
     *result = (struct rd_io_result){.tag = place->tag};
     if (was_opened && got[OP_READ] > 0 && (uint64_t)got[OP_READ] == wanted + header_bytes(place) &&
-        (place->two[2] == 0 || (got[OP_MORE] >= 0 && (uint32_t)got[OP_MORE] == more)) &&
+        (place->two.to == 0 || (got[OP_MORE] >= 0 && (uint32_t)got[OP_MORE] == more)) &&
         (!place->part.has_header ||
          rd_tar_is_header_of(place->header, place->part.bytes, place->part.mark))) {
         result->bytes = (int64_t)wanted + more;
-        result->file_bytes = place->two[2] > 0 ? place->two[2] : place->part.bytes;
-        result->too_large = place->two[2] == 0 && place->part.bytes > place->capacity;
+        result->file_bytes = place->two.to > 0 ? place->two.to : place->part.bytes;
+        result->too_large = place->two.to == 0 && place->part.bytes > place->capacity;
     } else {
-        if ((got[OP_READ] == -EAGAIN || (place->two[2] > 0 && got[OP_MORE] == -EAGAIN)) && !place->is_async)
+        if ((got[OP_READ] == -EAGAIN || (place->two.to > 0 && got[OP_MORE] == -EAGAIN)) && !place->is_async)
             engine->is_async = 1;
         else
             c->is_open = false; /* whoever reads it next opens it again */
         if (read_in_thread(engine, i))
             return 0;
-        rd_io_read_part(engine->root_fd, place->path, &place->part, place->two, place->buffer,
+        rd_io_read_part(engine->root_fd, place->path, &place->part, &place->two, place->buffer,
                         place->capacity, result);
     }
     engine->free[engine->free_count++] = i;
@@ -292,14 +291,15 @@ static bool has_two(const struct place *place)
     const int *got = place->results;
 
     return got[OP_ADVISE] >= 0 && got[OP_READ] >= 0 && got[OP_MORE] >= 0 &&
-           (uint32_t)got[OP_READ] == place->two[0] && (uint32_t)got[OP_MORE] == place->two[2] - place->two[1];
+           (uint32_t)got[OP_READ] == place->two.head &&
+           (uint32_t)got[OP_MORE] == place->two.to - place->two.from;
 }
 
 /* Reads a file again, in this thread. */
 static void read_again(struct engine *engine, struct place *place, struct rd_io_result *result)
 {
-    if (place->two[2] > 0)
-        rd_io_read_two(engine->root_fd, place->path, place->two, place->buffer, result);
+    if (place->two.to > 0)
+        rd_io_read_two(engine->root_fd, place->path, &place->two, place->buffer, result);
     else
         rd_io_read_file(engine->root_fd, place->path, place->buffer, place->capacity, result);
 }
@@ -325,10 +325,10 @@ static int judge(struct engine *engine, unsigned i, struct rd_io_result *result)
         result->bytes = got[OP_OPEN];
     else if (got[OP_ADVISE] >= 0 && got[OP_READ] < 0 && !again)
         result->bytes = got[OP_READ];
-    else if (place->two[2] > 0 && has_two(place))
+    else if (place->two.to > 0 && has_two(place))
         *result = (struct rd_io_result){
-            .tag = place->tag, .bytes = (int64_t)got[OP_READ] + got[OP_MORE], .file_bytes = place->two[2]};
-    else if (place->two[2] == 0 && got[OP_READ] > 0 && got[OP_MORE] == 0)
+            .tag = place->tag, .bytes = (int64_t)got[OP_READ] + got[OP_MORE], .file_bytes = place->two.to};
+    else if (place->two.to == 0 && got[OP_READ] > 0 && got[OP_MORE] == 0)
         result->file_bytes = (uint64_t)(result->bytes = got[OP_READ]);
     else if (read_in_thread(engine, i))
         return 0;

@@ -1,6 +1,7 @@
 #include "ipc/base/reference.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -70,28 +71,36 @@ static int read_part(int fd, const char *path, uint64_t offset, char *bytes, siz
             return im_fail(text, -ENODATA, "'%.700s' ends before the image does", path);
         have += (size_t)got;
     }
-    bytes[n] = 0;
     return 0;
+}
+
+/* Opens the file of a reference. Returns its descriptor, or negative errno with a sentence. */
+static int open_path(const char *reference, char path[PATH_MAX], uint64_t *ret_offset, uint64_t *ret_bytes,
+                     struct im_text *text)
+{
+    const size_t n = im_reference_parse(reference, ret_offset, ret_bytes);
+    struct stat st;
+
+    if (n >= PATH_MAX)
+        return im_fail(text, -ENAMETOOLONG, "the path '%.700s' is too long", reference);
+    memcpy(path, reference, n);
+    path[n] = 0;
+    return im_open_regular(path, &st, text);
 }
 
 int im_reference_read(const char *reference, size_t bytes_max, char **ret_bytes, size_t *ret_n,
                       struct im_text *text)
 {
     uint64_t offset, bytes;
-    const size_t n = im_reference_parse(reference, &offset, &bytes);
     char path[PATH_MAX], *content;
-    struct stat st;
     int fd, err;
 
+    im_reference_parse(reference, &offset, &bytes);
     if (bytes == UINT64_MAX)
         return im_read_file(reference, bytes_max, ret_bytes, ret_n, text);
     if (bytes > bytes_max)
         return im_fail(text, -EFBIG, "'%.700s' is larger than %zu bytes", reference, bytes_max);
-    if (n >= sizeof path)
-        return im_fail(text, -ENAMETOOLONG, "the path '%.700s' is too long", reference);
-    memcpy(path, reference, n);
-    path[n] = 0;
-    fd = im_open_regular(path, &st, text);
+    fd = open_path(reference, path, &offset, &bytes, text);
     if (fd < 0)
         return fd;
     content = malloc(bytes + 1);
@@ -102,7 +111,32 @@ int im_reference_read(const char *reference, size_t bytes_max, char **ret_bytes,
         free(content);
         return err;
     }
+    content[bytes] = 0;
     *ret_bytes = content;
     *ret_n = bytes;
     return 0;
+}
+
+int im_reference_read_two(const char *reference, size_t n, const size_t two[3], char **ret_bytes,
+                          struct im_text *text)
+{
+    const size_t head = two[0], from = two[1], to = two[2];
+    uint64_t offset, bytes;
+    char path[PATH_MAX], *content;
+    int fd = open_path(reference, path, &offset, &bytes, text), err;
+
+    if (fd < 0)
+        return fd;
+    posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+    content = calloc(1, n + 1);
+    err = content ? read_part(fd, path, offset, content, head, text)
+                  : im_fail(text, -ENOMEM, "no memory for '%.700s'", reference);
+    if (err == 0)
+        err = read_part(fd, path, offset + from, content + from, to - from, text);
+    close(fd);
+    if (err < 0)
+        free(content);
+    else
+        *ret_bytes = content;
+    return err;
 }

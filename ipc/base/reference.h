@@ -18,4 +18,9 @@ size_t im_reference_parse(const char *reference, uint64_t *ret_offset, uint64_t 
 int im_reference_read(const char *reference, size_t bytes_max, char **ret_bytes, size_t *ret_n,
                       struct im_text *text);
 
+/* The same of an image of n bytes, of which only [0, head) and [from, to) are read (two: head, from, to), and nothing ahead of
+ * them; the others are zeros. */
+int im_reference_read_two(const char *reference, size_t n, const size_t two[3], char **ret_bytes,
+                          struct im_text *text);
+
 #endif

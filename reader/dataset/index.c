@@ -339,6 +339,12 @@ int rd_index_path(const struct rd_index *index, enum im_split split, uint64_t id
     return write_path(index, split, id, rd_index_root(index), ret_path, size);
 }
 
+const char *rd_index_name(const struct rd_index *index, enum im_split split, uint64_t id)
+{
+    im_assert(id < rd_index_count(index, split));
+    return index->strings + index->samples[split][id].name;
+}
+
 static const struct rd_index_place *place_of(const struct rd_index *index, enum im_split split, uint64_t id)
 {
     const struct rd_index_place *places = index->places[split];

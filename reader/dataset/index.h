@@ -82,6 +82,9 @@ int rd_index_relative(const struct rd_index *index, enum im_split split, uint64_
 int rd_index_path(const struct rd_index *index, enum im_split split, uint64_t id, char *ret_path,
                   size_t size);
 
+/* The end of its path, with at least all that follows the last slash; of the index's, no copy. */
+const char *rd_index_name(const struct rd_index *index, enum im_split split, uint64_t id);
+
 /* Where the bytes of a sample are. */
 struct rd_source_of {
     uint32_t container;     /* 0: a file of its own; else a number of the container, 1 or more */

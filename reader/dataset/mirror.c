@@ -13,6 +13,7 @@
 
 #include "ipc/base/hash.h"
 #include "ipc/base/sysinfo.h"
+#include "ipc/object_seal.h"
 #include "reader/dataset/scan.h"
 
 #define FETCHER "imsuper-fetcher"
@@ -190,10 +191,11 @@ bool rd_mirror_may_go(const char *name)
     return rd_is_image_name(name) || (n > m && strcmp(name + n - m, MEMBER) == 0);
 }
 
-int rd_mirror_look(int root_fd, const char *path, int64_t since_ns)
+int rd_mirror_look(int root_fd, const char *path, int64_t since_ns, uint32_t *ret_seal)
 {
     struct stat st;
 
+    *ret_seal = 0;
     if (fstatat(root_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0) {
         const int err = -errno;
 
@@ -201,8 +203,10 @@ int rd_mirror_look(int root_fd, const char *path, int64_t since_ns)
                    ? RD_OBJECT_AWAY
                    : err;
     }
-    if (st.st_size > 0 || !S_ISREG(st.st_mode))
-        return RD_OBJECT_HERE;
+    if (st.st_size > 0 || !S_ISREG(st.st_mode)) {
+        *ret_seal = im_object_seal_of(&st);
+        return *ret_seal != 0 ? RD_OBJECT_HERE : RD_OBJECT_AWAY;
+    }
     /* A mark that an earlier run made says nothing of now. */
     return (st.st_mode & 0777) == RD_MIRROR_FAILED_MODE && ns_of(&st.st_mtim) >= since_ns ? RD_OBJECT_FAILED
                                                                                           : RD_OBJECT_AWAY;

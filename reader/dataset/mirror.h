@@ -48,8 +48,9 @@ bool rd_mirror_may_go(const char *name);
 
 enum rd_object { RD_OBJECT_AWAY, RD_OBJECT_HERE, RD_OBJECT_FAILED };
 
-/* Whether an object is here. AWAY, too, where somebody has removed its file. FAILED: it was asked for after
- * `since_ns` (CLOCK_REALTIME), and cannot be fetched. A negative errno: the folder cannot be asked, or was removed. */
-int rd_mirror_look(int root_fd, const char *path, int64_t since_ns);
+/* Whether an object is here; *ret_seal is then its seal (ipc/object_seal.h). AWAY, too, where somebody has removed its file or put
+ * another in its place. FAILED: it was asked for after `since_ns` (CLOCK_REALTIME), and cannot be fetched. A negative errno: the folder
+ * cannot be asked, or was removed. */
+int rd_mirror_look(int root_fd, const char *path, int64_t since_ns, uint32_t *ret_seal);
 
 #endif

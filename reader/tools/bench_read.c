@@ -13,12 +13,13 @@
 #include <unistd.h>
 
 #include "ipc/base/json.h"
+#include "reader/ranges.h"
 #include "reader/tools/data_cmd.h"
 
 enum { LOOKED_AT = 64, REAP = 32 };
 #define READ_TIMEOUT_NS (60 * IM_SECOND)
 
-int rd_bench_list(const struct im_conf *conf, uint64_t most, struct rd_bench_files *ret)
+int rd_bench_list(struct im_conf *conf, uint64_t most, struct rd_bench_files *ret)
 {
     struct im_text text = {""};
     struct rd_data data = {0};
@@ -34,11 +35,17 @@ int rd_bench_list(const struct im_conf *conf, uint64_t most, struct rd_bench_fil
     wanted = wanted < count ? wanted : count;
     ret->paths = calloc(wanted + 1, sizeof *ret->paths);
     ret->sources = calloc(wanted + 1, sizeof *ret->sources);
-    for (uint64_t i = 0; ret->paths && ret->sources && i < wanted && err >= 0; i++) {
+    ret->samples = calloc(wanted + 1, sizeof *ret->samples);
+    if (rd_cmd_seek_path(conf, rd_index_root(&data.index), conf->seek_file, sizeof conf->seek_file, NULL) <
+            0 ||
+        (conf->read_ranges != IM_RANGES_ON && access(conf->seek_file, R_OK) < 0)) /* as good as none */
+        conf->seek_file[0] = 0;
+    for (uint64_t i = 0; ret->paths && ret->sources && ret->samples && i < wanted && err >= 0; i++) {
         char inside[PATH_MAX], path[PATH_MAX];
 
-        err = rd_index_source(&data.index, IM_TRAIN, i * count / wanted, &ret->sources[i], inside,
-                              sizeof inside);
+        ret->samples[i] = i * count / wanted;
+        err =
+            rd_index_source(&data.index, IM_TRAIN, ret->samples[i], &ret->sources[i], inside, sizeof inside);
         if (err >= 0 &&
             (size_t)snprintf(path, sizeof path, "%s/%s", rd_index_root(&data.index), inside) >= sizeof path)
             err = -ENAMETOOLONG;
@@ -47,7 +54,7 @@ int rd_bench_list(const struct im_conf *conf, uint64_t most, struct rd_bench_fil
         err = err < 0 ? err : ret->paths[i] ? 0 : -ENOMEM;
     }
     rd_data_close(&data);
-    if (err == 0 && (!ret->paths || !ret->sources))
+    if (err == 0 && (!ret->paths || !ret->sources || !ret->samples))
         err = -ENOMEM;
     if (err < 0)
         rd_bench_files_free(ret);
@@ -60,6 +67,7 @@ void rd_bench_files_free(struct rd_bench_files *files)
         free(files->paths[i]);
     free(files->paths);
     free(files->sources);
+    free(files->samples);
     *files = (struct rd_bench_files){0};
 }
 
@@ -121,6 +129,9 @@ struct pass {
     unsigned depth, *free, free_count;
     im_ns *began; /* of each buffer's file */
     size_t *which;
+    struct rd_range *range;
+    struct rd_ranges ranges;
+    struct im_phase phase; /* each pass is an epoch */
     struct rd_bench *bench;
     double *latency; /* the next one's place; NULL: not measured */
 };
@@ -135,23 +146,42 @@ static void take_result(struct pass *p, const struct rd_io_result *r)
     *p->latency++ = (double)(im_now() - p->began[slot]) / 1e6;
     p->bench->bytes += r->bytes > 0 ? (double)r->bytes : 0;
     p->bench->cut += r->too_large != 0;
+    if (r->bytes > 0 && p->range[slot].two.to > 0) {
+        const unsigned char *bytes = (const unsigned char *)p->buffers + (size_t)slot * p->capacity;
+
+        p->bench->parts++;
+        p->bench->changed += !rd_ranges_agree(&p->ranges, &p->range[slot], bytes);
+    }
     if (r->bytes < 0 && p->bench->failed++ == 0)
         snprintf(p->bench->failed_path, sizeof p->bench->failed_path, "%s", p->files->paths[p->which[slot]]);
+}
+
+/* What a crop needs of a file. What does not fit a cell is read by augmenters in a run, and here as far as it goes. */
+static void find_range(struct pass *p, size_t i, struct rd_range *ret)
+{
+    const struct im_place at = {.phase = &p->phase};
+
+    *ret = rd_ranges_find(&p->ranges, &at, p->files->samples[i], &p->files->sources[i], p->files->paths[i],
+                          p->capacity, false);
+    if (ret->is_too_large)
+        *ret = (struct rd_range){0};
 }
 
 static int submit_next(struct pass *p, size_t i)
 {
     const unsigned slot = p->free[--p->free_count];
-    const struct rd_io_request request = {.path = p->files->paths[i],
-                                          .buffer = p->buffers + (size_t)slot * p->capacity,
-                                          .capacity = p->capacity,
-                                          .tag = slot,
-                                          .container = p->files->sources[i].container,
-                                          .offset = p->files->sources[i].offset,
-                                          .bytes = p->files->sources[i].bytes};
+    struct rd_io_request request = {.path = p->files->paths[i],
+                                    .buffer = p->buffers + (size_t)slot * p->capacity,
+                                    .capacity = p->capacity,
+                                    .tag = slot,
+                                    .container = p->files->sources[i].container,
+                                    .offset = p->files->sources[i].offset,
+                                    .bytes = p->files->sources[i].bytes};
 
     p->began[slot] = im_now();
     p->which[slot] = i;
+    find_range(p, i, &p->range[slot]);
+    request.two = p->range[slot].two;
     return rd_io_submit(p->io, &request);
 }
 
@@ -198,7 +228,8 @@ static int run_passes(const struct im_conf *conf, struct pass *p, bool cold)
                      cold ? "cold" : "warm", p->depth, pass + 1, conf->passes);
         if (cold)
             bench->still_cached += drop_files(p->files) / (double)conf->passes;
-        bench->bytes = 0, bench->failed = bench->cut = 0;
+        bench->bytes = 0, bench->failed = bench->cut = bench->parts = bench->changed = 0;
+        p->phase.epoch = (uint32_t)pass;
         p->latency = bench->latency_ms + bench->latencies;
         cpu = cpu_now(), began = im_now();
         err = one_pass(p);
@@ -217,7 +248,12 @@ int rd_bench_run(const struct im_conf *conf, const struct rd_bench_files *files,
 {
     const struct rd_io_options options = {
         .kind = (enum rd_io_kind)conf->io, .depth = depth, .root_fd = AT_FDCWD};
-    struct pass p = {.files = files, .capacity = (uint32_t)conf->cell_bytes, .depth = depth, .bench = ret};
+    struct pass p = {.files = files,
+                     .capacity = (uint32_t)conf->cell_bytes,
+                     .depth = depth,
+                     .phase = {.split = IM_TRAIN, .image_size = (uint32_t)conf->image_size},
+                     .bench = ret};
+    const struct im_child child = {.conf = conf};
     int err = -ENOMEM;
 
     *ret = (struct rd_bench){0};
@@ -225,9 +261,12 @@ int rd_bench_run(const struct im_conf *conf, const struct rd_bench_files *files,
     p.free = calloc(depth, sizeof *p.free);
     p.began = calloc(depth, sizeof *p.began);
     p.which = calloc(depth, sizeof *p.which);
+    p.range = calloc(depth, sizeof *p.range);
+    rd_ranges_open(&p.ranges, &child, "");
+    p.ranges.is_cold = p.ranges.is_auto ? cold : p.ranges.is_cold;
     ret->seconds = calloc((size_t)conf->passes, sizeof *ret->seconds);
     ret->latency_ms = calloc((size_t)conf->passes * files->count + 1, sizeof *ret->latency_ms);
-    if (p.buffers && p.free && p.began && p.which && ret->seconds && ret->latency_ms)
+    if (p.buffers && p.free && p.began && p.which && p.range && ret->seconds && ret->latency_ms)
         err = rd_io_open(&options, &p.io, &ret->note, text);
     if (err == 0) {
         ret->kind = rd_io_kind(p.io);
@@ -243,6 +282,8 @@ int rd_bench_run(const struct im_conf *conf, const struct rd_bench_files *files,
     free(p.free);
     free(p.began);
     free(p.which);
+    free(p.range);
+    rd_ranges_close(&p.ranges);
     return err;
 }
 

@@ -97,6 +97,8 @@ static struct im_json *bench_json(const struct rd_bench *b, size_t files, unsign
     im_json_set_real(j, "max_ms", quantile(b, 1));
     im_json_set_int(j, "failed", (int64_t)b->failed);
     im_json_set_int(j, "cut", (int64_t)b->cut);
+    im_json_set_int(j, "parts", (int64_t)b->parts);
+    im_json_set_real(j, "bytes_per_image", b->bytes / (double)files);
     if (cold)
         im_json_set_real(j, "still_cached", b->still_cached);
     for (size_t i = 0; i < b->passes; i++)
@@ -120,6 +122,11 @@ static void say_problems(const struct rd_bench *b, bool cold)
                "imsuper: %" PRIu64
                " files are larger than a cell (--cell-bytes): read as far as it goes, as in a run",
                b->cut);
+    if (b->changed)
+        im_say(stderr,
+               "imsuper: %" PRIu64 " files were written since their ranges were learnt: a run reads them "
+               "whole, and learns them anew",
+               b->changed);
     if (cold && b->still_cached > CACHED_SHARE)
         im_say(stderr,
                "imsuper: %.0f%% of the files' pages stayed in memory (tmpfs, or mapped by others): not cold",
@@ -135,6 +142,9 @@ static void print_bench(const struct im_conf *conf, const struct rd_bench *b, si
     printf("%zu files of %.1f KB, %zu passes, %s, %" PRId64 " in flight, one reader, %s\n", files,
            b->bytes / (double)files / 1e3, b->passes, engine_name(b), conf->queue_depth,
            conf->cold ? "cold" : "warm");
+    if (b->parts > 0)
+        printf("ranges    of %" PRIu64 " files, what a random resized crop needs (--read-ranges)\n",
+               b->parts);
     printf("images/s  %.0f +- %.0f (%.0f to %.0f)\n", s.mean, s.sigma, s.least, s.most);
     printf("MB/s      %.1f\n", s.mean * b->bytes / (double)files / 1e6);
     printf("latency   p50 %.3f  p99 %.3f  p99.9 %.3f  max %.3f ms\n", quantile(b, 0.5), quantile(b, 0.99),
@@ -144,7 +154,7 @@ static void print_bench(const struct im_conf *conf, const struct rd_bench *b, si
         printf("compared  %s\n", compared.s);
 }
 
-static int list(const struct im_conf *conf, struct rd_bench_files *files)
+static int list(struct im_conf *conf, struct rd_bench_files *files)
 {
     struct im_text text = {""};
     int err = rd_bench_list(conf, FILES_MAX, files);

@@ -2,10 +2,15 @@
 #include "reader/tools/data_cmd.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "ipc/base/file.h"
 #include "ipc/base/printable.h"
+#include "ipc/seek_file.h"
 
 int rd_cmd_fail(int err, const struct im_text *text)
 {
@@ -45,4 +50,30 @@ void rd_line_clear(const struct rd_line *line)
 {
     if (line->is_shown)
         fputs("\r\033[K", stderr);
+}
+
+int rd_cmd_seek_path(const struct im_conf *conf, const char *root, char *ret_path, size_t size,
+                     struct im_text *text)
+{
+    const enum rd_layout_kind forced = (enum rd_layout_kind)conf->layout;
+    struct im_text why = {""};
+    char folder[PATH_MAX];
+    int err;
+
+    ret_path[0] = 0;
+    if (strcmp(conf->seek_index, "off") == 0)
+        return 0;
+    if (strcmp(conf->seek_index, "auto") == 0) {
+        if (rd_seek_path(root, forced, NULL, ret_path, size) < 0)
+            ret_path[0] = 0;
+        return 0;
+    }
+    err = im_mkdirs(conf->seek_index, 0700, &why);
+    if (err < 0)
+        return im_fail(text, err, "--seek-index: %.900s", why.s);
+    if (!realpath(conf->seek_index, folder))
+        err = im_fail(text, -errno, "--seek-index '%.700s': %s", conf->seek_index, strerror(errno));
+    if (err == 0 && rd_seek_path(root, forced, folder, ret_path, size) < 0)
+        err = im_fail(text, -ENAMETOOLONG, "--seek-index '%.700s': the path is too long", conf->seek_index);
+    return err;
 }

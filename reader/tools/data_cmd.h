@@ -25,6 +25,11 @@ int rd_cmd_unpack(struct im_conf *conf);
 /* What the configuration says of the data set. */
 struct rd_source rd_cmd_source(const struct im_conf *conf);
 
+/* Where the seek index of a data set is, or would be; "": there is none. Makes the folder of --seek-index. 0, or negative errno with a
+ * sentence. */
+int rd_cmd_seek_path(const struct im_conf *conf, const char *root, char *ret_path, size_t size,
+                     struct im_text *text);
+
 /* One line on a terminal that is written over, nothing elsewhere. */
 struct rd_line {
     int is_shown; /* stderr is a terminal, and nobody asked for quiet */

@@ -3,6 +3,7 @@
  * run. The JSON form is what the supervisor reads. */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@
 #include "reader/dataset/copies.h"
 #include "reader/dataset/data.h"
 #include "reader/dataset/evaluated.h"
+#include "reader/dataset/index_file.h"
 #include "reader/dataset/subset.h"
 #include "reader/tools/class_weights.h"
 #include "reader/tools/data_cmd.h"
@@ -60,6 +62,30 @@ static int wants_subset(const struct im_conf *conf)
     return conf->subset || conf->origin[IM_KEY_subset_size].source == IM_CONF_FLAG;
 }
 
+/* Gives the index of the cache another name, which takes no time; it is replaced and never written. False: it has to be copied. */
+static bool link_index(const struct im_conf *conf, const struct answer *answer)
+{
+    char name[PATH_MAX + 64];
+    struct rd_index_header header;
+    bool is_linked = false;
+    ssize_t n = -1;
+    int fd;
+
+    snprintf(name, sizeof name, "%s/.data.index.tmp-%d-0", conf->subset_out, (int)getpid());
+    if (!*answer->data.path || linkat(AT_FDCWD, answer->data.path, AT_FDCWD, name, 0) < 0)
+        return false;
+    fd = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd >= 0)
+        n = read(fd, &header, sizeof header);
+    if (fd >= 0)
+        close(fd);
+    /* Another process may have replaced it since it was opened. */
+    if (n == (ssize_t)sizeof header && memcmp(&header, answer->index.header, sizeof header) == 0)
+        is_linked = rename(name, answer->path) == 0;
+    unlink(name); /* also where both names were of the same file, which rename() leaves as they are */
+    return is_linked;
+}
+
 /* Copies the index, or chooses the subset and writes it, into --subset-out. */
 static int write_out(const struct im_conf *conf, struct answer *answer, struct im_text *text)
 {
@@ -73,7 +99,9 @@ static int write_out(const struct im_conf *conf, struct answer *answer, struct i
         sizeof answer->path)
         return im_fail(text, -ENAMETOOLONG, "the path '%.700s' is too long", conf->subset_out);
     if (!answer->is_subset)
-        return im_file_replace_any(answer->path, bytes, size, text);
+        return !answer->is_evaluated && link_index(conf, answer)
+                   ? 0
+                   : im_file_replace_any(answer->path, bytes, size, text);
     err = rd_subset_choose(&answer->data.index, (uint64_t)conf->subset_size, conf->seed, &answer->subset,
                            &size, text);
     if (err == 0)
@@ -116,13 +144,9 @@ static void add_seeks(struct im_json *json, const struct rd_seek_counts *c)
 
 static bool has_avif(const struct rd_index *index)
 {
-    char path[PATH_MAX];
-
     for (int split = 0; split < IM_SPLITS; split++)
         for (uint64_t i = 0; i < rd_index_count(index, (enum im_split)split); i++) {
-            const char *dot = rd_index_relative(index, (enum im_split)split, i, path, sizeof path) < 0
-                                  ? NULL
-                                  : strrchr(path, '.');
+            const char *dot = strrchr(rd_index_name(index, (enum im_split)split, i), '.');
 
             if (dot && (strcasecmp(dot, ".avif") == 0 || strcasecmp(dot, ".avifs") == 0))
                 return true;
@@ -215,33 +239,6 @@ static void show(void *context, uint64_t files, uint64_t done, uint64_t folders)
                  folders);
 }
 
-/* Where the seek index is, or would be. */
-static int find_seek(const struct im_conf *conf, struct answer *answer, struct im_text *text)
-{
-    const char *root = rd_index_root(&answer->data.index);
-    struct im_text why = {""};
-    char folder[PATH_MAX];
-    int err;
-
-    if (strcmp(conf->seek_index, "off") == 0)
-        return 0;
-    if (strcmp(conf->seek_index, "auto") == 0) {
-        if (rd_seek_path(root, (enum rd_layout_kind)conf->layout, NULL, answer->seek, sizeof answer->seek) <
-            0)
-            answer->seek[0] = 0;
-        return 0;
-    }
-    err = im_mkdirs(conf->seek_index, 0700, &why);
-    if (err < 0)
-        return im_fail(text, err, "--seek-index: %.900s", why.s);
-    if (!realpath(conf->seek_index, folder))
-        err = im_fail(text, -errno, "--seek-index '%.700s': %s", conf->seek_index, strerror(errno));
-    if (err == 0 &&
-        rd_seek_path(root, (enum rd_layout_kind)conf->layout, folder, answer->seek, sizeof answer->seek) < 0)
-        err = im_fail(text, -ENAMETOOLONG, "--seek-index '%.700s': the path is too long", conf->seek_index);
-    return err;
-}
-
 /* The index of an evaluation in place of the data's. */
 static int choose_evaluated(const struct im_conf *conf, struct answer *answer, struct im_text *text)
 {
@@ -322,7 +319,9 @@ static int make_answer(const struct im_conf *conf, struct answer *answer, struct
         return err;
     answer->is_subset = !answer->is_evaluated && wants_subset(conf);
     memcpy(answer->path, answer->data.path, sizeof answer->path);
-    err = answer->is_evaluated ? 0 : find_seek(conf, answer, text);
+    err = answer->is_evaluated ? 0
+                               : rd_cmd_seek_path(conf, rd_index_root(&answer->data.index), answer->seek,
+                                                  sizeof answer->seek, text);
     if (err == 0 && *conf->subset_out)
         err = write_out(conf, answer, text);
     if (err == 0)

@@ -111,6 +111,68 @@ case_ranges() {
   same_as without "with ranges that were refused, and kills"
 }
 
+# Images larger than a cell: what some crops need fits one, one part behind the other, and is read by the augmenter for other crops.
+# In files and in shards, changed, and with deaths.
+case_ranges_large() {
+  local file
+  make_data --side-min 400 --side-max 460
+  TRAIN+=(--cell-bytes 81920 --epochs 1)
+  start 0 --seek-index off
+  kept without
+  start 0 --read-ranges on
+  [ "$(ledger ranges_refused)" = 0 ] || fail "ranges were refused"
+  same_as without "while links were made"
+  kept made
+  start 0 --read-ranges on
+  [ "$(ledger ranges_read)" -gt $((IMAGES / 3)) ] || fail "$(ledger ranges_read) files were read in part"
+  [ "$(ledger ranges_changed)" = 0 ] || fail "a link was wrong"
+  [ "$(ledger ranges_refused)" = 0 ] || fail "ranges were refused"
+  same_as without "with ranges"
+  kept ranges
+
+  FAULTS=$QUICK_PACE,reader:reader.parts=fail:EIO@9,augmenter#0:augmenter.parts=fail:EIO@5,augmenter#1:augmenter.parts=fail:EIO@7
+  FAULTS+=,augmenter#0:augmenter.abandon.before=kill@1,augmenter#1:augmenter.abandon.after=kill@1,reader:reader.publish.before=kill@50
+  start 0 --read-ranges on --io pread
+  [ "$(deaths_of augmenter)" -ge 2 ] || fail "$(deaths_of augmenter) augmenters died"
+  [ "$(deaths_of reader)" -ge 1 ] || fail "no reader died"
+  [ "$(ledger ranges_refused)" -ge 1 ] || fail "no range was refused"
+  same_as without "with ranges that were refused, and kills"
+  kept refused
+  FAULTS=""
+
+  # Files above the limit are left out, whoever reads them.
+  start 0 --read-ranges off --max-file-bytes 120000
+  kept limited
+  start 0 --read-ranges on --max-file-bytes 120000
+  [ "$(ledger ranges_refused)" -gt 0 ] || fail "no file was too large"
+  same_as limited "with a limit of files"
+  kept limited_ranges
+
+  "$BIN/imsuper" data pack "$DATA" "$T/shards" --shard-images 20 >"$T/out" || fail "data pack"
+  start 0 --data-dir "$T/shards" --read-ranges on
+  kept members_made
+  start 0 --data-dir "$T/shards" --read-ranges on
+  [ "$(ledger ranges_read)" -gt $((IMAGES / 3)) ] || fail "$(ledger ranges_read) members were read in part"
+  [ "$(ledger ranges_refused)$(ledger ranges_changed)" = 00 ] || fail "ranges of members were refused"
+  "$BIN/compare_states" --tensors "$T/without/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors" ||
+    fail "with ranges of members: the weights are others"
+  kept members
+
+  # Files of the same names and times that are others, some of them shorter.
+  "$BIN/imsuper" data synth --out "$T/replacement" --classes 4 --per-class 24 --val-per-class 4 --side-min 300 --side-max 460 --jpeg-quality 97 --seed 5 --quiet
+  for file in "$DATA"/train/*/*; do
+    touch -r "$file" "$T/time"
+    cat "$T/replacement/${file#"$DATA"/}" >"$file"
+    touch -r "$T/time" "$file"
+  done
+  start 0 --seek-index off
+  kept others
+  start 0 --read-ranges on
+  [ "$(ledger ranges_changed)" -gt 0 ] || fail "the reader found no file to be another"
+  [ "$(ledger ranges_refused)" -gt 0 ] || fail "the augmenters found no file to be another"
+  same_as others "with files that are others"
+}
+
 # Members of shards, and images that come several times in an epoch.
 case_ranges_shards() {
   make_data --side-min 400 --side-max 460
@@ -163,6 +225,7 @@ case_ranges_changed() {
   kept others
   start 0 --read-ranges on
   [ "$(ledger ranges_changed)" -gt 0 ] || fail "no file was found to be another"
+  [ "$(ledger ranges_refused)" = 0 ] || fail "augmenters got parts of files that are others"
   same_as others "with files that are others"
   kept changed
   # Their links are new ones now.

@@ -168,6 +168,49 @@ case_away() {
   grep -q 'why="HTTP 403 (AccessDenied)"' "$RUN/log.txt" || fail "the log does not say why"
 }
 
+# Objects of the cache that are others than when they were fetched are fetched again, by name: before a run and in it, whether readers or
+# augmenters read them. (A change that keeps the time is what a failing disk makes.)
+damage() { cp -p "$1" "$T/before" && "${@:2}" && touch -r "$T/before" "$1"; }
+case_damaged() {
+  local data file most=0
+  serve
+  over_http
+  start 0 "${CACHE[@]}"
+  data=$(echo "$T"/objects/*/data/train)
+  mv "$RUN" "$T/first"
+  damage "$data/class_000/00001.jpg" dd if=/dev/zero of="$data/class_000/00001.jpg" bs=1 seek=200 count=9 conv=notrunc status=none
+  damage "$data/class_001/00002.jpg" truncate -s 150 "$data/class_001/00002.jpg"
+  damage "$data/class_002/00003.jpg" truncate -s 9999 "$data/class_002/00003.jpg"
+  printf 'written over' >"$data/class_003/00004.jpg"
+  rm "$data/class_003/00005.jpg" && mkdir "$data/class_003/00005.jpg"
+  rm "$data/class_003/00006.jpg" && ln -s /dev/zero "$data/class_003/00006.jpg"
+  start 0 "${CACHE[@]}"
+  must_equal_reference
+  must_balance
+  for file in class_000/00001 class_001/00002 class_002/00003; do
+    grep -q "was damaged; it is fetched again.*$file" "$RUN/log.txt" || fail "$file is not named"
+  done
+  if has_event '"sample.bad"'; then fail "images were left out"; fi
+  rm -r "$RUN"
+
+  # Larger than a cell, and in the run.
+  for file in $(find "$data" -size +4096c); do
+    damage "$file" dd if=/dev/zero of="$file" bs=1 seek=300 count=9 conv=notrunc status=none
+    most=$((most + 1))
+  done
+  [ $most -ge 3 ] || fail "$most images are larger than a cell"
+  FAULTS=$QUICK_PACE
+  launch "${CACHE[@]}" --cell-bytes 4096
+  until is_over; do
+    for file in "$data"/class_00$((most % 4))/0000$((most % 9)).jpg; do damage "$file" dd if=/dev/zero of="$file" bs=1 seek=300 count=9 conv=notrunc status=none; done
+    most=$((most + 1))
+    sleep 0.1
+  done
+  finish 0
+  must_equal_reference
+  if has_event '"sample.bad"'; then fail "images were left out"; fi
+}
+
 # A disk that is full: the run waits, and goes on when there is room.
 case_full() {
   serve

@@ -16,6 +16,8 @@
 #include <cmocka.h>
 
 #include "fetcher/cache.h"
+#include "ipc/object_seal.h"
+#include "ipc/seek_file.h"
 #include "reader/dataset/mirror.h"
 #include "tests/unit/reader/tree.h"
 
@@ -70,9 +72,16 @@ static int put(struct fe_cache *c, int i, uint64_t bytes)
     return fe_cache_put(c, &claim, bytes, root_fd, name_of(i));
 }
 
+static int look_at(const char *name, int64_t since)
+{
+    uint32_t seal;
+
+    return rd_mirror_look(root_fd, name, since, &seal);
+}
+
 static int look(int i)
 {
-    return rd_mirror_look(root_fd, name_of(i), 0);
+    return look_at(name_of(i), 0);
 }
 
 /* As if it had been looked at `at` seconds after 1970. */
@@ -210,7 +219,7 @@ static void objects_that_cannot_be_had(void **state)
     assert_int_equal(look(5), RD_OBJECT_AWAY);
     assert_int_equal(fe_cache_mark(&c, root_fd, name_of(5)), 0);
     assert_int_equal(look(5), RD_OBJECT_FAILED);
-    assert_int_equal(rd_mirror_look(root_fd, name_of(5), INT64_MAX), RD_OBJECT_AWAY); /* an older run's */
+    assert_int_equal(look_at(name_of(5), INT64_MAX), RD_OBJECT_AWAY); /* an older run's */
     assert_int_equal(put(&c, 5, 10), 0);
     assert_int_equal(look(5), RD_OBJECT_HERE);
     assert_int_equal(fe_cache_mark(&c, root_fd, name_of(5)), 0); /* it is here after all */
@@ -218,7 +227,46 @@ static void objects_that_cannot_be_had(void **state)
     assert_int_equal(fe_cache_forget(&c, root_fd, name_of(5)), 0);
     assert_int_equal(look(5), RD_OBJECT_AWAY);
     assert_int_equal(fe_cache_used(&c), 0);
-    assert_int_equal(rd_mirror_look(root_fd, "none.jpg", 0), RD_OBJECT_AWAY); /* somebody removed it */
+    assert_int_equal(look_at("none.jpg", 0), RD_OBJECT_AWAY); /* somebody removed it */
+    fe_cache_close(&c);
+    close(root_fd);
+}
+
+/* What was put in place says by its time which bytes it has; anything else that lies there is none, and makes room for what is fetched. */
+static void objects_are_sealed(void **state)
+{
+    struct fe_cache c = open_cache(*state, OBJECTS * OBJECT);
+    char bytes[OBJECT];
+    uint32_t seal = 0;
+    int fd;
+
+    assert_int_equal(put(&c, 3, OBJECT), 0);
+    memset(bytes, 'a' + 3, sizeof bytes);
+    assert_int_equal(rd_mirror_look(root_fd, name_of(3), 0, &seal), RD_OBJECT_HERE);
+    assert_int_equal(seal, im_object_seal(im_seek_key(bytes, OBJECT)));
+    bytes[77] ^= 1;
+    assert_int_not_equal(seal, im_object_seal(im_seek_key(bytes, OBJECT)));
+    assert_int_not_equal(seal, im_object_seal(im_seek_key(bytes, OBJECT - 1)));
+
+    fd = openat(root_fd, name_of(3), O_WRONLY | O_APPEND); /* somebody writes there */
+    assert_int_equal(write(fd, bytes, 100), 100);
+    close(fd);
+    assert_int_equal(look(3), RD_OBJECT_AWAY);
+    assert_false(fe_cache_look(&c, root_fd, name_of(3)));
+    assert_int_equal(put(&c, 3, OBJECT), 0);
+    assert_int_equal(look(3), RD_OBJECT_HERE);
+    assert_true(fe_cache_look(&c, root_fd, name_of(3)));
+    assert_true(fe_cache_used(&c) <= 2 * OBJECT);
+
+    assert_int_equal(unlinkat(root_fd, name_of(3), 0), 0);
+    assert_int_equal(mkdirat(root_fd, name_of(3), 0700), 0);
+    assert_int_equal(look(3), RD_OBJECT_AWAY);
+    assert_false(fe_cache_look(&c, root_fd, name_of(3)));
+    assert_int_equal(mkdirat(root_fd, "3.jpg/inner", 0700), 0);
+    assert_true(put(&c, 3, OBJECT) < 0);
+    assert_int_equal(unlinkat(root_fd, "3.jpg/inner", AT_REMOVEDIR), 0);
+    assert_int_equal(put(&c, 3, OBJECT), 0);
+    assert_int_equal(look(3), RD_OBJECT_HERE);
     fe_cache_close(&c);
     close(root_fd);
 }
@@ -227,6 +275,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_look_is_a_use, tree_setup, tree_teardown),
+        cmocka_unit_test_setup_teardown(objects_are_sealed, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(limit_is_held, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(tables_stay, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(two_of_them, tree_setup, tree_teardown),

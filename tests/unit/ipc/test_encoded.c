@@ -214,7 +214,8 @@ static void test_the_seal_covers_ticket_and_what_is_said_of_the_bytes(void **sta
     struct small_run *s = *state;
     struct im_encoded e = claim(s, 0), other;
 
-    *e.meta = (struct im_encoded_meta){.sample = 5, .bytes = 9, .label = 2, .from = 4, .to = 8};
+    *e.meta =
+        (struct im_encoded_meta){.sample = 5, .bytes = 9, .label = 2, .from = 4, .to = 8, .image_bytes = 9};
     memcpy(e.bytes, "abcdefghi", 9);
     im_encoded_seal(&e);
     assert_true(im_encoded_is_sealed(&s->run, &e));
@@ -240,6 +241,7 @@ static void test_the_seal_covers_ticket_and_what_is_said_of_the_bytes(void **sta
     COVERS(from);
     COVERS(to);
     COVERS(phase);
+    COVERS(image_bytes);
     COVERS(key);
     COVERS(hash);
 #undef COVERS
@@ -247,6 +249,39 @@ static void test_the_seal_covers_ticket_and_what_is_said_of_the_bytes(void **sta
     e.meta->bytes = (uint32_t)s->run.geometry.cell_bytes + 1;
     e.meta->hash = im_encoded_hash(&e);
     assert_false(im_encoded_is_sealed(&s->run, &e));
+}
+
+/* What is not so would be copied from behind the cell, or behind the image's memory. */
+static void test_parts_are_within_cell_and_image(void **state)
+{
+    static const struct {
+        uint32_t bytes, by_reference, image_bytes, head, from, to;
+        bool fits;
+    } cases[] = {
+        {9, 0, 9, 2, 4, 8, true}, /* at their places */
+        {9, 0, 9, 2, 4, 10, false},
+        {9, 0, 9, 5, 4, 8, false},
+        {9, 0, 9, 2, 9, 8, false},
+        {9, 0, 10000, 4, 900, 905, true}, /* one after the other */
+        {9, 0, 10000, 4, 900, 906, false},
+        {9, 0, 10000, 4, 900, 904, false},
+        {9, 0, 10000, 4, 10000, 10005, false},
+        {9, IM_BY_FILE, 10000, 4, 900, 9000, true},
+        {9, IM_BY_FILE, 10000, 4, 900, 10001, false},
+    };
+    struct small_run *s = *state;
+    struct im_encoded e = claim(s, 0);
+
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
+        *e.meta = (struct im_encoded_meta){.bytes = cases[i].bytes,
+                                           .by_reference = cases[i].by_reference,
+                                           .image_bytes = cases[i].image_bytes,
+                                           .head = cases[i].head,
+                                           .from = cases[i].from,
+                                           .to = cases[i].to};
+        im_encoded_seal(&e);
+        assert_int_equal(im_encoded_is_sealed(&s->run, &e), cases[i].fits);
+    }
 }
 
 /* Each bit of a cell that was read. */
@@ -287,6 +322,7 @@ int main(void)
         TEST(test_count_tells_the_cells_of_a_state),
         TEST(test_whoever_makes_work_wakes_those_who_wait_for_it),
         TEST(test_the_seal_covers_ticket_and_what_is_said_of_the_bytes),
+        TEST(test_parts_are_within_cell_and_image),
         TEST(test_a_changed_bit_of_the_bytes_is_found),
     };
 

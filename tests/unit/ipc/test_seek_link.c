@@ -107,14 +107,15 @@ static void only_its_bytes_agree(void **state)
         const uint32_t end = block + IM_LINK_BLOCK < BYTES ? block + IM_LINK_BLOCK : BYTES;
 
         p->bytes[i] ^= 1;
-        assert_false(im_seek_link_agrees(&p->link, p->bytes, block, end));
+        assert_false(im_seek_link_agrees(&p->link, p->bytes + block, block, end));
         assert_false(im_seek_link_agrees(&p->link, p->bytes, 0, BYTES));
         assert_true(im_seek_link_agrees(&p->link, p->bytes, 0, block));
-        assert_true(im_seek_link_agrees(&p->link, p->bytes, end < BYTES ? end : 0, end < BYTES ? BYTES : 0));
+        assert_true(im_seek_link_agrees(&p->link, p->bytes + (end < BYTES ? end : 0), end < BYTES ? end : 0,
+                                        end < BYTES ? BYTES : 0));
         p->bytes[i] ^= 1;
     }
     /* Parts of blocks have no checksum. */
-    assert_false(im_seek_link_agrees(&p->link, p->bytes, 1, IM_LINK_BLOCK));
+    assert_false(im_seek_link_agrees(&p->link, p->bytes + 1, 1, IM_LINK_BLOCK));
     assert_false(im_seek_link_agrees(&p->link, p->bytes, 0, IM_LINK_BLOCK + 1));
     assert_false(im_seek_link_agrees(&p->link, p->bytes, 0, BYTES + 1));
 }
@@ -140,14 +141,14 @@ static void blocks_are_those_of_the_file(void **state)
         assert_int_equal(im_seek_link_up(phase, first + 1), first + IM_LINK_BLOCK);
         assert_true(im_seek_link_agrees(&p->link, p->bytes, 0, BYTES));
         assert_true(im_seek_link_agrees(&p->link, p->bytes, 0, first));
-        assert_true(im_seek_link_agrees(&p->link, p->bytes, first, first + IM_LINK_BLOCK));
-        assert_false(im_seek_link_agrees(&p->link, p->bytes, IM_LINK_BLOCK, BYTES));
+        assert_true(im_seek_link_agrees(&p->link, p->bytes + first, first, first + IM_LINK_BLOCK));
+        assert_false(im_seek_link_agrees(&p->link, p->bytes + IM_LINK_BLOCK, IM_LINK_BLOCK, BYTES));
         assert_false(im_seek_link_agrees(&p->link, p->bytes, 0, IM_LINK_BLOCK));
         for (uint32_t i = 0; i < BYTES; i += 509) {
             const uint32_t from = im_seek_link_down(phase, i), end = im_seek_link_up(phase, i + 1);
 
             p->bytes[i] ^= 1;
-            assert_false(im_seek_link_agrees(&p->link, p->bytes, from, end < BYTES ? end : BYTES));
+            assert_false(im_seek_link_agrees(&p->link, p->bytes + from, from, end < BYTES ? end : BYTES));
             assert_true(im_seek_link_agrees(&p->link, p->bytes, 0, from));
             p->bytes[i] ^= 1;
         }

@@ -124,22 +124,22 @@ static void a_file_is_read_whole(void **state)
     assert_int_equal(result.bytes, 1234);
 }
 
-static struct rd_io_result read_two(struct fixture *f, const char *path, uint32_t head, uint32_t from,
-                                    uint32_t to)
+static struct rd_io_result read_two_to(struct fixture *f, const char *path, struct rd_io_two two)
 {
-    struct rd_io_request request = {.path = path,
-                                    .buffer = f->buffer,
-                                    .capacity = CAPACITY,
-                                    .tag = 77,
-                                    .head = head,
-                                    .from = from,
-                                    .to = to};
+    struct rd_io_request request = {
+        .path = path, .buffer = f->buffer, .capacity = CAPACITY, .tag = 77, .two = two};
     struct rd_io_result result;
 
     assert_int_equal(rd_io_submit(f->io, &request), 0);
     assert_int_equal(rd_io_reap(f->io, &result, 1, WAIT_NS), 1);
     assert_int_equal(result.tag, 77);
     return result;
+}
+
+static struct rd_io_result read_two(struct fixture *f, const char *path, uint32_t head, uint32_t from,
+                                    uint32_t to)
+{
+    return read_two_to(f, path, (struct rd_io_two){head, from, to, from});
 }
 
 static void two_parts_of_a_file_are_read_and_nothing_else(void **state)
@@ -162,6 +162,18 @@ static void two_parts_of_a_file_are_read_and_nothing_else(void **state)
         for (uint32_t k = head; k < CAPACITY; k++)
             if (k < from || k >= to)
                 assert_int_equal((unsigned char)f->buffer[k], 0x33);
+        /* One after the other, and further apart. */
+        for (uint32_t at = head; at <= CAPACITY - (to - from); at += CAPACITY - (to - from) - head) {
+            memset(f->buffer, 0x33, CAPACITY);
+            result = read_two_to(f, "parts", (struct rd_io_two){head, from, to, at});
+            assert_int_equal(result.bytes, head + to - from);
+            check_content(f->buffer, head, 1000);
+            for (uint32_t k = from; k < to; k++)
+                assert_int_equal((unsigned char)f->buffer[at + k - from], (unsigned char)(k * 31 + 1000));
+            for (uint32_t k = head; k < CAPACITY; k++)
+                if (k < at || k >= at + to - from)
+                    assert_int_equal((unsigned char)f->buffer[k], 0x33);
+        }
     }
     /* Files that end before, or are none. */
     assert_int_equal(read_two(f, "parts", 10, 900, 1001).bytes, -ENODATA);
@@ -173,6 +185,29 @@ static void two_parts_of_a_file_are_read_and_nothing_else(void **state)
     assert_int_equal(read_two(f, "pipe-of-parts", 10, 20, 30).bytes, -EINVAL);
     /* And a whole one after them. */
     assert_int_equal(read_one(f, "parts").bytes, 1000);
+}
+
+static void parts_beside_the_buffer_are_refused(void **state)
+{
+    static const struct rd_io_two parts[] = {
+        {10, 9, 20, 10},              /* one in the other */
+        {10, 20, 19, 20},             /* less than nothing */
+        {10, 20, 30, 9},              /* at the same place */
+        {10, 20, 30, CAPACITY - 9},   /* behind the end */
+        {10, 20, 30, CAPACITY + 1},   /* far behind */
+        {10, 20, 30, UINT32_MAX - 5}, /* further than numbers go */
+        {CAPACITY + 1, CAPACITY + 2, CAPACITY + 3, CAPACITY + 2},
+    };
+    struct fixture *f = ready(state);
+
+    make_file(f, "parts", 1000);
+    for (size_t i = 0; i < IM_COUNT(parts); i++) {
+        const struct rd_io_request request = {
+            .path = "parts", .buffer = f->buffer, .capacity = CAPACITY, .two = parts[i]};
+
+        assert_int_equal(rd_io_submit(f->io, &request), -EINVAL);
+    }
+    assert_int_equal(read_two_to(f, "parts", (struct rd_io_two){10, 20, 30, CAPACITY - 10}).bytes, 20);
 }
 
 static void an_empty_file_is_a_result(void **state)
@@ -463,25 +498,28 @@ static void two_parts_of_a_part_are_read_and_nothing_else(void **state)
     make_file(f, "a.tar", 2000);
     for (size_t i = 0; i < IM_COUNT(parts); i++) {
         request.container = parts[i][0];
-        request.head = parts[i][1];
-        request.from = parts[i][2];
-        request.to = parts[i][3];
+        request.two.head = parts[i][1];
+        request.two.from = parts[i][2];
+        request.two.to = parts[i][3];
+        request.two.at = i % 2 ? parts[i][2] : parts[i][1];
         memset(f->buffer, 0x33, CAPACITY);
         assert_int_equal(rd_io_submit(f->io, &request), 0);
         assert_int_equal(rd_io_reap(f->io, &result, 1, WAIT_NS), 1);
-        assert_int_equal(result.bytes, request.head + request.to - request.from);
+        assert_int_equal(result.bytes, request.two.head + request.two.to - request.two.from);
         assert_int_equal(result.too_large, 0);
         for (uint32_t k = 0; k < CAPACITY; k++) {
-            const bool is_read = k < request.head || (k >= request.from && k < request.to);
+            const struct rd_io_two *two = &request.two;
+            const bool is_second = k >= two->at && k < two->at + (two->to - two->from);
+            const uint32_t from = is_second ? two->from + k - two->at : k;
 
             assert_int_equal((unsigned char)f->buffer[k],
-                             is_read ? (unsigned char)((700 + k) * 31 + 2000) : 0x33);
+                             k < two->head || is_second ? (unsigned char)((700 + from) * 31 + 2000) : 0x33);
         }
     }
-    request.to = 1001; /* behind the part */
+    request.two.to = 1001; /* behind the part */
     assert_int_equal(rd_io_submit(f->io, &request), -EINVAL);
     request.bytes = 1400; /* and the container */
-    request.to = 1400;
+    request.two.to = 1400;
     assert_int_equal(rd_io_submit(f->io, &request), 0);
     assert_int_equal(rd_io_reap(f->io, &result, 1, WAIT_NS), 1);
     assert_int_equal(result.bytes, -ENODATA);
@@ -562,9 +600,10 @@ static void a_part_without_its_header_is_refused(void **state)
         if (round == 3)
             assert_int_equal(pwrite(fd, "y", 1, 0), 1); /* another name: the sum is not right */
         request.offset = is_shorter ? 100 : 512;
-        request.head = is_two ? 1 : 0;
-        request.from = is_two ? 900 : 0;
-        request.to = is_two ? 1000 : 0;
+        request.two.head = is_two ? 1 : 0;
+        request.two.from = is_two ? 900 : 0;
+        request.two.to = is_two ? 1000 : 0;
+        request.two.at = request.two.from;
         assert_int_equal(rd_io_submit(f->io, &request), 0);
         assert_int_equal(rd_io_reap(f->io, &result, 1, WAIT_NS), 1);
         assert_int_equal(result.bytes, !is_there ? -EBADMSG : is_two ? 101 : 1000);
@@ -573,9 +612,9 @@ static void a_part_without_its_header_is_refused(void **state)
     assert_int_equal(pwrite(fd, "a", 1, 0), 1);
     request.offset = 512;
     request.bytes = 999; /* of another size */
-    request.head = 10;
-    request.from = 20;
-    request.to = 30;
+    request.two.head = 10;
+    request.two.from = request.two.at = 20;
+    request.two.to = 30;
     assert_int_equal(rd_io_submit(f->io, &request), 0);
     assert_int_equal(rd_io_reap(f->io, &result, 1, WAIT_NS), 1);
     assert_int_equal(result.bytes, -EBADMSG);
@@ -753,6 +792,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BOTH(a_file_is_read_whole),
         BOTH(two_parts_of_a_file_are_read_and_nothing_else),
+        BOTH(parts_beside_the_buffer_are_refused),
         BOTH(an_empty_file_is_a_result),
         BOTH(a_file_of_exactly_the_capacity_fits),
         BOTH(one_byte_more_is_too_large_and_says_how_large),

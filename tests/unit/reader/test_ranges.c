@@ -142,7 +142,7 @@ static void check_items(struct place *p, uint64_t offset)
         uint64_t from, to;
 
         needed(p, item, &from, &to);
-        if (range.to == 0) {
+        if (range.two.to == 0) {
             assert_int_equal(range.link, 0); /* there is one that does */
             /* Less than two blocks would be saved, or nearly so: each end of the part may take one. */
             assert_true(BYTES - to + (from > head ? from - head : 0) < 8192 + 2 * 4096);
@@ -153,13 +153,14 @@ static void check_items(struct place *p, uint64_t offset)
         assert_int_equal(range.phase, offset % 4096);
         assert_int_equal(range.image, IMAGE_KEY);
         assert_int_equal(range.bytes, BYTES);
-        assert_int_equal(range.head, head);
-        assert_true(range.from >= head && (range.from <= from || range.from == head));
-        assert_true(range.from == head || (is_block(offset, range.from) && from - range.from < 4096));
-        assert_true(range.to >= to || range.to == BYTES);
-        assert_true(range.to == BYTES || (is_block(offset, range.to) && range.to - to < 4096) ||
-                    range.to == head);
-        assert_true(range.bytes - range.to + range.from - range.head >= 8192);
+        assert_int_equal(range.two.head, head);
+        assert_true(range.two.from >= head && (range.two.from <= from || range.two.from == head));
+        assert_true(range.two.from == head ||
+                    (is_block(offset, range.two.from) && from - range.two.from < 4096));
+        assert_true(range.two.to >= to || range.two.to == BYTES);
+        assert_true(range.two.to == BYTES || (is_block(offset, range.two.to) && range.two.to - to < 4096) ||
+                    range.two.to == head);
+        assert_true(range.bytes - range.two.to + range.two.from - range.two.head >= 8192);
         assert_true(rd_ranges_agree(&p->ranges, &range, p->bytes));
     }
     assert_true(parts > 200);
@@ -182,7 +183,7 @@ static uint64_t an_item_with_parts(struct place *p)
 {
     uint64_t item = 0;
 
-    while (find(p, item).to == 0 && item < 100)
+    while (find(p, item).two.to == 0 && item < 100)
         item++;
     assert_true(item < 100);
     return item;
@@ -201,11 +202,11 @@ static void another_crop_needs_other_parts(void **state)
     assert_memory_equal(&first, &other, sizeof first);
     p->phase.epoch = 4;
     other = find(p, item);
-    assert_true(first.from != other.from || first.to != other.to);
+    assert_true(first.two.from != other.two.from || first.two.to != other.two.to);
     p->phase.epoch = 3;
     p->ranges.seed++;
     other = find(p, item);
-    assert_true(first.from != other.from || first.to != other.to);
+    assert_true(first.two.from != other.two.from || first.two.to != other.two.to);
 }
 
 /* Whole, and no link is wanted, or one that does. */
@@ -217,22 +218,58 @@ static void what_is_in_doubt_is_read_whole(void **state)
     uint64_t item;
 
     range = find(p, 1); /* nothing is there */
-    assert_true(range.link == key && range.to == 0);
+    assert_true(range.link == key && range.two.to == 0);
     add_link(p, 0, BYTES);
     item = an_item_with_parts(p);
     range = rd_ranges_find(&p->ranges, &p->at, item, &p->source, PATH, ROOM, true); /* parts did not do */
-    assert_true(range.link == key && range.to == 0);
-    range = rd_ranges_find(&p->ranges, &p->at, item, &p->source, PATH, BYTES - 1, false); /* no room */
-    assert_int_equal(range.to, 0);
+    assert_true(range.link == key && range.two.to == 0);
     range = rd_ranges_find(&p->ranges, &p->at, item, &p->source, "train/a/2.jpg", ROOM, false);
-    assert_true(range.link != key && range.to == 0);
+    assert_true(range.link != key && range.two.to == 0);
     p->phase.split = IM_VAL;
     range = find(p, item);
-    assert_true(range.link == 0 && range.to == 0);
+    assert_true(range.link == 0 && range.two.to == 0);
     p->phase.split = IM_TRAIN;
     im_seek_drop(&p->owner, IMAGE_KEY); /* the index is away */
     range = find(p, item);
-    assert_true(range.link == key && range.to == 0);
+    assert_true(range.link == key && range.two.to == 0);
+}
+
+/* Parts follow one another in a cell that the image does not fit, and are left to whoever decodes it where they do not fit either. */
+static void images_larger_than_a_cell_are_read_in_parts(void **state)
+{
+    static const uint64_t rooms[] = {BYTES, BYTES - 1, BYTES / 2, 4096, 1};
+    struct place *p = *state;
+
+    add_link(p, 0, BYTES);
+    for (uint64_t item = 0; item < 200; item++) {
+        const struct rd_range in_place = find(p, item);
+        const struct rd_io_two *two = &in_place.two;
+
+        assert_false(in_place.is_too_large);
+        assert_int_equal(two->at, two->from);
+        for (size_t i = 0; i < IM_COUNT(rooms); i++) {
+            struct rd_range range =
+                rd_ranges_find(&p->ranges, &p->at, item, &p->source, PATH, rooms[i], false);
+            const uint32_t part = range.two.to - range.two.from;
+            unsigned char read[BYTES];
+
+            assert_int_equal(range.two.to, two->to);
+            assert_int_equal(range.two.from, two->from);
+            assert_int_equal(range.two.head, two->head);
+            if (two->to == 0)
+                continue;
+            assert_int_equal(range.two.at, rooms[i] < BYTES ? two->head : two->from);
+            assert_int_equal(range.is_too_large, two->head + part > rooms[i]);
+            memset(read, 0, sizeof read);
+            memcpy(read, p->bytes, two->head);
+            memcpy(read + range.two.at, p->bytes + two->from, part);
+            assert_true(rd_ranges_agree(&p->ranges, &range, read));
+            if (part > 0) {
+                read[range.two.at + part - 1] ^= 1;
+                assert_false(rd_ranges_agree(&p->ranges, &range, read));
+            }
+        }
+    }
 }
 
 static void small_images_are_read_whole(void **state)
@@ -241,7 +278,7 @@ static void small_images_are_read_whole(void **state)
 
     add_link(p, 0, 32767);
     for (uint64_t item = 0; item < 100; item++)
-        assert_int_equal(find(p, item).to, 0);
+        assert_int_equal(find(p, item).two.to, 0);
 }
 
 /* A shard that was packed anew. */
@@ -254,13 +291,13 @@ static void a_member_of_another_size_or_place_gets_a_new_link(void **state)
     add_link(p, 1024, BYTES);
     item = an_item_with_parts(p);
     p->source.bytes = BYTES + 1;
-    assert_true(find(p, item).link != 0 && find(p, item).to == 0);
+    assert_true(find(p, item).link != 0 && find(p, item).two.to == 0);
     p->source.bytes = BYTES - 1;
-    assert_true(find(p, item).link != 0 && find(p, item).to == 0);
+    assert_true(find(p, item).link != 0 && find(p, item).two.to == 0);
     p->source.bytes = BYTES;
-    assert_true(find(p, item).to > 0);
+    assert_true(find(p, item).two.to > 0);
     p->source.offset = 1024 + 4096; /* of the same phase */
-    assert_true(find(p, item).link != im_seek_link_key(ABSOLUTE, 1024) && find(p, item).to == 0);
+    assert_true(find(p, item).link != im_seek_link_key(ABSOLUTE, 1024) && find(p, item).two.to == 0);
 }
 
 /* A record that says another phase than that of its place. */
@@ -276,7 +313,7 @@ static void a_link_of_another_phase_is_none(void **state)
     im_seek_drop(&p->owner, key);
     assert_int_equal(im_seek_add(&p->owner, key, &p->link, n), 0);
     for (uint64_t item = 0; item < 100; item++)
-        assert_int_equal(find(p, item).to, 0);
+        assert_int_equal(find(p, item).two.to, 0);
 }
 
 /* Each block that was read is looked at, and no other. */
@@ -288,7 +325,7 @@ static void other_bytes_do_not_agree(void **state)
     add_link(p, 0, BYTES);
     range = find(p, an_item_with_parts(p));
     for (uint32_t i = 100; i < BYTES; i += 1021) {
-        const bool is_read = i < range.head || (i >= range.from && i < range.to);
+        const bool is_read = i < range.two.head || (i >= range.two.from && i < range.two.to);
 
         p->bytes[i] ^= 1;
         assert_int_equal(rd_ranges_agree(&p->ranges, &range, p->bytes), !is_read);
@@ -358,11 +395,11 @@ static void off_reads_all_images_whole(void **state)
     p->conf.read_ranges = IM_RANGES_OFF;
     rd_ranges_open(&p->ranges, &p->child, "/data");
     range = find(p, item);
-    assert_true(range.link == 0 && range.to == 0);
+    assert_true(range.link == 0 && range.two.to == 0);
     p->conf.read_ranges = IM_RANGES_AUTO; /* until the disk is read */
     rd_ranges_open(&p->ranges, &p->child, "/data");
     range = find(p, item);
-    assert_true(range.link == 0 && range.to == 0);
+    assert_true(range.link == 0 && range.two.to == 0);
 }
 
 int main(void)
@@ -371,6 +408,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(parts_hold_what_the_crop_needs_in_blocks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(another_crop_needs_other_parts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_in_doubt_is_read_whole, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(images_larger_than_a_cell_are_read_in_parts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(small_images_are_read_whole, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_member_of_another_size_or_place_gets_a_new_link, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_link_of_another_phase_is_none, set_up, tear_down),

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -86,6 +87,25 @@ static void a_set_is_made_and_indexed(void **state)
     assert_int_equal(access(tree_path(&tree, "o/subset.txt"), R_OK), 0);
     assert_int_equal(access(tree_path(&tree, "o/data.index"), R_OK), 0);
     check("data synth --out s", 1, "is not empty");
+}
+
+/* Also where a run has it already, from the same index or from an older one. */
+static void index_of_a_run_is_another_name_of_the_cached_one(void **state)
+{
+    struct stat first, again;
+
+    (void)state;
+    check("data index --data-dir s --subset-out h", 0, "train   12 images of 3 classes");
+    assert_int_equal(stat(tree_path(&tree, "h/data.index"), &first), 0);
+    assert_int_equal(first.st_nlink, 2);
+    check("data index --data-dir s --subset-out h", 0, "train   12 images of 3 classes");
+    assert_int_equal(stat(tree_path(&tree, "h/data.index"), &again), 0);
+    assert_true(again.st_nlink == 2 && again.st_ino == first.st_ino);
+    check("data index --data-dir s --subset-out h --rebuild-index", 0, "train   12 images of 3 classes");
+    assert_int_equal(stat(tree_path(&tree, "h/data.index"), &again), 0);
+    assert_true(again.st_nlink == 2 && again.st_ino != first.st_ino);
+    check("data index --data-dir s", 0, "train   12 images of 3 classes");
+    assert_int_equal(im_file_sweep(tree_path(&tree, "h")), 0); /* nothing is left behind */
 }
 
 static const struct {
@@ -230,6 +250,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_set_is_made_and_indexed),
+        cmocka_unit_test(index_of_a_run_is_another_name_of_the_cached_one),
         cmocka_unit_test(classes_are_weighted),
         cmocka_unit_test(what_is_left_out_is_told_and_listed),
         cmocka_unit_test(bad_data_ends_with_65_and_a_sentence),
