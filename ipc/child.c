@@ -77,6 +77,7 @@ int im_plan_from_conf(const struct im_conf *conf, const uint64_t samples[IM_SPLI
                          .world = (uint32_t)im_conf_world(conf),
                          .first_rank = (uint32_t)im_conf_first_rank(conf),
                          .order_ranks = (uint32_t)im_conf_order_ranks(conf),
+                         .val_order_ranks = (uint32_t)conf->virtual_ranks,
                          .window = (uint32_t)(im_conf_order_ranks(conf) * im_conf_order_accumulate(conf)),
                          .batch_size = {(uint32_t)conf->batch_size, last.batch_size},
                          .image_size = {(uint32_t)conf->image_size, (uint32_t)im_conf_eval_image_size(conf)},

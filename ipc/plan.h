@@ -12,6 +12,8 @@
  * ranks x accumulate as before, each optimiser step has the same batches. Where the ranks do not divide the `window` batches of an
  * optimiser step, some ranks have no batch in the last of its steps, and the next one begins with rank 0 again.
  *
+ * With --virtual-ranks training and validation are cut for these in the same way, from the start.
+ *
  * A run on several nodes has one order of samples and one numbering of batches for all nodes. A node has the
  * consecutive ranks first_rank .. first_rank + ranks - 1 of the world's, and numbers the samples of these alone as
  * its tickets 0, 1, 2, ...: the tickets of all nodes are each sample of the run once. In every function `rank` is
@@ -34,6 +36,7 @@ struct im_plan_params {
     uint32_t world;                    /* ranks of all nodes; 0: ranks */
     uint32_t first_rank;               /* of this node, in the world */
     uint32_t order_ranks;              /* that the training passes are cut for; 0: world */
+    uint32_t val_order_ranks;          /* that the validation passes are cut for; 0: world */
     uint32_t window;                   /* batches of an optimiser step; 0: as many as the ranks have */
     uint32_t batch_size[IM_SPLITS];    /* per rank */
     uint32_t image_size[IM_SPLITS];    /* pixels a side */
@@ -114,5 +117,8 @@ uint64_t im_plan_translate(const struct im_plan *from, uint64_t batch, const str
 /* Samples of `rank` in `batch` (0 is possible in a short last step), and of the ranks of all nodes. */
 uint32_t im_plan_batch_count(const struct im_plan *plan, uint64_t batch, uint32_t rank);
 uint32_t im_plan_step_count(const struct im_plan *plan, uint64_t batch);
+
+/* Ranks of the world that have samples in `batch`: the first ones. */
+uint32_t im_plan_step_ranks(const struct im_plan *plan, uint64_t batch);
 
 #endif

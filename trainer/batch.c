@@ -57,6 +57,28 @@ static bool read_places(struct tr_trainer *t, const struct im_phase *phase, uint
     return true;
 }
 
+/* What this step has of the order that the pass is cut for: batch norm's running statistics follow its first rank, and with
+ * virtual ranks the gradients are added in it. */
+static void divide_step(const struct tr_trainer *t, const struct im_phase *phase, uint64_t g,
+                        struct tr_batch *ret)
+{
+    const struct im_plan *plan = t->child->plan;
+    const uint32_t order = phase->order_ranks;
+    const uint32_t first = (order - t->at.window_batches * plan->world % order) % order;
+
+    ret->statistics_from = -1;
+    if (t->child->conf->virtual_ranks == 0) {
+        ret->keeps_statistics = t->child->conf->share.world > 0 && first != 0;
+        return;
+    }
+    ret->ranks = im_plan_step_ranks(plan, g);
+    ret->keeps_statistics = first >= ret->ranks;
+    if (order % plan->world != 0 && !ret->keeps_statistics) /* it is another rank's each time */
+        ret->statistics_from = (int32_t)first;
+    if (plan->world == 1)
+        ret->ranks = 0;
+}
+
 int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
                   struct tr_ring_batch *ret, struct im_text *text)
 {
@@ -86,9 +108,9 @@ int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g
         .size = (int)phase->image_size,
         .step = t->at.steps + t->in_flight, /* a window has one batch then */
         .first = in_window / phase->order_ranks * phase->batch_size * phase->order_ranks + order.rank,
-        .stride = phase->order_ranks,
-        .keeps_statistics = t->child->conf->share.world > 0 && phase->split == IM_TRAIN &&
-                            t->at.window_batches * plan->world % phase->order_ranks != 0};
+        .stride = phase->order_ranks};
+    if (phase->split == IM_TRAIN)
+        divide_step(t, phase, g, &ret->batch);
     ret->weight = ret->valid;
     if (phase->split == IM_TRAIN)
         ret->weight =
@@ -136,7 +158,7 @@ static bool is_last(const struct tr_ring_batch *b)
     return b->g + 1 == b->phase->first_batch + b->phase->steps;
 }
 
-/* The gradients of all ranks' samples, whose weights add up to `weight`, and the same update everywhere. A
+/* The gradients of all ranks' samples, with which the window has `weight`, and the same update everywhere. A
  * prefetched batch is released while the device computes on it, so that augmenters refill its slots
  * meanwhile. Should this process die before the step's end, the batch is delivered again, as all since the
  * last snapshot are. */
@@ -194,11 +216,7 @@ static int evaluate_with(struct tr_trainer *t, const struct tr_ring_batch *b, bo
         keep_taken(t, b, weights);
     if (err == 0 && b->count > 0)
         err = keep_logits(t, b, weights, t->multi.logits, text);
-    if (err == 0)
-        err = tr_ranks_sum_tally(&t->ranks, &tally);
-    if (err == 0)
-        tr_sums_add(sums, &tally);
-    return err;
+    return err ? err : tr_ranks_add_tally(&t->ranks, &tally, sums);
 }
 
 /* The same, and what became of each image. */
@@ -212,11 +230,7 @@ static int evaluate_images(struct tr_trainer *t, const struct tr_ring_batch *b, 
         err = tr_outcomes_evaluate(&t->outcomes, t->net, &b->batch, &at, &tally, text);
     if (err == 0 && b->count > 0)
         err = keep_logits(t, b, TR_PLAIN, t->outcomes.logits, text);
-    if (err == 0)
-        err = tr_ranks_sum_tally(&t->ranks, &tally);
-    if (err == 0)
-        tr_sums_add(&t->at.sums[IM_VAL], &tally);
-    return err;
+    return err ? err : tr_ranks_add_tally(&t->ranks, &tally, &t->at.sums[IM_VAL]);
 }
 
 static int evaluate_batch(struct tr_trainer *t, const struct tr_ring_batch *b, struct im_text *text)

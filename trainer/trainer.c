@@ -230,7 +230,7 @@ static int prepare_step(struct tr_trainer *t, const struct im_phase *phase, stru
 
     if (err)
         return err;
-    *ret = (struct tr_agreement){.saves = tr_trainer_save_requests(t)};
+    *ret = (struct tr_agreement){.saves = tr_trainer_save_requests(t), .before = t->at.window_weight};
     tr_trainer_begin_stage(t, "wait for batch");
     err = tr_batch_wait(t, g, count);
     tr_trainer_end_stage(t);
@@ -275,8 +275,9 @@ static bool may_fly(const struct tr_trainer *t, const struct im_phase *phase, co
 {
     const struct im_conf *conf = t->child->conf;
 
-    return conf->step_ahead && t->cuda && conf->accumulate == 1 && !conf->lr_range_test &&
-           b->g + 1 < phase->first_batch + phase->steps && agreed->saves == t->saves_seen &&
+    return conf->step_ahead && t->cuda && conf->accumulate == 1 && conf->virtual_ranks == 0 &&
+           !conf->lr_range_test && b->g + 1 < phase->first_batch + phase->steps &&
+           agreed->saves == t->saves_seen &&
            (tr_ranks_are_remote(t->child) ? !agreed->snapshot : !tr_trainer_snapshot_is_due(t, b->g + 1));
 }
 

@@ -483,6 +483,16 @@ void im_conf_take_part(struct im_conf *conf, int64_t world, int64_t first_rank)
     conf->accumulate = (order_ranks * order_accumulate + world - 1) / world;
 }
 
+void im_conf_use_virtual_ranks(struct im_conf *conf)
+{
+    const int64_t world = im_conf_world(conf);
+
+    im_assert(conf->virtual_ranks > 0 && conf->order_ranks == 0);
+    conf->order_ranks = conf->virtual_ranks;
+    conf->order_accumulate = conf->accumulate;
+    conf->accumulate = (conf->order_ranks * conf->order_accumulate + world - 1) / world;
+}
+
 bool im_conf_is_probe(const struct im_conf *conf)
 {
     return conf->lr_range_test || conf->evaluate;

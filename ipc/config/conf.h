@@ -303,6 +303,10 @@ int64_t im_conf_order_accumulate(const struct im_conf *conf);
 /* Images of an optimiser step, of all trainers. */
 int64_t im_conf_step_images(const struct im_conf *conf);
 
+/* With --virtual-ranks, once the number of trainers is known: the order of samples is that of the virtual ranks, and
+ * `accumulate` the batches that a trainer takes of a step at most. Once. */
+void im_conf_use_virtual_ranks(struct im_conf *conf);
+
 /* From now on `world` trainers take part, of which this machine's are those from first_rank on: each optimiser step keeps
  * its batches, and takes `accumulate` of them from a trainer at most. Once for a configuration as it was frozen. */
 void im_conf_take_part(struct im_conf *conf, int64_t world, int64_t first_rank);

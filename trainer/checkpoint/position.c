@@ -106,6 +106,8 @@ static void add_conditions(struct tr_position_text *t, const struct im_conf *con
     add_u64(t, "train-images", samples[IM_TRAIN]);
     add_u64(t, "val-images", samples[IM_VAL]);
     add_u64(t, ACCUMULATE, (uint64_t)im_conf_order_accumulate(conf));
+    if (conf->virtual_ranks > 0)
+        add_u64(t, im_conf_name(IM_KEY_virtual_ranks), (uint64_t)conf->virtual_ranks);
     add_choice(t, IM_KEY_sampler, conf->sampler);
     add_choice(t, IM_KEY_opt, conf->opt);
     if (conf->opt == IM_OPTIMIZER_MUON)
@@ -296,11 +298,15 @@ static int check_conditions(const struct tr_safetensors *state, const struct im_
     char flag[2][IM_CONF_TEXT_BYTES + 64];
 
     add_conditions(&now, conf, samples);
+    if (conf->virtual_ranks == 0) /* whose gradients were added in another order */
+        add_u64(&now, im_conf_name(IM_KEY_virtual_ranks), 0);
     for (size_t i = 0; i < now.count; i++) {
         const char *then = tr_safetensors_metadata(state, now.key[i]);
 
         if (!then && strcmp(now.key[i], im_conf_name(IM_KEY_sampler)) == 0) /* of before 0.3 */
             then = im_conf_choice(IM_KEY_sampler, IM_SAMPLER_SHUFFLE);
+        if (!then && strcmp(now.key[i], im_conf_name(IM_KEY_virtual_ranks)) == 0) /* without, there is none */
+            then = "0";
         if (!then)
             return im_fail(text, -EBADMSG, "the checkpoint has no %s", now.key[i]);
         if (strcmp(then, now.value[i]) == 0 || is_shape(now.key[i]))
@@ -450,14 +456,15 @@ static void subtract(struct tr_sums *sums, const struct tr_sums *part)
 /* Into batches of other ranks: the optimiser step or the validation pass that it is in the middle of begins
  * again, for another number of ranks cannot have done the same part of it. */
 static void convert(struct next *next, struct tr_position *p, const struct shape *then,
-                    const struct shape *now)
+                    const struct shape *now, bool counts_windows)
 {
     if (next->split == IM_VAL) {
         next->step = 0;
         p->ema = (struct tr_sums){0};
         return;
     }
-    subtract(&p->sums[IM_TRAIN], &p->window);
+    if (!counts_windows) /* else the pass does not have it yet */
+        subtract(&p->sums[IM_TRAIN], &p->window);
     p->window = (struct tr_sums){0};
     p->window_batches = 0;
     p->window_weight = 0;
@@ -603,7 +610,7 @@ int tr_position_read(const struct tr_safetensors *state, const struct im_conf *c
     if (read_numbers(state, conf, &p) || !(p.scaler.scale > 0) || p.window_batches >= accumulate_now(&then))
         return im_fail(text, -EBADMSG, "cannot read the position in the checkpoint");
     if (converts)
-        convert(&next, &p, &then, &now);
+        convert(&next, &p, &then, &now, conf->virtual_ranks > 0);
     err = find_place(&next, plan, &p.next_batch, text);
     if (err == 0)
         err = converts ? check_windows(&p, plan, &now, text) : check_batches(state, plan, p.next_batch, text);

@@ -1,4 +1,5 @@
 /* A position as metadata and back, and what a file of before 0.3 says of the best weights. */
+#include <errno.h>
 #include <math.h>
 #include <string.h>
 
@@ -170,6 +171,51 @@ static void other_trainers_go_on_at_the_same_optimiser_step(void **state)
     assert_int_equal(p.next_batch, 6);
 }
 
+/* Of a run with so many virtual ranks, read by one with others. */
+static int virtual_trip(int64_t then, int64_t now, struct im_text *text)
+{
+    struct tr_pair pairs[TR_POSITION_PAIRS];
+    struct tr_position p, got;
+    struct tr_position_text position;
+    struct tr_safetensors *file = NULL;
+    struct bytes bytes = {.n = 0};
+    const struct tr_sink sink = {&bytes, append};
+    struct im_conf conf;
+    struct im_plan plan;
+    int err;
+
+    im_conf_defaults(&conf);
+    conf.epochs = 2;
+    conf.batch_size = 10;
+    conf.order_ranks = 2; /* the same steps in all */
+    conf.accumulate = 2;
+    conf.virtual_ranks = then;
+    assert_int_equal(im_plan_from_conf(&conf, samples, &plan, text), 0);
+    p = tr_position_start(&conf);
+    tr_position_write(&p, &conf, &plan, samples, &position);
+    assert_int_equal(
+        tr_safetensors_put("test", &sink, NULL, 0, pairs, tr_position_pairs(&position, pairs), text), 0);
+    assert_int_equal(tr_safetensors_parse("test", bytes.data, bytes.n, &file, text), 0);
+    conf.virtual_ranks = now;
+    err = tr_position_read(file, &conf, &plan, samples, &got, text);
+    tr_safetensors_close(&file);
+    im_plan_fini(&plan);
+    return err;
+}
+
+static void virtual_ranks_stay_what_they_were(void **state)
+{
+    struct im_text text = {""};
+
+    (void)state;
+    assert_int_equal(virtual_trip(0, 0, &text), 0);
+    assert_int_equal(virtual_trip(2, 2, &text), 0);
+    assert_int_equal(virtual_trip(2, 0, &text), -EINVAL);
+    assert_non_null(strstr(text.s, "this run began with --virtual-ranks 2, not --virtual-ranks 0"));
+    assert_int_equal(virtual_trip(0, 2, &text), -EINVAL);
+    assert_non_null(strstr(text.s, "this run began with --virtual-ranks 0, not --virtual-ranks 2"));
+}
+
 static void each_kind_of_weights_has_its_best(void **state)
 {
     const struct tr_position plain = round_trip(0, (double[]){0.25, -1}, NULL);
@@ -203,6 +249,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(other_trainers_go_on_at_the_same_optimiser_step),
+        cmocka_unit_test(virtual_ranks_stay_what_they_were),
         cmocka_unit_test(each_kind_of_weights_has_its_best),
         cmocka_unit_test(what_early_stopping_counts_is_kept),
         cmocka_unit_test(the_one_best_of_an_older_file_is_the_averages),
