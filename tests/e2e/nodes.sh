@@ -289,7 +289,7 @@ check_two_shared() {
 # With virtual ranks the weights are those of one trainer that nobody disturbs, to the bit: also where four batches of a step are
 # shared by two trainers, by one, and by two again.
 case_virtual() {
-  virtual_undisturbed
+  virtual_undisturbed --readers 1
   ONE=(--ranks 1 "${VIRTUAL[@]}" --nodes "$HEAD_AT,$HEAD_AT" --readers 1 --augmenters 1 --cluster-wait 1)
   FAULTS=trainer:trainer.step.done=sleep:$((250 * SLOWNESS))@1/every # node 1 is let in 10 s after it was lost at the earliest
   launch_nodes --snapshot-steps 1
@@ -311,7 +311,7 @@ case_virtual() {
 # Four machines, then three, which do not divide the four virtual ranks, then two, and one.
 case_virtual_four() {
   local others=() member
-  virtual_undisturbed
+  virtual_undisturbed --readers 1
   ONE=(--ranks 1 "${VIRTUAL[@]}" --nodes "$HEAD_AT,$HEAD_AT,$HEAD_AT,$HEAD_AT" --readers 1 --augmenters 1 --cluster-wait 1
     --cluster-min-nodes 1 --snapshot-steps 1)
   FAULTS=$PACE

@@ -210,7 +210,7 @@ static void sums_in_order_have_the_bits_of_one_rank(void **state)
 
         run_all_well(t, ranks, sum_in_order);
         for (size_t i = 0; i < COUNT_MAX; i++) {
-            volatile float sum = i < 5 ? value_of(0, i) : value_of(RANKS_MAX, i);
+            float sum = i < 5 ? value_of(0, i) : value_of(RANKS_MAX, i);
 
             for (int r = 0; r < ranks && i >= 5; r++)
                 sum += value_of(r, i);
