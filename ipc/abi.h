@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IM_ABI_VERSION 12u
+#define IM_ABI_VERSION 13u
 #define IM_MAGIC UINT64_C(0x3172657075736d69) /* "imsuper1" */
 #define IM_LINE 128                           /* two cache lines: the adjacent-line prefetcher pairs them */
 #define IM_PAGE 4096
@@ -320,8 +320,10 @@ struct im_control {
 
     /* How far this start of the run has come, and whether its supervisor lives. */
     alignas(IM_LINE) _Atomic uint64_t
-        first_position;                 /* W supervisor: `position` with which the trainers first
+        first_position;           /* W supervisor: `position` with which the trainers first
                                                          began; 0: they have not */
+    _Atomic uint64_t first_order; /* W trainer 0, before it tells first_position: batches of that pass that
+                                           were done before, in its order; 0 but for --elastic drop */
     _Atomic uint64_t furthest_position; /* W supervisor: the largest that a trainer has told */
     _Atomic uint64_t turns;             /* W supervisor: +1 a turn of its loop. R warden */
     /* What users ask for while the run goes on. A new supervisor finds it here. */
@@ -373,15 +375,15 @@ struct im_control {
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
-static_assert(sizeof(struct im_event) == IM_LINE, "abi 12");
-static_assert(sizeof(struct im_process) == IM_LINE, "abi 12");
+static_assert(sizeof(struct im_event) == IM_LINE, "abi 13");
+static_assert(sizeof(struct im_process) == IM_LINE, "abi 13");
 static_assert(sizeof(struct im_encoded_meta) == 336 && offsetof(struct im_encoded_meta, name) == 80,
-              "abi 12");
-static_assert(sizeof(struct im_bad_entry) == 248, "abi 12");
-static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 12");
-static_assert(sizeof(struct im_snapshot_header) == 40, "abi 12");
-static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 12");
-static_assert(sizeof(struct im_stats) == 9 * IM_PAGE, "abi 12");
-static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 12");
+              "abi 13");
+static_assert(sizeof(struct im_bad_entry) == 248, "abi 13");
+static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 13");
+static_assert(sizeof(struct im_snapshot_header) == 40, "abi 13");
+static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 13");
+static_assert(sizeof(struct im_stats) == 9 * IM_PAGE, "abi 13");
+static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 13");
 
 #endif

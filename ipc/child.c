@@ -78,7 +78,7 @@ int im_plan_from_conf(const struct im_conf *conf, const uint64_t samples[IM_SPLI
                          .first_rank = (uint32_t)im_conf_first_rank(conf),
                          .order_ranks = (uint32_t)im_conf_order_ranks(conf),
                          .val_order_ranks = (uint32_t)conf->virtual_ranks,
-                         .window = (uint32_t)(im_conf_order_ranks(conf) * im_conf_order_accumulate(conf)),
+                         .window = (uint32_t)im_conf_step_batches(conf),
                          .batch_size = {(uint32_t)conf->batch_size, last.batch_size},
                          .image_size = {(uint32_t)conf->image_size, (uint32_t)im_conf_eval_image_size(conf)},
                          .train = train,

@@ -387,6 +387,37 @@ uint32_t im_plan_batch_count(const struct im_plan *plan, uint64_t batch, uint32_
     return phase ? order_count(phase, order_of(plan, phase, batch - phase->first_batch, rank)) : 0;
 }
 
+uint64_t im_plan_order_batches(const struct im_phase *phase)
+{
+    const uint64_t per_step = (uint64_t)phase->batch_size * phase->order_ranks;
+    const uint64_t left = phase->samples % per_step;
+
+    return phase->samples / per_step * phase->order_ranks +
+           (left < phase->order_ranks ? left : phase->order_ranks);
+}
+
+uint64_t im_plan_order_at(const struct im_plan *plan, const struct im_phase *phase, uint64_t batch)
+{
+    const uint64_t all = im_plan_order_batches(phase), step = batch - phase->first_batch;
+    const uint64_t at = is_uneven(plan, phase) ? step / plan->window_steps * plan->window +
+                                                     step % plan->window_steps * plan->world
+                                               : step * plan->world;
+
+    return at < all ? at : all;
+}
+
+uint64_t im_plan_order_samples(const struct im_plan *plan, const struct im_phase *phase, uint64_t from,
+                               uint64_t before, bool everywhere)
+{
+    uint64_t samples = 0;
+
+    im_assert(!is_uneven(plan, phase));
+    for (uint64_t q = from; q < before; q++)
+        if (everywhere || q % plan->world - plan->first_rank < plan->ranks)
+            samples += order_count(phase, q);
+    return samples;
+}
+
 struct im_order im_plan_order(const struct im_plan *plan, const struct im_phase *phase, uint64_t batch,
                               uint32_t rank)
 {
@@ -413,6 +444,13 @@ uint64_t im_plan_translate(const struct im_plan *from, uint64_t batch, const str
         return to->batches;
     other = &to->phase[phase - from->phase];
     step = batch - phase->first_batch;
+    if (phase->split == IM_TRAIN && from->window * to->world == to->window * from->world &&
+        from->world != to->world) { /* as many batches a rank */
+        const uint64_t order = im_plan_order_at(from, phase, batch);
+
+        step = ahead ? divide_up(order, to->world) : order / to->world;
+        return other->first_batch + (step < other->steps ? step : other->steps);
+    }
     if (phase->split != IM_TRAIN)
         return other->first_batch + (step > 0 && ahead ? other->steps : 0);
     unit = from->window_steps;

@@ -14,6 +14,10 @@
  *
  * With --virtual-ranks training and validation are cut for these in the same way, from the start.
  *
+ * With --elastic drop the order stays, and `window` is as many batches as the ranks that there are take at a time. Where
+ * these change between two of its batches, the steps are counted as if there had been as many from the pass's beginning: in
+ * the first one that follows, the batches before im_plan_order_at() are done (trainer/batch.c).
+ *
  * A run on several nodes has one order of samples and one numbering of batches for all nodes. A node has the
  * consecutive ranks first_rank .. first_rank + ranks - 1 of the world's, and numbers the samples of these alone as
  * its tickets 0, 1, 2, ...: the tickets of all nodes are each sample of the run once. In every function `rank` is
@@ -113,6 +117,14 @@ uint64_t im_plan_first_ticket(const struct im_plan *plan, uint64_t batch);
  * `ahead` the first of the next one if it is not where an optimiser step begins. In a validation pass the beginning or
  * the end. */
 uint64_t im_plan_translate(const struct im_plan *from, uint64_t batch, const struct im_plan *to, bool ahead);
+
+/* Batches of a pass before this one, in the order that it is cut for: of a whole number of steps, or of the pass. */
+uint64_t im_plan_order_at(const struct im_plan *plan, const struct im_phase *phase, uint64_t batch);
+/* Batches of the whole pass in this order. */
+uint64_t im_plan_order_batches(const struct im_phase *phase);
+/* Samples that the ranks of this node, or of all, have in the pass in batches `from` .. before - 1 of its order. */
+uint64_t im_plan_order_samples(const struct im_plan *plan, const struct im_phase *phase, uint64_t from,
+                               uint64_t before, bool everywhere);
 
 /* Samples of `rank` in `batch` (0 is possible in a short last step), and of the ranks of all nodes. */
 uint32_t im_plan_batch_count(const struct im_plan *plan, uint64_t batch, uint32_t rank);

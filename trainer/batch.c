@@ -68,7 +68,8 @@ static void divide_step(const struct tr_trainer *t, const struct im_phase *phase
 
     ret->statistics_from = -1;
     if (t->child->conf->virtual_ranks == 0) {
-        ret->keeps_statistics = t->child->conf->share.world > 0 && first != 0;
+        ret->keeps_statistics =
+            t->child->conf->share.world > 0 && first != 0 && t->child->conf->elastic == IM_ELASTIC_KEEP;
         return;
     }
     ret->ranks = im_plan_step_ranks(plan, g);
@@ -77,6 +78,17 @@ static void divide_step(const struct tr_trainer *t, const struct im_phase *phase
         ret->statistics_from = (int32_t)first;
     if (plan->world == 1)
         ret->ranks = 0;
+}
+
+bool tr_batch_is_done(const struct tr_trainer *t, const struct im_phase *phase, uint64_t g)
+{
+    struct im_order order;
+
+    if (phase->split != IM_TRAIN || t->at.order == 0 ||
+        im_plan_batch_count(t->child->plan, g, t->child->index) == 0)
+        return false;
+    order = im_plan_order(t->child->plan, phase, g, t->child->index);
+    return (uint64_t)order.step * phase->order_ranks + order.rank < t->at.order;
 }
 
 int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
@@ -241,6 +253,20 @@ static int evaluate_batch(struct tr_trainer *t, const struct tr_ring_batch *b, s
     return err || !(t->child->conf->ema > 0) ? err : evaluate_with(t, b, true, &t->at.ema, text);
 }
 
+/* With --elastic drop: how far the pass has come. Returns the samples of the step, of all ranks. */
+static uint64_t count_step(struct tr_trainer *t, const struct tr_ring_batch *b)
+{
+    const struct im_plan *plan = t->child->plan;
+    uint64_t from, before = t->at.order;
+
+    if (t->child->conf->elastic != IM_ELASTIC_DROP)
+        return im_plan_step_count(plan, b->g);
+    from = im_plan_order_at(plan, b->phase, b->g);
+    t->at.order = is_last(b) ? 0 : im_plan_order_at(plan, b->phase, b->g + 1);
+    return im_plan_step_count(plan, b->g) -
+           (before > from ? im_plan_order_samples(plan, b->phase, from, before, true) : 0);
+}
+
 /* Finishes a step: releases the batch, advances the position. */
 static void finish_batch(struct tr_trainer *t, struct tr_ring_batch *b)
 {
@@ -248,7 +274,7 @@ static void finish_batch(struct tr_trainer *t, struct tr_ring_batch *b)
 
     t->at.next_batch = b->g + 1;
     if (b->phase->split == IM_TRAIN)
-        t->at.train_samples += im_plan_step_count(child->plan, b->g);
+        t->at.train_samples += count_step(t, b);
     IM_FAULT("trainer.step.done");
     release_slots(t, b);
     atomic_store_explicit(&child->entry->position, b->g + 2, memory_order_release);
@@ -303,6 +329,7 @@ int tr_batch_land(struct tr_trainer *t, struct im_text *text)
     finish_batch(t, b);
     if (!step.ended)
         return 0;
+    t->at.window_order = t->at.order;
     t->lr = step.lr;
     if (conf->lr_range_test)
         t->lr_range_done = im_lr_range_add(&t->smooth, step.loss) || t->at.steps >= (uint64_t)conf->num_iter;

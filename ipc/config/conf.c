@@ -468,9 +468,24 @@ int64_t im_conf_order_accumulate(const struct im_conf *conf)
                                       : conf->accumulate * im_conf_world(conf) / im_conf_order_ranks(conf);
 }
 
+int64_t im_conf_step_batches(const struct im_conf *conf)
+{
+    const int64_t ranks = conf->elastic == IM_ELASTIC_DROP ? im_conf_world(conf) : im_conf_order_ranks(conf);
+
+    return ranks * im_conf_order_accumulate(conf);
+}
+
 int64_t im_conf_step_images(const struct im_conf *conf)
 {
-    return conf->batch_size * im_conf_order_ranks(conf) * im_conf_order_accumulate(conf);
+    return conf->batch_size * im_conf_step_batches(conf);
+}
+
+const char *im_conf_elastic_rate(const struct im_conf *conf)
+{
+    return conf->lr_scale == IM_LR_SCALE_NONE
+               ? "the learning rate stays that of the same place in the data"
+               : "the learning rate is that of the same place in the data, scaled to the images a step "
+                 "(lr-scale)";
 }
 
 void im_conf_take_part(struct im_conf *conf, int64_t world, int64_t first_rank)
@@ -480,7 +495,9 @@ void im_conf_take_part(struct im_conf *conf, int64_t world, int64_t first_rank)
     conf->order_ranks = order_ranks;
     conf->order_accumulate = order_accumulate;
     conf->share = (struct im_conf_share){.world = world, .first_rank = first_rank};
-    conf->accumulate = (order_ranks * order_accumulate + world - 1) / world;
+    conf->accumulate = conf->elastic == IM_ELASTIC_DROP
+                           ? order_accumulate
+                           : (order_ranks * order_accumulate + world - 1) / world;
 }
 
 void im_conf_use_virtual_ranks(struct im_conf *conf)

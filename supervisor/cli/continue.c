@@ -42,7 +42,9 @@ static int read_shape(const struct im_conf *conf, struct shape *ret, struct im_t
     }
     sv_saved_close(&saved);
     if (err == 1)
-        ret->accumulate_now = (ret->ranks * ret->accumulate + ret->ranks_now - 1) / ret->ranks_now;
+        ret->accumulate_now = conf->elastic == IM_ELASTIC_DROP
+                                  ? ret->accumulate
+                                  : (ret->ranks * ret->accumulate + ret->ranks_now - 1) / ret->ranks_now;
     return err;
 }
 
@@ -107,7 +109,7 @@ static const enum im_conf_key_id fixed[] = {
     IM_KEY_model,       IM_KEY_stem,          IM_KEY_head,           IM_KEY_blurpool, IM_KEY_drop_path_rate,
     IM_KEY_seed,        IM_KEY_drop_last,     IM_KEY_validate_every, IM_KEY_opt,      IM_KEY_loss_scale,
     IM_KEY_ema,         IM_KEY_val_split,     IM_KEY_val_split_seed, IM_KEY_sampler,  IM_KEY_muon_rest,
-    IM_KEY_multi_label, IM_KEY_virtual_ranks,
+    IM_KEY_multi_label, IM_KEY_virtual_ranks, IM_KEY_elastic,
 };
 
 /* Where a run lies and how it talks: no difference. */
@@ -203,6 +205,34 @@ static int continue_virtual_ranks(struct im_conf *conf, const struct shape *then
     return 0;
 }
 
+/* With --elastic drop: each trainer keeps its batches, and a step has as many as there are trainers. */
+static int continue_dropping(struct im_conf *conf, const struct shape *then, struct im_text *note,
+                             struct im_text *text)
+{
+    const int64_t before = then->batch_size * then->ranks_now * then->accumulate;
+    int err;
+
+    if (conf->batch_size != then->batch_size)
+        return im_fail(
+            text, -EINVAL,
+            "this run began with --batch-size %" PRId64
+            ", which with --elastic drop each trainer keeps; pass the old value, or choose another "
+            "--run-name",
+            then->batch_size);
+    err = set_accumulate(conf, then, then->accumulate, text);
+    if (err < 0)
+        return err;
+    conf->order_ranks = then->ranks;
+    conf->order_accumulate = then->accumulate;
+    if (im_conf_world(conf) != then->ranks_now)
+        im_fail(note, 0,
+                "ranks   %" PRId64 " x batch %" PRId64 " x accumulate %" PRId64 ", before %" PRId64
+                ": %" PRId64 " images a step, before %" PRId64 ", in the same order (elastic drop); %s",
+                im_conf_world(conf), conf->batch_size, conf->accumulate, then->ranks_now,
+                im_conf_step_images(conf), before, im_conf_elastic_rate(conf));
+    return 0;
+}
+
 int sv_continue_shape(struct im_conf *conf, struct im_text *note, struct im_text *text)
 {
     struct shape then = {0};
@@ -222,6 +252,8 @@ int sv_continue_shape(struct im_conf *conf, struct im_text *note, struct im_text
         conf->drop_last = then.drop_last != 0;
     if (conf->batch_size == 0) /* auto: found out when the run began */
         conf->batch_size = then.batch_size;
+    if (conf->elastic == IM_ELASTIC_DROP)
+        return continue_dropping(conf, &then, note, text);
     err = continue_virtual_ranks(conf, &then, text);
     if (err < 0)
         return err;

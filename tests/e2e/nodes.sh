@@ -308,6 +308,27 @@ case_virtual() {
   check_cluster_ledger "$(count_images train)"
 }
 
+# With --elastic drop the steps of the machine that is left have half as many images, until the other one is back; all samples once.
+case_dropped() {
+  ONE=(--ranks 1 "${DROP[@]}" --nodes "$HEAD_AT,$HEAD_AT" --readers 1 --augmenters 1 --cluster-wait 1)
+  FAULTS=trainer:trainer.step.done=sleep:$((350 * SLOWNESS))@1/every # node 1 is let in 10 s after it was lost at the earliest
+  launch_nodes
+  wait_step 4
+  kill_node "$MEMBER"
+  until_true 60 share_work "1 of 2" || fail_nodes "node 0 does not go on alone"
+  must_say "1 trainer, before 2; 4 images a step, before 8 (elastic drop); the learning rate stays that of the same place in the data"
+  launch_member
+  until_true 60 share_work "2 of 2" || fail_nodes "node 1 was not let in"
+  must_say "2 trainers, before 1; 8 images a step, before 4 (elastic drop)"
+  grep -q '"event":"nodes.shared".*"step_images":4' <(events) || fail_nodes "no event of smaller steps"
+  FAULTS=""
+  finish_nodes 0
+  check_cluster_ledger "$(count_images train)"
+  # With 24 steps of two an epoch, and more where one was alone.
+  [ "$(state_number step)" -gt 48 ] || fail "$(state_number step) steps in all"
+  [ "$(rates "$RUN" | sort -g | tail -n 1)" = 0.1 ] || fail "the learning rate rose"
+}
+
 # Four machines, then three, which do not divide the four virtual ranks, then two, and one.
 case_virtual_four() {
   local others=() member

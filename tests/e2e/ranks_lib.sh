@@ -37,3 +37,10 @@ check_virtual() {
   diff <(cut -d , -f 1-7,10- "$T/one/run/summary.csv") <(cut -d , -f 1-7,10- "$RUN/summary.csv") || fail "the numbers of the epochs differ"
   if grep -q 'the ledger does not balance' "$RUN/log.txt"; then fail "a sample was lost or came twice"; fi
 }
+
+# A run whose steps have a batch of each trainer: 48 batches are an epoch.
+DROP=(--elastic drop --batch-size 4 --mixup 0.2 --drop-path-rate 0.1 --ema 0.9 --snapshot-steps 1)
+# state_number NAME: of the run's last state.
+state_number() { head -c 65536 "$RUN/checkpoints/last.state.safetensors" | grep -aoE "\"$1\":\"[0-9]+\"" | head -n 1 | grep -oE '[0-9]+"$' | tr -d '"'; }
+# The learning rate of each step, without those that were done again.
+rates() { grep '"split":"train","loss"' "$1/metrics.jsonl" | sed -nE 's/.*"step":([0-9]+),.*"lr":([0-9.e-]+),.*/\1 \2/p' | sort -n -u -k 1,1 | cut -d ' ' -f 2; }

@@ -627,6 +627,41 @@ static void test_batches_are_translated_into_those_of_other_ranks(void **state)
     im_plan_fini(&three);
 }
 
+/* With as many batches a rank whatever their number: by the batches that are done. */
+static void test_batches_of_steps_that_grow_and_shrink_are_translated_by_their_order(void **state)
+{
+    struct im_plan_params p = usual;
+    struct im_plan four, three;
+
+    (void)state;
+    p.samples[IM_TRAIN] = 180; /* 5 steps of 32, and one of 20 in four batches */
+    p.order_ranks = p.ranks = p.window = 4;
+    four = make(&p);
+    p.ranks = p.window = 3;
+    three = make(&p);
+    assert_int_equal(four.phase[0].steps, 6);
+    assert_int_equal(three.phase[0].steps, 8);
+    assert_int_equal(three.window_steps, 1);
+    assert_int_equal(im_plan_order_batches(&four.phase[0]), 24);
+    assert_int_equal(im_plan_order_batches(&three.phase[0]), 24);
+    assert_int_equal(im_plan_order_at(&three, &three.phase[0], 3), 9);
+    assert_int_equal(im_plan_translate(&four, 2, &three, false), 2);
+    assert_int_equal(im_plan_translate(&four, 2, &three, true), 3);
+    assert_int_equal(im_plan_translate(&three, 5, &four, false), 3);
+    assert_int_equal(im_plan_translate(&four, 6, &three, false), 8);
+    assert_int_equal(im_plan_order_samples(&three, &three.phase[0], 6, 8, false), 16);
+    assert_int_equal(im_plan_order_samples(&three, &three.phase[0], 19, 24, true), 28);
+    im_plan_fini(&four);
+    im_plan_fini(&three);
+    p.world = 3;
+    p.ranks = 1;
+    p.first_rank = 1;
+    three = make(&p);
+    assert_int_equal(im_plan_order_samples(&three, &three.phase[0], 6, 8, false), 8);
+    assert_int_equal(im_plan_order_samples(&three, &three.phase[0], 6, 7, false), 0);
+    im_plan_fini(&three);
+}
+
 static void test_a_run_without_other_ranks_has_the_order_that_it_had(void **state)
 {
     struct im_plan_params p = usual;
@@ -674,6 +709,7 @@ int main(void)
         cmocka_unit_test(test_other_ranks_keep_the_samples_of_every_batch),
         cmocka_unit_test(test_ranks_that_do_not_divide_a_step_take_turns),
         cmocka_unit_test(test_virtual_ranks_have_the_same_batches_for_any_number_of_ranks),
+        cmocka_unit_test(test_batches_of_steps_that_grow_and_shrink_are_translated_by_their_order),
         cmocka_unit_test(test_batches_are_translated_into_those_of_other_ranks),
         cmocka_unit_test(test_a_run_without_other_ranks_has_the_order_that_it_had),
     };

@@ -609,6 +609,10 @@ static void pairs_that_contradict_get_their_sentences(void **state)
     conf.sync_bn = true;
     assert_int_equal(im_conf_check(&conf, &text), -EINVAL);
     assert_begins(text.s, "virtual-ranks and sync-bn contradict each other");
+    conf.sync_bn = false;
+    conf.elastic = IM_ELASTIC_DROP;
+    assert_int_equal(im_conf_check(&conf, &text), -EINVAL);
+    assert_begins(text.s, "virtual-ranks and elastic drop contradict each other");
 }
 
 static void durations_are_taken_apart(void **state)
