@@ -48,8 +48,7 @@ static void say_step(const struct im_conf *now, uint32_t before, struct im_text 
     if (now->accumulate > 1)
         snprintf(each, sizeof each, ", up to %" PRId64 " batches a trainer", now->accumulate);
     if (now->elastic == IM_ELASTIC_DROP)
-        im_fail(ret, 0, "%" PRId64 " images a step, before %" PRId64 " (elastic drop); %s", images,
-                images / im_conf_world(now) * before, im_conf_elastic_rate(now));
+        im_conf_say_step(now, before, ret);
     else
         im_fail(ret, 0, "the same %" PRId64 " images a step in the same order%s", images, each);
 }

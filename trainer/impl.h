@@ -137,7 +137,7 @@ static inline void tr_trainer_end_stage(const struct tr_trainer *t)
 int tr_trainer_open(struct tr_trainer *t, struct im_text *text);
 void tr_trainer_close(struct tr_trainer *t, bool abandon);
 
-/* Before the position is told for the first time in this start of the run. */
+/* Before the position is published for the first time in this start of the run. */
 void tr_trainer_note_order(const struct tr_trainer *t);
 
 /* trainer/shared_state.c. Of a run on several machines, once its ranks are connected: all continue from the newest state

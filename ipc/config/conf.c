@@ -10,6 +10,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -480,12 +481,17 @@ int64_t im_conf_step_images(const struct im_conf *conf)
     return conf->batch_size * im_conf_step_batches(conf);
 }
 
-const char *im_conf_elastic_rate(const struct im_conf *conf)
+void im_conf_say_step(const struct im_conf *conf, int64_t ranks_before, struct im_text *ret)
 {
-    return conf->lr_scale == IM_LR_SCALE_NONE
-               ? "the learning rate stays that of the same place in the data"
-               : "the learning rate is that of the same place in the data, scaled to the images a step "
-                 "(lr-scale)";
+    const bool sizes_differ = *conf->resize_schedule; /* of the epochs */
+    const int64_t each = im_conf_order_accumulate(conf) * (sizes_differ ? 1 : conf->batch_size);
+
+    im_fail(ret, 0,
+            "%" PRId64 " %s a step, before %" PRId64
+            " (elastic drop); the learning rate %s that of the same place in the data%s",
+            each * im_conf_world(conf), sizes_differ ? "batches" : "images", each * ranks_before,
+            conf->lr_scale == IM_LR_SCALE_NONE ? "stays" : "is",
+            conf->lr_scale == IM_LR_SCALE_NONE ? "" : ", scaled to the images a step (lr-scale)");
 }
 
 void im_conf_take_part(struct im_conf *conf, int64_t world, int64_t first_rank)

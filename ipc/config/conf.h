@@ -305,8 +305,8 @@ int64_t im_conf_order_accumulate(const struct im_conf *conf);
 int64_t im_conf_step_batches(const struct im_conf *conf);
 int64_t im_conf_step_images(const struct im_conf *conf);
 
-/* With --elastic drop: what a change of trainers means for the learning rate, for a line that tells it. */
-const char *im_conf_elastic_rate(const struct im_conf *conf);
+/* With --elastic drop, after a change of trainers: what a step is and was, and what that means for the learning rate. */
+void im_conf_say_step(const struct im_conf *conf, int64_t ranks_before, struct im_text *ret);
 
 /* With --virtual-ranks, once the number of trainers is known: the order of samples is that of the virtual ranks, and
  * `accumulate` the batches that a trainer takes of a step at most. Once. */

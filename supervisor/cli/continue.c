@@ -93,14 +93,20 @@ static int set_accumulate(struct im_conf *conf, const struct shape *then, int64_
 static void say_change(const struct im_conf *conf, const struct shape *then, struct im_text *note)
 {
     const bool regrouped = conf->batch_size != then->batch_size || conf->sync_bn;
+    const char *more = im_conf_step_batches(conf) % im_conf_world(conf) != 0 ? "up to " : "";
 
-    im_fail(note, 0,
-            "ranks   %" PRId64 " x batch %" PRId64 " x accumulate %s%" PRId64 ", before %" PRId64
-            " x %" PRId64 " x %" PRId64 ": the same %" PRId64 " images a step in the same order%s",
-            im_conf_world(conf), conf->batch_size, conf->order_accumulate > 0 ? "up to " : "",
-            conf->accumulate, then->ranks_now, then->batch_size, then->accumulate_now,
-            im_conf_step_images(conf),
-            regrouped ? "; batch norm takes its statistics over other groups of them" : "");
+    if (*conf->resize_schedule) /* batches of several sizes */
+        im_fail(note, 0,
+                "ranks   %" PRId64 " x accumulate %s%" PRId64 ", before %" PRId64 " x %" PRId64
+                ": the same images a step in the same order",
+                im_conf_world(conf), more, conf->accumulate, then->ranks_now, then->accumulate_now);
+    else
+        im_fail(note, 0,
+                "ranks   %" PRId64 " x batch %" PRId64 " x accumulate %s%" PRId64 ", before %" PRId64
+                " x %" PRId64 " x %" PRId64 ": the same %" PRId64 " images a step in the same order%s",
+                im_conf_world(conf), conf->batch_size, more, conf->accumulate, then->ranks_now,
+                then->batch_size, then->accumulate_now, im_conf_step_images(conf),
+                regrouped ? "; batch norm takes its statistics over other groups of them" : "");
 }
 
 /* Those of which a position depends: with another value its numbers would mean something else. The batch, ranks
@@ -209,7 +215,7 @@ static int continue_virtual_ranks(struct im_conf *conf, const struct shape *then
 static int continue_dropping(struct im_conf *conf, const struct shape *then, struct im_text *note,
                              struct im_text *text)
 {
-    const int64_t before = then->batch_size * then->ranks_now * then->accumulate;
+    struct im_text step;
     int err;
 
     if (conf->batch_size != then->batch_size)
@@ -224,12 +230,13 @@ static int continue_dropping(struct im_conf *conf, const struct shape *then, str
         return err;
     conf->order_ranks = then->ranks;
     conf->order_accumulate = then->accumulate;
-    if (im_conf_world(conf) != then->ranks_now)
+    if (im_conf_world(conf) != then->ranks_now) {
+        im_conf_say_step(conf, then->ranks_now, &step);
         im_fail(note, 0,
-                "ranks   %" PRId64 " x batch %" PRId64 " x accumulate %" PRId64 ", before %" PRId64
-                ": %" PRId64 " images a step, before %" PRId64 ", in the same order (elastic drop); %s",
-                im_conf_world(conf), conf->batch_size, conf->accumulate, then->ranks_now,
-                im_conf_step_images(conf), before, im_conf_elastic_rate(conf));
+                "ranks   %" PRId64 " x accumulate %" PRId64 ", before %" PRId64
+                ": the same order of images, %s",
+                im_conf_world(conf), conf->accumulate, then->ranks_now, step.s);
+    }
     return 0;
 }
 

@@ -32,7 +32,7 @@ case_ranks() {
   steps=$(state_number step) done=$(state_number order.next)
   [ "$done" = $((3 * steps)) ] || fail "$steps steps of three trainers, and $done batches are done"
   interrupt 1 $((steps + 4))
-  must_say "ranks   1 x batch 4 x accumulate 1, before 3: 4 images a step, before 12, in the same order (elastic drop); the learning rate stays that of the same place in the data"
+  must_say "ranks   1 x accumulate 1, before 3: the same order of images, 4 images a step, before 12 (elastic drop); the learning rate stays that of the same place in the data"
   done=$((2 * steps + $(state_number step)))
   [ "$(state_number order.next)" = $done ] || fail "$(state_number order.next) batches are done, not $done"
   # A step of one trainer has the rate of the step of three that its batch would have been in.
