@@ -329,8 +329,10 @@ struct im_control {
 
     /* How far this start of the run has come, and whether its supervisor lives. */
     alignas(IM_LINE) _Atomic uint64_t
-        first_position;                 /* W supervisor: `position` with which the trainers first
+        first_position;           /* W supervisor: `position` with which the trainers first
                                                          began; 0: they have not */
+    _Atomic uint64_t first_order; /* W trainer 0, before it tells first_position: batches of that pass that
+                                           were done before, in its order; 0 but for --elastic drop */
     _Atomic uint64_t furthest_position; /* W supervisor: the largest that a trainer has told */
     _Atomic uint64_t turns;             /* W supervisor: +1 a turn of its loop. R warden */
     /* What users ask for while the run goes on. A new supervisor finds it here. */

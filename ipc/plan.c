@@ -23,9 +23,11 @@ static uint32_t world_of(const struct im_plan_params *p)
     return p->world ? p->world : p->ranks;
 }
 
-static uint32_t order_ranks_of(const struct im_plan_params *p)
+static uint32_t order_ranks_of(const struct im_plan_params *p, enum im_split split)
 {
-    return p->order_ranks ? p->order_ranks : world_of(p);
+    const uint32_t ranks = split == IM_TRAIN ? p->order_ranks : p->val_order_ranks;
+
+    return ranks ? ranks : world_of(p);
 }
 
 static uint64_t divide_up(uint64_t n, uint64_t by)
@@ -134,7 +136,7 @@ static int append_phase(struct im_plan *plan, const struct im_plan_params *p, en
                         uint32_t epoch)
 {
     const struct im_conf_sizes sizes = sizes_of(p, split, epoch);
-    uint32_t order_ranks = split == IM_TRAIN ? order_ranks_of(p) : world_of(p);
+    uint32_t order_ranks = order_ranks_of(p, split);
     uint64_t per_step = (uint64_t)sizes.batch_size * order_ranks;
     uint64_t samples = p->samples[split];
 
@@ -169,7 +171,7 @@ static int append_phase(struct im_plan *plan, const struct im_plan_params *p, en
 /* A step that the training set fills at least once, in this epoch. */
 static int check_batch(const struct im_plan_params *p, uint32_t epoch, struct im_text *text)
 {
-    uint32_t batch = sizes_of(p, IM_TRAIN, epoch).batch_size, ranks = order_ranks_of(p);
+    uint32_t batch = sizes_of(p, IM_TRAIN, epoch).batch_size, ranks = order_ranks_of(p, IM_TRAIN);
     uint64_t per_step = (uint64_t)batch * ranks;
     struct im_text where = {""};
 
@@ -203,7 +205,7 @@ static int check_plan(const struct im_plan_params *p, struct im_text *text)
         return im_fail(text, -EINVAL, "no images to evaluate");
     if (!p->evaluates && p->samples[IM_TRAIN] == 0)
         return im_fail(text, -EINVAL, "no training images");
-    if ((uint64_t)p->batch_size[IM_VAL] * world > UINT32_MAX)
+    if ((uint64_t)p->batch_size[IM_VAL] * order_ranks_of(p, IM_VAL) > UINT32_MAX)
         return im_fail(text, -EINVAL, "a step of more than 2^32 images; use a smaller --batch-size");
     if (p->evaluates)
         return 0;
@@ -367,11 +369,53 @@ uint32_t im_plan_step_count(const struct im_plan *plan, uint64_t batch)
     return count;
 }
 
+uint32_t im_plan_step_ranks(const struct im_plan *plan, uint64_t batch)
+{
+    const struct im_phase *phase = im_plan_phase_of_batch(plan, batch);
+    uint32_t ranks = 0;
+
+    while (phase && ranks < plan->world &&
+           order_count(phase, order_in_world(plan, phase, batch - phase->first_batch, ranks)) > 0)
+        ranks++;
+    return ranks;
+}
+
 uint32_t im_plan_batch_count(const struct im_plan *plan, uint64_t batch, uint32_t rank)
 {
     const struct im_phase *phase = im_plan_phase_of_batch(plan, batch);
 
     return phase ? order_count(phase, order_of(plan, phase, batch - phase->first_batch, rank)) : 0;
+}
+
+uint64_t im_plan_order_batches(const struct im_phase *phase)
+{
+    const uint64_t per_step = (uint64_t)phase->batch_size * phase->order_ranks;
+    const uint64_t left = phase->samples % per_step;
+
+    return phase->samples / per_step * phase->order_ranks +
+           (left < phase->order_ranks ? left : phase->order_ranks);
+}
+
+uint64_t im_plan_order_at(const struct im_plan *plan, const struct im_phase *phase, uint64_t batch)
+{
+    const uint64_t all = im_plan_order_batches(phase), step = batch - phase->first_batch;
+    const uint64_t at = is_uneven(plan, phase) ? step / plan->window_steps * plan->window +
+                                                     step % plan->window_steps * plan->world
+                                               : step * plan->world;
+
+    return at < all ? at : all;
+}
+
+uint64_t im_plan_order_samples(const struct im_plan *plan, const struct im_phase *phase, uint64_t from,
+                               uint64_t before, bool everywhere)
+{
+    uint64_t samples = 0;
+
+    im_assert(!is_uneven(plan, phase));
+    for (uint64_t q = from; q < before; q++)
+        if (everywhere || q % plan->world - plan->first_rank < plan->ranks)
+            samples += order_count(phase, q);
+    return samples;
 }
 
 struct im_order im_plan_order(const struct im_plan *plan, const struct im_phase *phase, uint64_t batch,
@@ -400,6 +444,13 @@ uint64_t im_plan_translate(const struct im_plan *from, uint64_t batch, const str
         return to->batches;
     other = &to->phase[phase - from->phase];
     step = batch - phase->first_batch;
+    if (phase->split == IM_TRAIN && from->window * to->world == to->window * from->world &&
+        from->world != to->world) { /* as many batches a rank */
+        const uint64_t order = im_plan_order_at(from, phase, batch);
+
+        step = ahead ? divide_up(order, to->world) : order / to->world;
+        return other->first_batch + (step < other->steps ? step : other->steps);
+    }
     if (phase->split != IM_TRAIN)
         return other->first_batch + (step > 0 && ahead ? other->steps : 0);
     unit = from->window_steps;

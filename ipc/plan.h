@@ -12,6 +12,12 @@
  * ranks x accumulate as before, each optimiser step has the same batches. Where the ranks do not divide the `window` batches of an
  * optimiser step, some ranks have no batch in the last of its steps, and the next one begins with rank 0 again.
  *
+ * With --virtual-ranks training and validation are cut for these in the same way, from the start.
+ *
+ * With --elastic drop the order stays, and `window` is as many batches as the ranks that there are take at a time. Where
+ * these change between two of its batches, the steps are counted as if there had been as many from the pass's beginning: in
+ * the first one that follows, the batches before im_plan_order_at() are done (trainer/batch.c).
+ *
  * A run on several nodes has one order of samples and one numbering of batches for all nodes. A node has the
  * consecutive ranks first_rank .. first_rank + ranks - 1 of the world's, and numbers the samples of these alone as
  * its tickets 0, 1, 2, ...: the tickets of all nodes are each sample of the run once. In every function `rank` is
@@ -34,6 +40,7 @@ struct im_plan_params {
     uint32_t world;                    /* ranks of all nodes; 0: ranks */
     uint32_t first_rank;               /* of this node, in the world */
     uint32_t order_ranks;              /* that the training passes are cut for; 0: world */
+    uint32_t val_order_ranks;          /* that the validation passes are cut for; 0: world */
     uint32_t window;                   /* batches of an optimiser step; 0: as many as the ranks have */
     uint32_t batch_size[IM_SPLITS];    /* per rank */
     uint32_t image_size[IM_SPLITS];    /* pixels a side */
@@ -111,8 +118,19 @@ uint64_t im_plan_first_ticket(const struct im_plan *plan, uint64_t batch);
  * the end. */
 uint64_t im_plan_translate(const struct im_plan *from, uint64_t batch, const struct im_plan *to, bool ahead);
 
+/* Batches of a pass before this one, in the order that it is cut for: of a whole number of steps, or of the pass. */
+uint64_t im_plan_order_at(const struct im_plan *plan, const struct im_phase *phase, uint64_t batch);
+/* Batches of the whole pass in this order. */
+uint64_t im_plan_order_batches(const struct im_phase *phase);
+/* Samples that the ranks of this node, or of all, have in the pass in batches `from` .. before - 1 of its order. */
+uint64_t im_plan_order_samples(const struct im_plan *plan, const struct im_phase *phase, uint64_t from,
+                               uint64_t before, bool everywhere);
+
 /* Samples of `rank` in `batch` (0 is possible in a short last step), and of the ranks of all nodes. */
 uint32_t im_plan_batch_count(const struct im_plan *plan, uint64_t batch, uint32_t rank);
 uint32_t im_plan_step_count(const struct im_plan *plan, uint64_t batch);
+
+/* Ranks of the world that have samples in `batch`: the first ones. */
+uint32_t im_plan_step_ranks(const struct im_plan *plan, uint64_t batch);
 
 #endif

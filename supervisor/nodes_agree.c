@@ -7,7 +7,8 @@
 #include "ipc/config/conf.h"
 #include "supervisor/nodes.h"
 
-/* What may differ: where things lie on a machine, how many processes it runs, what it shows. */
+/* What may differ: where things lie on a machine, how many processes it runs, what it shows. With virtual ranks not the
+ * threads of a trainer, on which bits depend. */
 static const enum im_conf_key_id own[] = {
     IM_KEY_nodes,
     IM_KEY_node,
@@ -86,7 +87,8 @@ char *sv_nodes_agree(const struct im_conf *conf, const uint64_t samples[IM_SPLIT
     fprintf(out, "train-images=%" PRIu64 "\nval-images=%" PRIu64 "\nclasses=%" PRIu32 "\n%sindex-hash=%s\n",
             samples[IM_TRAIN], samples[IM_VAL], classes, copies ? copies : "", conf->index_hash);
     for (int key = 0; key < IM_KEY_COUNT; key++) {
-        if (may_differ(key) || key == IM_KEY_index_hash)
+        if ((may_differ(key) && !(key == IM_KEY_trainer_threads && conf->virtual_ranks > 0)) ||
+            key == IM_KEY_index_hash)
             continue;
         im_conf_value(conf, (enum im_conf_key_id)key, value);
         fprintf(out, "%s=%s\n", im_conf_name((enum im_conf_key_id)key), value);

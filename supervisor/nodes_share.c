@@ -39,23 +39,36 @@ static uint32_t members_of(const struct sv_generation *g)
     return members;
 }
 
-static void tell(struct sv_super *s, const struct sv_generation *g, const struct im_conf *now,
-                 uint32_t before)
+/* What a step is from now on. */
+static void say_step(const struct im_conf *now, uint32_t before, struct im_text *ret)
 {
-    struct im_json *fields = im_json_object();
+    const int64_t images = im_conf_step_images(now);
     char each[64] = "";
 
     if (now->accumulate > 1)
         snprintf(each, sizeof each, ", up to %" PRId64 " batches a trainer", now->accumulate);
+    if (now->elastic == IM_ELASTIC_DROP)
+        im_conf_say_step(now, before, ret);
+    else
+        im_fail(ret, 0, "the same %" PRId64 " images a step in the same order%s", images, each);
+}
+
+static void tell(struct sv_super *s, const struct sv_generation *g, const struct im_conf *now,
+                 uint32_t before)
+{
+    struct im_json *fields = im_json_object();
+    struct im_text step;
+
+    say_step(now, before, &step);
     sv_screen_say(&s->screen,
                   "nodes     %" PRIu32 " of %" PRIu32 " machines share the work: %" PRIu32
-                  " trainer%s, before %" PRIu32 "; the same %" PRIu64 " images a step in the same order%s",
-                  members_of(g), g->nodes, s->run.world, s->run.world == 1 ? "" : "s", before,
-                  (uint64_t)now->batch_size * s->plan.window, each);
+                  " trainer%s, before %" PRIu32 "; %s",
+                  members_of(g), g->nodes, s->run.world, s->run.world == 1 ? "" : "s", before, step.s);
     im_json_set_int(fields, "node_generation", g->number);
     im_json_set_int(fields, "nodes", members_of(g));
     im_json_set_int(fields, "trainers", s->run.world);
     im_json_set_int(fields, "trainers_before", before);
+    im_json_set_int(fields, "step_images", im_conf_step_images(now));
     sv_journal_event(&s->journal, "nodes.shared", fields);
 }
 

@@ -57,6 +57,40 @@ static bool read_places(struct tr_trainer *t, const struct im_phase *phase, uint
     return true;
 }
 
+/* What this step has of the order that the pass is cut for: batch norm's running statistics follow its first rank, and with
+ * virtual ranks the gradients are added in it. */
+static void divide_step(const struct tr_trainer *t, const struct im_phase *phase, uint64_t g,
+                        struct tr_batch *ret)
+{
+    const struct im_plan *plan = t->child->plan;
+    const uint32_t order = phase->order_ranks;
+    const uint32_t first = (order - t->at.window_batches * plan->world % order) % order;
+
+    ret->statistics_from = -1;
+    if (t->child->conf->virtual_ranks == 0) {
+        ret->keeps_statistics =
+            t->child->conf->share.world > 0 && first != 0 && t->child->conf->elastic == IM_ELASTIC_KEEP;
+        return;
+    }
+    ret->ranks = im_plan_step_ranks(plan, g);
+    ret->keeps_statistics = first >= ret->ranks;
+    if (order % plan->world != 0 && !ret->keeps_statistics) /* it is another rank's each time */
+        ret->statistics_from = (int32_t)first;
+    if (plan->world == 1)
+        ret->ranks = 0;
+}
+
+bool tr_batch_is_done(const struct tr_trainer *t, const struct im_phase *phase, uint64_t g)
+{
+    struct im_order order;
+
+    if (phase->split != IM_TRAIN || t->at.order == 0 ||
+        im_plan_batch_count(t->child->plan, g, t->child->index) == 0)
+        return false;
+    order = im_plan_order(t->child->plan, phase, g, t->child->index);
+    return (uint64_t)order.step * phase->order_ranks + order.rank < t->at.order;
+}
+
 int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
                   struct tr_ring_batch *ret, struct im_text *text)
 {
@@ -86,9 +120,9 @@ int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g
         .size = (int)phase->image_size,
         .step = t->at.steps + t->in_flight, /* a window has one batch then */
         .first = in_window / phase->order_ranks * phase->batch_size * phase->order_ranks + order.rank,
-        .stride = phase->order_ranks,
-        .keeps_statistics = t->child->conf->share.world > 0 && phase->split == IM_TRAIN &&
-                            t->at.window_batches * plan->world % phase->order_ranks != 0};
+        .stride = phase->order_ranks};
+    if (phase->split == IM_TRAIN)
+        divide_step(t, phase, g, &ret->batch);
     ret->weight = ret->valid;
     if (phase->split == IM_TRAIN)
         ret->weight =
@@ -136,7 +170,7 @@ static bool is_last(const struct tr_ring_batch *b)
     return b->g + 1 == b->phase->first_batch + b->phase->steps;
 }
 
-/* The gradients of all ranks' samples, whose weights add up to `weight`, and the same update everywhere. A
+/* The gradients of all ranks' samples, with which the window has `weight`, and the same update everywhere. A
  * prefetched batch is released while the device computes on it, so that augmenters refill its slots
  * meanwhile. Should this process die before the step's end, the batch is delivered again, as all since the
  * last snapshot are. */
@@ -194,11 +228,7 @@ static int evaluate_with(struct tr_trainer *t, const struct tr_ring_batch *b, bo
         keep_taken(t, b, weights);
     if (err == 0 && b->count > 0)
         err = keep_logits(t, b, weights, t->multi.logits, text);
-    if (err == 0)
-        err = tr_ranks_sum_tally(&t->ranks, &tally);
-    if (err == 0)
-        tr_sums_add(sums, &tally);
-    return err;
+    return err ? err : tr_ranks_add_tally(&t->ranks, &tally, sums);
 }
 
 /* The same, and what became of each image. */
@@ -212,11 +242,7 @@ static int evaluate_images(struct tr_trainer *t, const struct tr_ring_batch *b, 
         err = tr_outcomes_evaluate(&t->outcomes, t->net, &b->batch, &at, &tally, text);
     if (err == 0 && b->count > 0)
         err = keep_logits(t, b, TR_PLAIN, t->outcomes.logits, text);
-    if (err == 0)
-        err = tr_ranks_sum_tally(&t->ranks, &tally);
-    if (err == 0)
-        tr_sums_add(&t->at.sums[IM_VAL], &tally);
-    return err;
+    return err ? err : tr_ranks_add_tally(&t->ranks, &tally, &t->at.sums[IM_VAL]);
 }
 
 static int evaluate_batch(struct tr_trainer *t, const struct tr_ring_batch *b, struct im_text *text)
@@ -227,6 +253,20 @@ static int evaluate_batch(struct tr_trainer *t, const struct tr_ring_batch *b, s
     return err || !(t->child->conf->ema > 0) ? err : evaluate_with(t, b, true, &t->at.ema, text);
 }
 
+/* With --elastic drop: how far the pass has come. Returns the samples of the step, of all ranks. */
+static uint64_t count_step(struct tr_trainer *t, const struct tr_ring_batch *b)
+{
+    const struct im_plan *plan = t->child->plan;
+    uint64_t from, before = t->at.order;
+
+    if (t->child->conf->elastic != IM_ELASTIC_DROP)
+        return im_plan_step_count(plan, b->g);
+    from = im_plan_order_at(plan, b->phase, b->g);
+    t->at.order = is_last(b) ? 0 : im_plan_order_at(plan, b->phase, b->g + 1);
+    return im_plan_step_count(plan, b->g) -
+           (before > from ? im_plan_order_samples(plan, b->phase, from, before, true) : 0);
+}
+
 /* Finishes a step: releases the batch, advances the position. */
 static void finish_batch(struct tr_trainer *t, struct tr_ring_batch *b)
 {
@@ -234,7 +274,7 @@ static void finish_batch(struct tr_trainer *t, struct tr_ring_batch *b)
 
     t->at.next_batch = b->g + 1;
     if (b->phase->split == IM_TRAIN)
-        t->at.train_samples += im_plan_step_count(child->plan, b->g);
+        t->at.train_samples += count_step(t, b);
     IM_FAULT("trainer.step.done");
     release_slots(t, b);
     atomic_store_explicit(&child->entry->position, b->g + 2, memory_order_release);
@@ -289,6 +329,7 @@ int tr_batch_land(struct tr_trainer *t, struct im_text *text)
     finish_batch(t, b);
     if (!step.ended)
         return 0;
+    t->at.window_order = t->at.order;
     t->lr = step.lr;
     if (conf->lr_range_test)
         t->lr_range_done = im_lr_range_add(&t->smooth, step.loss) || t->at.steps >= (uint64_t)conf->num_iter;

@@ -89,6 +89,7 @@ struct tr_trainer {
     bool begins_again;             /* trainers of this run have died before */
     struct {
         uint64_t first_position;   /* im_control.first_position of rank 0's node; 0: one machine */
+        uint64_t first_order;      /* im_control.first_order there */
         uint64_t ended[IM_SPLITS]; /* im_ledger.ended there */
     } leader;                      /* of a run on several machines: this one may have come later */
     uint32_t saves_seen;           /* checkpoint requests already served */
@@ -136,6 +137,9 @@ static inline void tr_trainer_end_stage(const struct tr_trainer *t)
 int tr_trainer_open(struct tr_trainer *t, struct im_text *text);
 void tr_trainer_close(struct tr_trainer *t, bool abandon);
 
+/* Before the position is published for the first time in this start of the run. */
+void tr_trainer_note_order(const struct tr_trainer *t);
+
 /* trainer/shared_state.c. Of a run on several machines, once its ranks are connected: all continue from the newest state
  * that any machine has, and tell their position then. `from`: what this rank has found; only rank 0 and the first of each
  * machine look. */
@@ -154,6 +158,8 @@ int tr_batch_wait(struct tr_trainer *t, uint64_t batch, uint32_t count);
  * on the step. IM_EXIT_CONTRADICTION with a sentence: it is not what its augmenters wrote. */
 int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
                   struct tr_ring_batch *ret, struct im_text *text);
+/* Whether this rank's batch was trained on before, when the pass's batches were shared by another number of ranks. */
+bool tr_batch_is_done(const struct tr_trainer *t, const struct im_phase *phase, uint64_t g);
 /* trainer/first_batch.c: the images of the first batch, for a picture. */
 void tr_first_batch_keep(const struct tr_trainer *t, const struct tr_ring_batch *b);
 /* Validates on the batch and returns its slots. weight: over all ranks. */

@@ -72,28 +72,50 @@ static int open_network(struct tr_trainer *t, struct im_text *text)
     return tr_network_new(&config, &t->net, text);
 }
 
+/* Where in the run the trainers are, and how fast they go through it, with --elastic drop. */
+static void pace_of(const struct tr_trainer *t, struct tr_schedule_pace *ret)
+{
+    const struct im_phase *now = im_plan_phase_of_batch(t->child->plan, t->at.next_batch);
+    const bool trains = now && now->split == IM_TRAIN;
+
+    *ret = (struct tr_schedule_pace){.taken = t->at.steps,
+                                     .epoch = now ? now->epoch + !trains : (uint32_t)t->child->conf->epochs,
+                                     .ranks = tr_world(t->child),
+                                     .order_ranks = (uint32_t)im_conf_order_ranks(t->child->conf),
+                                     .accumulate = (uint32_t)t->child->conf->accumulate};
+    if (trains) {
+        ret->order = t->at.window_order;
+        ret->step = t->at.next_batch - now->first_batch - t->at.window_batches;
+    }
+}
+
 /* The optimiser steps of every epoch, the same for all ranks. */
 static int open_schedule(struct tr_trainer *t, struct im_text *text)
 {
     const struct im_plan *plan = t->child->plan;
     struct tr_schedule_epoch *epochs = calloc(plan->phases, sizeof *epochs);
+    uint64_t *batches = calloc(plan->phases, sizeof *batches);
     const uint32_t window = (uint32_t)t->child->conf->accumulate;
+    struct tr_schedule_pace pace = {0};
     uint32_t count = 0;
-    int err;
+    int err = epochs && batches ? 0 : -ENOMEM;
 
-    if (t->child->conf->evaluate) { /* no steps */
-        free(epochs);
-        return 0;
+    for (uint32_t i = 0; i < plan->phases && err == 0; i++) {
+        const struct im_phase *pass = &plan->phase[i];
+
+        if (pass->split != IM_TRAIN)
+            continue;
+        batches[count] = im_plan_order_batches(pass);
+        epochs[count++] = (struct tr_schedule_epoch){.steps = (pass->steps + window - 1) / window,
+                                                     .images = pass->batch_size * plan->window};
     }
-    if (!epochs)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < plan->phases; i++)
-        if (plan->phase[i].split == IM_TRAIN)
-            epochs[count++] =
-                (struct tr_schedule_epoch){.steps = (plan->phase[i].steps + window - 1) / window,
-                                           .images = plan->phase[i].batch_size * plan->window};
-    err = tr_schedule_init(&t->schedule, t->child->conf, epochs, count, text);
+    if (t->child->conf->elastic == IM_ELASTIC_DROP)
+        pace_of(t, &pace);
+    pace.batches = batches;
+    if (err == 0 && !t->child->conf->evaluate) /* which has no steps */
+        err = tr_schedule_init_paced(&t->schedule, t->child->conf, epochs, count, &pace, text);
     free(epochs);
+    free(batches);
     return err;
 }
 
@@ -426,6 +448,14 @@ static void find_here(struct tr_trainer *t, struct tr_resume *from)
         t->at = from->at;
 }
 
+void tr_trainer_note_order(const struct tr_trainer *t)
+{
+    struct im_control *c = t->child->run->control;
+
+    if (tr_trainer_leads_node(t) && atomic_load_explicit(&c->first_position, memory_order_relaxed) == 0)
+        atomic_store_explicit(&c->first_order, t->at.order, memory_order_relaxed);
+}
+
 /* Where the run continues, and the connections of the ranks. The position is published at once where it is known: the
  * readers start on it while the network is being built. */
 static int open_ranks(struct tr_trainer *t, struct tr_resume *ret_from, struct im_text *text)
@@ -437,6 +467,8 @@ static int open_ranks(struct tr_trainer *t, struct tr_resume *ret_from, struct i
         err = find_position(t, ret_from, text);
     if (err == 0 && remote && tr_trainer_leads_node(t))
         find_here(t, ret_from);
+    if (err == 0 && !remote)
+        tr_trainer_note_order(t);
     if (err == 0 && !remote)
         atomic_store_explicit(&t->child->entry->position, t->at.next_batch + 1, memory_order_release);
     if (err == 0 && !remote && t->child->conf->node_count > 1 && tr_trainer_leads(t))

@@ -175,6 +175,8 @@ static int exchange_sums(struct tr_ranks *t, double *x, size_t count)
     if (tr_world(t->child) == 1)
         return 0;
     leave = exchange(t, x, (uint32_t)count, all);
+    for (uint32_t r = 0; r < tr_world(t->child) && leave == 0; r++)
+        t->losses[r] = all[r][0];
     for (size_t i = 0; i < count && leave == 0; i++) {
         x[i] = 0;
         for (uint32_t r = 0; r < tr_world(t->child); r++)
@@ -193,6 +195,24 @@ static int host_sum(void *context, void *x, size_t count, bool is_double, struct
     IM_FAULT("trainer.gradients.before");
     t->failed = t->ops->allreduce_sum(t->comm, x, count, &t->why);
     IM_FAULT("trainer.gradients.after");
+    return t->failed;
+}
+
+static int host_sum_in_order(void *context, float *x, const float *before, size_t count, uint32_t ranks)
+{
+    struct tr_ranks *t = context;
+
+    IM_FAULT("trainer.gradients.before");
+    t->failed = t->ops->sum_in_order(t->comm, x, before, count, ranks, &t->why);
+    IM_FAULT("trainer.gradients.after");
+    return t->failed;
+}
+
+static int host_take(void *context, float *x, size_t count, int root)
+{
+    struct tr_ranks *t = context;
+
+    t->failed = t->ops->broadcast(t->comm, x, count * sizeof *x, root, &t->why);
     return t->failed;
 }
 
@@ -280,7 +300,12 @@ int tr_ranks_open(struct tr_ranks *t, struct im_child *child, struct im_text *te
         prctl(PR_SET_TIMERSLACK,
               1UL); /* of this thread: device_watch()'s pauses are shorter than the default */
     } else {
-        t->rank_sum = (struct tr_rank_sum){.context = t, .sum = host_sum};
+        t->rank_sum = (struct tr_rank_sum){
+            .context = t, .sum = host_sum, .sum_in_order = host_sum_in_order, .take = host_take};
+    }
+    if (child->conf->virtual_ranks > 0) {
+        t->rank_sum.parts = t->losses;
+        t->rank_sum.part_count = tr_world(child);
     }
     if (err == 0)
         err = tr_exchange_open(&t->exchange, child, &config.rendezvous, text);
@@ -307,17 +332,20 @@ void tr_ranks_begin_wait(struct tr_ranks *t)
 
 int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a)
 {
-    const double mine[] = {a->stop, a->saves, a->weight, a->paused, a->snapshot};
+    const double mine[] = {a->stop, a->saves, a->weight, a->paused, a->snapshot}, before = a->before;
+    const bool in_order = t->child->conf->virtual_ranks > 0;
     double all[IM_RANKS_MAX][IM_PEER_VALUES];
     int leave;
 
-    if (tr_world(t->child) == 1)
+    if (tr_world(t->child) == 1) {
+        a->weight = before + a->weight;
         return 0;
+    }
     tr_ranks_begin_wait(t);
     leave = exchange(t, mine, IM_COUNT(mine), all);
     if (leave)
         return leave;
-    *a = (struct tr_agreement){0};
+    *a = (struct tr_agreement){.weight = in_order ? before : 0, .before = before};
     for (uint32_t r = 0; r < tr_world(t->child); r++) {
         a->stop |= all[r][0] != 0;
         a->saves = (uint32_t)fmax(a->saves, all[r][1]);
@@ -325,6 +353,7 @@ int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a)
         a->paused |= all[r][3] != 0;
         a->snapshot |= all[r][4] != 0;
     }
+    a->weight = in_order ? a->weight : before + a->weight;
     return 0;
 }
 
@@ -372,17 +401,21 @@ int tr_ranks_share_numbers(struct tr_ranks *t, double *x, uint32_t count)
     return leave;
 }
 
-int tr_ranks_sum_tally(struct tr_ranks *t, struct tr_tally *tally)
+int tr_ranks_add_tally(struct tr_ranks *t, const struct tr_tally *tally, struct tr_sums *sums)
 {
-    double sums[] = {tally->loss_sum, tally->valid, tally->top1, tally->top5};
-    int leave = exchange_sums(t, sums, IM_COUNT(sums));
+    double x[] = {tally->loss_sum, tally->valid, tally->top1, tally->top5};
+    const bool in_order = t->child->conf->virtual_ranks > 0 && tr_world(t->child) > 1;
+    int leave = exchange_sums(t, x, IM_COUNT(x));
 
-    if (leave == 0)
-        *tally = (struct tr_tally){.loss_sum = sums[0],
-                                   .valid = (uint32_t)sums[1],
-                                   .top1 = (uint32_t)sums[2],
-                                   .top5 = (uint32_t)sums[3]};
-    return leave;
+    if (leave)
+        return leave;
+    for (uint32_t r = 0; r < tr_world(t->child) && in_order; r++)
+        sums->loss += t->losses[r];
+    tr_sums_add(sums, &(struct tr_tally){.loss_sum = in_order ? 0 : x[0],
+                                         .valid = (uint32_t)x[1],
+                                         .top1 = (uint32_t)x[2],
+                                         .top5 = (uint32_t)x[3]});
+    return 0;
 }
 
 int tr_ranks_share_statistics(struct tr_ranks *t, struct tr_network *net, struct im_text *text)

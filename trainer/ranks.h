@@ -30,8 +30,9 @@ struct tr_ranks {
     struct tr_bn_sync bn_sync;   /* for a network whose batch norm goes over all ranks */
     float *gathered;             /* [ranks][...] gathered from all ranks, then this rank's part */
     size_t gathered_floats;
-    bool shared; /* all ranks have rank 0's statistics, until the next step */
-    int failed;  /* error of a collective within a step; 0: none */
+    double losses[IM_RANKS_MAX]; /* with virtual ranks: those of the last step, of each rank */
+    bool shared;                 /* all ranks have rank 0's statistics, until the next step */
+    int failed;                  /* error of a collective within a step; 0: none */
     struct im_text why;
 };
 
@@ -57,9 +58,12 @@ const struct tr_rank_sum *tr_ranks_rank_sum(struct tr_ranks *t);
 struct tr_agreement {
     bool stop;      /* stop requested; agreed: by any rank */
     uint32_t saves; /* checkpoint requests seen; agreed: the maximum */
-    double weight;  /* of this batch's samples in the loss, each 1 without --class-weights: the sum */
-    bool paused;    /* the run is paused; agreed: any rank has seen it, and no rank takes the step */
-    bool snapshot;  /* on several machines: rank 0 asks for one after the step; agreed: every node takes it */
+    double
+        weight; /* of this batch's samples in the loss, each 1 without --class-weights; agreed: of the window, with all
+                       ranks' batches of this step */
+    double before; /* of the window's batches before it, the same on all ranks */
+    bool paused;   /* the run is paused; agreed: any rank has seen it, and no rank takes the step */
+    bool snapshot; /* on several machines: rank 0 asks for one after the step; agreed: every node takes it */
 };
 int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a);
 
@@ -80,8 +84,8 @@ int tr_ranks_tell_numbers(struct tr_ranks *t, const double *mine, uint32_t count
 /* x[i] <- rank 0's x[i], on all ranks. 0, or a status to leave with. */
 int tr_ranks_share_numbers(struct tr_ranks *t, double *x, uint32_t count);
 
-/* Sums an evaluation's tally over the ranks. */
-int tr_ranks_sum_tally(struct tr_ranks *t, struct tr_tally *tally);
+/* Adds an evaluation's tallies of all ranks. With virtual ranks one after the other. */
+int tr_ranks_add_tally(struct tr_ranks *t, const struct tr_tally *tally, struct tr_sums *sums);
 
 /* Copies rank 0's running statistics, and their averages, to all ranks. Call before a validation pass. */
 int tr_ranks_share_statistics(struct tr_ranks *t, struct tr_network *net, struct im_text *text);

@@ -104,15 +104,18 @@ static uint64_t or_here(uint64_t first_position, const struct tr_trainer *t)
 static int share_past(struct tr_trainer *t, uint64_t *start)
 {
     const struct im_control *c = t->child->run->control;
-    double x[2 + IM_SPLITS] = {
-        (double)or_here(atomic_load_explicit(&c->first_position, memory_order_relaxed), t)};
+    const uint64_t first = atomic_load_explicit(&c->first_position, memory_order_relaxed);
+    const uint64_t order = first ? atomic_load_explicit(&c->first_order, memory_order_relaxed) : t->at.order;
+    double x[3 + IM_SPLITS] = {(double)or_here(first, t)};
     int err;
 
     for (int split = 0; split < IM_SPLITS; split++)
         x[1 + split] = (double)atomic_load_explicit(&c->ledger[split].ended, memory_order_relaxed);
     x[1 + IM_SPLITS] = (double)*start;
-    err = tr_ranks_share_numbers(&t->ranks, x, 2 + IM_SPLITS);
+    x[2 + IM_SPLITS] = (double)order;
+    err = tr_ranks_share_numbers(&t->ranks, x, 3 + IM_SPLITS);
     *start = (uint64_t)x[1 + IM_SPLITS];
+    t->leader.first_order = (uint64_t)x[2 + IM_SPLITS];
     t->leader.first_position = (uint64_t)x[0];
     for (int split = 0; split < IM_SPLITS; split++)
         t->leader.ended[split] = (uint64_t)x[1 + split];
@@ -158,6 +161,7 @@ int tr_trainer_share_state(struct tr_trainer *t, struct tr_resume *from, struct 
     if (err)
         return err;
     enter_identity(t, run, start);
+    tr_trainer_note_order(t);
     atomic_store_explicit(&child->entry->position, t->at.next_batch + 1, memory_order_release);
     return 0;
 }

@@ -51,6 +51,17 @@ static int begin_training(struct tr_trainer *t, const struct im_phase *phase, st
     return err;
 }
 
+/* Samples of this node in `batch` and after it, of the first `order` batches of the pass in its order. */
+static uint64_t samples_done(const struct tr_trainer *t, const struct im_phase *phase, uint64_t batch,
+                             uint64_t order)
+{
+    const struct im_plan *plan = t->child->plan;
+
+    if (phase->split != IM_TRAIN || order == 0)
+        return 0;
+    return im_plan_order_samples(plan, phase, im_plan_order_at(plan, phase, batch), order, false);
+}
+
 static int begin_pass(struct tr_trainer *t, const struct im_phase *phase, uint64_t batch,
                       struct im_text *text)
 {
@@ -58,7 +69,8 @@ static int begin_pass(struct tr_trainer *t, const struct im_phase *phase, uint64
 
     if (err < 0)
         return err;
-    t->pass_from = im_plan_first_ticket(t->child->plan, batch) - phase->first_ticket;
+    t->pass_from = im_plan_first_ticket(t->child->plan, batch) - phase->first_ticket +
+                   samples_done(t, phase, batch, t->at.order);
     /* Other ranks of the node enter samples after the first agreement, which this one reaches after this. */
     if (tr_trainer_leads_node(t))
         im_ledger_begin(t->child->run, (enum im_split)phase->split);
@@ -140,18 +152,23 @@ static int end_epoch(struct tr_trainer *t, bool validated, struct im_text *text)
 static uint64_t start_in_pass(const struct tr_trainer *t, const struct im_phase *phase)
 {
     const struct im_plan *plan = t->child->plan;
-    uint64_t position = atomic_load_explicit(&t->child->run->control->first_position, memory_order_relaxed);
+    const struct im_control *c = t->child->run->control;
+    uint64_t position = atomic_load_explicit(&c->first_position, memory_order_relaxed);
+    uint64_t order = atomic_load_explicit(&c->first_order, memory_order_relaxed);
 
-    if (t->leader.first_position)
+    if (t->leader.first_position) {
         position = t->leader.first_position;
+        order = t->leader.first_order;
+    }
 
     if (position == 0) /* there is no supervisor that wrote it */
         return t->pass_from;
-    if (position - 1 <= phase->first_batch)
+    if (position - 1 < phase->first_batch || (position - 1 == phase->first_batch && order == 0))
         return 0;
     if (position - 1 >= phase->first_batch + phase->steps)
         return phase->tickets;
-    return im_plan_first_ticket(plan, position - 1) - phase->first_ticket;
+    return im_plan_first_ticket(plan, position - 1) - phase->first_ticket +
+           samples_done(t, phase, position - 1, order);
 }
 
 /* False: a sample was lost or came twice. */
@@ -230,7 +247,7 @@ static int prepare_step(struct tr_trainer *t, const struct im_phase *phase, stru
 
     if (err)
         return err;
-    *ret = (struct tr_agreement){.saves = tr_trainer_save_requests(t)};
+    *ret = (struct tr_agreement){.saves = tr_trainer_save_requests(t), .before = t->at.window_weight};
     tr_trainer_begin_stage(t, "wait for batch");
     err = tr_batch_wait(t, g, count);
     tr_trainer_end_stage(t);
@@ -241,7 +258,7 @@ static int prepare_step(struct tr_trainer *t, const struct im_phase *phase, stru
     ret->snapshot = tr_ranks_are_remote(t->child) && tr_trainer_leads(t) && !keeps_records(t, phase) &&
                     tr_trainer_snapshot_is_due(t, g + 1);
     if (!ret->stop) {
-        err = tr_batch_view(t, phase, g, count, ret_batch, text);
+        err = tr_batch_view(t, phase, g, tr_batch_is_done(t, phase, g) ? 0 : count, ret_batch, text);
         if (err)
             return err;
         ret->weight = ret_batch->weight;
@@ -275,8 +292,9 @@ static bool may_fly(const struct tr_trainer *t, const struct im_phase *phase, co
 {
     const struct im_conf *conf = t->child->conf;
 
-    return conf->step_ahead && t->cuda && conf->accumulate == 1 && !conf->lr_range_test &&
-           b->g + 1 < phase->first_batch + phase->steps && agreed->saves == t->saves_seen &&
+    return conf->step_ahead && t->cuda && conf->accumulate == 1 && conf->virtual_ranks == 0 &&
+           !conf->lr_range_test && b->g + 1 < phase->first_batch + phase->steps &&
+           agreed->saves == t->saves_seen &&
            (tr_ranks_are_remote(t->child) ? !agreed->snapshot : !tr_trainer_snapshot_is_due(t, b->g + 1));
 }
 

@@ -101,6 +101,13 @@ static bool scales(const struct im_conf *conf)
     return conf->loss_scale == IM_LOSS_SCALE_DYNAMIC || conf->amp == IM_AMP_FP16;
 }
 
+/* Whether the gradient is divided by the weight of its window at the window's end. With virtual ranks also where a window
+ * is one batch: it may be several after a change of ranks. */
+static bool is_windowed(const struct im_conf *conf)
+{
+    return conf->accumulate > 1 || conf->virtual_ranks > 0;
+}
+
 /* What the end of a window does to the numbers of the next one. */
 static void advance(const struct tr_training_step *r, struct tr_position *p, bool skipped)
 {
@@ -136,28 +143,47 @@ static bool ends_window(const struct tr_training_step *r, const struct tr_positi
     return last || p->window_batches + 1 >= r->conf->accumulate;
 }
 
-/* Adds a batch to its window. */
-static void count_batch(struct tr_position *p, const struct tr_tally *all, double weight)
+static void add_sums(struct tr_sums *sums, const struct tr_sums *part)
 {
-    tr_sums_add(&p->window, all);
-    p->window_weight += weight;
-    if (isfinite(all->loss_sum))
-        tr_sums_add(&p->sums[IM_TRAIN], all);
-    p->window_batches++;
+    sums->loss += part->loss;
+    sums->valid += part->valid;
+    sums->top1 += part->top1;
+    sums->top5 += part->top5;
 }
 
-/* The factor that, over the loss scale, makes the gradient arena the gradient of the window's mean loss: the
- * weight of the window is known only at its end. NaN: skip the step. */
+/* Adds a batch to its window. With virtual ranks the losses are added one by one, in the order of the batches, and the
+ * window to the pass at its end: a window that begins again with other ranks takes nothing back. */
+static void count_batch(struct tr_training_step *r, struct tr_position *p, const struct tr_outcome *outcome,
+                        double weight, bool ends)
+{
+    struct tr_tally all = outcome->tally;
+
+    if (outcome->losses) {
+        all.loss_sum = 0;
+        for (uint32_t i = 0; i < outcome->loss_count; i++)
+            p->window.loss += outcome->losses[i];
+    }
+    tr_sums_add(&p->window, &all);
+    p->window_weight = weight;
+    p->window_batches++;
+    if (r->conf->virtual_ranks > 0) {
+        if (ends && isfinite(p->window.loss))
+            add_sums(&p->sums[IM_TRAIN], &p->window);
+    } else if (isfinite(all.loss_sum)) {
+        tr_sums_add(&p->sums[IM_TRAIN], &all);
+    }
+}
+
+/* The factor that, over the loss scale, makes the gradient arena the gradient of the window's mean loss: its
+ * `weight` is known only at its end. NaN: skip the step. */
 static double unscale(const struct tr_training_step *r, const struct tr_position *p, double weight,
                       uint64_t full)
 {
-    const double all = p->window_weight + weight;
-
     if (IM_FAULT_ERR("trainer.step.nonfinite") < 0 || !isfinite(p->window.loss))
         return (double)NAN;
-    if (r->conf->accumulate == 1)
+    if (!is_windowed(r->conf))
         return 1;
-    return all > 0 ? (double)full / all : 0;
+    return weight > 0 ? (double)full / weight : 0;
 }
 
 static struct imk_hyper hyper_of(const struct tr_training_step *r, const struct tr_position *p,
@@ -195,7 +221,7 @@ int tr_training_step_begin(struct tr_training_step *r, const struct tr_position 
                            const struct tr_batch *batch, double weight, uint64_t full, bool last,
                            struct im_text *text)
 {
-    const double samples = r->conf->accumulate > 1 ? (double)full : weight;
+    const double samples = is_windowed(r->conf) ? (double)full : weight;
     const bool ends = ends_window(r, p, last);
     const struct tr_step step = {.label_smoothing = (float)r->conf->label_smoothing,
                                  .divisor = samples / p->scaler.scale,
@@ -209,7 +235,7 @@ int tr_training_step_begin(struct tr_training_step *r, const struct tr_position 
 
 bool tr_training_step_goes_ahead(const struct tr_training_step *r, const struct tr_batch *batch)
 {
-    return r->conf->step_ahead && r->conf->accumulate == 1 && tr_network_goes_ahead(r->net, batch);
+    return r->conf->step_ahead && !is_windowed(r->conf) && tr_network_goes_ahead(r->net, batch);
 }
 
 int tr_training_step_begin_ahead(struct tr_training_step *r, const struct tr_position *p,
@@ -221,7 +247,7 @@ int tr_training_step_begin_ahead(struct tr_training_step *r, const struct tr_pos
     struct tr_step step;
     double unscaled;
 
-    im_assert(r->conf->accumulate == 1);
+    im_assert(!is_windowed(r->conf));
     advance(r, &taken, false);
     advance(r, &skipped, true);
     unscaled = unscale(r, &taken, weight, full);
@@ -247,7 +273,7 @@ int tr_training_step_end(struct tr_training_step *r, struct tr_position *p, bool
     *ret_step = (struct tr_step_result){0};
     if (err != 0)
         return err;
-    count_batch(p, &outcome.tally, r->weights[r->ended++ % IM_COUNT(r->weights)]);
+    count_batch(r, p, &outcome, r->weights[r->ended++ % IM_COUNT(r->weights)], ends);
     if (!ends)
         return 0;
     ret_step->norm = outcome.norm;

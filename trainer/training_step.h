@@ -5,7 +5,7 @@
  * A step consists of `accumulate` batches, a window; the last window of a pass may be shorter. Its gradient
  * is that of the mean loss over all usable samples of the window, as if they were one batch (batch norm sees
  * each batch of each rank alone). For a batch the trainer calls tr_training_step_mix(), agrees with the other
- * ranks on the usable samples, and calls tr_training_step_begin() and tr_training_step_end(). Ranks sum after
+ * ranks on the weight of the usable samples, and calls tr_training_step_begin() and tr_training_step_end(). Ranks sum after
  * each batch rather than once a window, so a checkpoint within a window is complete. All ranks make the same
  * decisions, since they decide on the same sums. */
 #ifndef TRAINER_TRAINING_STEP_H
@@ -22,7 +22,7 @@ struct tr_training_step {
     const struct tr_schedule *schedule;
     struct tr_mix_config mix;
     const float *class_weights; /* [classes], in host memory; NULL: all 1 */
-    double weights[2];          /* of the samples of the steps in progress, of all ranks */
+    double weights[2];          /* of the windows of the steps in progress, with these */
     uint64_t begun, ended;      /* steps */
 };
 
@@ -48,8 +48,8 @@ double tr_training_step_mix(const struct tr_training_step *r, struct tr_batch *b
                             uint32_t step, uint32_t rank);
 
 /* The step of one batch, which may be empty, together with the other ranks'; at a window's end the optimiser
- * steps. weight: of the usable samples of all ranks' batches; full: samples of a full window; last: the last batch of its
- * pass. > 0: a status to leave with. */
+ * steps. weight: of the usable samples of the window so far, with those of all ranks' batches of this step; full: samples of
+ * a full window; last: the last batch of its pass. > 0: a status to leave with. */
 int tr_training_step_begin(struct tr_training_step *r, const struct tr_position *p,
                            const struct tr_batch *batch, double weight, uint64_t full, bool last,
                            struct im_text *text);

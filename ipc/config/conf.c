@@ -10,6 +10,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -468,9 +469,29 @@ int64_t im_conf_order_accumulate(const struct im_conf *conf)
                                       : conf->accumulate * im_conf_world(conf) / im_conf_order_ranks(conf);
 }
 
+int64_t im_conf_step_batches(const struct im_conf *conf)
+{
+    const int64_t ranks = conf->elastic == IM_ELASTIC_DROP ? im_conf_world(conf) : im_conf_order_ranks(conf);
+
+    return ranks * im_conf_order_accumulate(conf);
+}
+
 int64_t im_conf_step_images(const struct im_conf *conf)
 {
-    return conf->batch_size * im_conf_order_ranks(conf) * im_conf_order_accumulate(conf);
+    return conf->batch_size * im_conf_step_batches(conf);
+}
+
+void im_conf_say_step(const struct im_conf *conf, int64_t ranks_before, struct im_text *ret)
+{
+    const bool sizes_differ = *conf->resize_schedule; /* of the epochs */
+    const int64_t each = im_conf_order_accumulate(conf) * (sizes_differ ? 1 : conf->batch_size);
+
+    im_fail(ret, 0,
+            "%" PRId64 " %s a step, before %" PRId64
+            " (elastic drop); the learning rate %s that of the same place in the data%s",
+            each * im_conf_world(conf), sizes_differ ? "batches" : "images", each * ranks_before,
+            conf->lr_scale == IM_LR_SCALE_NONE ? "stays" : "is",
+            conf->lr_scale == IM_LR_SCALE_NONE ? "" : ", scaled to the images a step (lr-scale)");
 }
 
 void im_conf_take_part(struct im_conf *conf, int64_t world, int64_t first_rank)
@@ -480,7 +501,19 @@ void im_conf_take_part(struct im_conf *conf, int64_t world, int64_t first_rank)
     conf->order_ranks = order_ranks;
     conf->order_accumulate = order_accumulate;
     conf->share = (struct im_conf_share){.world = world, .first_rank = first_rank};
-    conf->accumulate = (order_ranks * order_accumulate + world - 1) / world;
+    conf->accumulate = conf->elastic == IM_ELASTIC_DROP
+                           ? order_accumulate
+                           : (order_ranks * order_accumulate + world - 1) / world;
+}
+
+void im_conf_use_virtual_ranks(struct im_conf *conf)
+{
+    const int64_t world = im_conf_world(conf);
+
+    im_assert(conf->virtual_ranks > 0 && conf->order_ranks == 0);
+    conf->order_ranks = conf->virtual_ranks;
+    conf->order_accumulate = conf->accumulate;
+    conf->accumulate = (conf->order_ranks * conf->order_accumulate + world - 1) / world;
 }
 
 bool im_conf_is_probe(const struct im_conf *conf)

@@ -34,6 +34,7 @@ enum im_conf_lr_scale { IM_LR_SCALES(IM_CONF_CHOICE_) };
 enum im_conf_muon_rest { IM_MUON_RESTS(IM_CONF_CHOICE_) };
 enum im_conf_loss { IM_LOSSES(IM_CONF_CHOICE_) };
 enum im_conf_sampler { IM_SAMPLERS(IM_CONF_CHOICE_) };
+enum im_conf_elastic { IM_ELASTICS(IM_CONF_CHOICE_) };
 enum im_conf_early_stop { IM_EARLY_STOPS(IM_CONF_CHOICE_) };
 enum im_conf_ema_warmup { IM_EMA_WARMUPS(IM_CONF_CHOICE_) };
 enum im_conf_loss_scale { IM_LOSS_SCALES(IM_CONF_CHOICE_) };
@@ -300,11 +301,19 @@ int64_t im_conf_first_rank(const struct im_conf *conf);
 int64_t im_conf_order_ranks(const struct im_conf *conf);
 int64_t im_conf_order_accumulate(const struct im_conf *conf);
 
-/* Images of an optimiser step, of all trainers. */
+/* Batches and images of an optimiser step, of all trainers. With --elastic drop of those that there are now. */
+int64_t im_conf_step_batches(const struct im_conf *conf);
 int64_t im_conf_step_images(const struct im_conf *conf);
 
+/* With --elastic drop, after a change of trainers: what a step is and was, and what that means for the learning rate. */
+void im_conf_say_step(const struct im_conf *conf, int64_t ranks_before, struct im_text *ret);
+
+/* With --virtual-ranks, once the number of trainers is known: the order of samples is that of the virtual ranks, and
+ * `accumulate` the batches that a trainer takes of a step at most. Once. */
+void im_conf_use_virtual_ranks(struct im_conf *conf);
+
 /* From now on `world` trainers take part, of which this machine's are those from first_rank on: each optimiser step keeps
- * its batches, and takes `accumulate` of them from a trainer at most. Once for a configuration as it was frozen. */
+ * its batches, and takes `accumulate` of them from a trainer at most; with --elastic drop a trainer keeps its own. Once for a configuration as it was frozen. */
 void im_conf_take_part(struct im_conf *conf, int64_t world, int64_t first_rank);
 
 /* Sizes of validation with 0 resolved. */

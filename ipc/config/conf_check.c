@@ -302,6 +302,16 @@ int im_conf_check(const struct im_conf *conf, struct im_text *text)
             text, -EINVAL,
             "sampler balanced and class-weights balanced both make up for classes of different sizes: "
             "use one of them");
+    if (conf->virtual_ranks > 0 && conf->sync_bn)
+        return im_fail(
+            text, -EINVAL,
+            "virtual-ranks and sync-bn contradict each other: batch norm over all trainers depends on how "
+            "many there are; with virtual-ranks it is over the batch-size images of a virtual rank");
+    if (conf->virtual_ranks > 0 && conf->elastic == IM_ELASTIC_DROP)
+        return im_fail(
+            text, -EINVAL,
+            "virtual-ranks and elastic drop contradict each other: the one keeps what a step is for "
+            "any number of trainers, the other changes it");
     if (conf->amp == IM_AMP_FP16 && conf->backend == IM_BACKEND_ONEDNN)
         return im_fail(text, -EINVAL, "amp fp16 is for GPUs: backend onednn supports fp32 and bf16");
     if (conf->backend == IM_BACKEND_CUDA && gpus.count == 0)

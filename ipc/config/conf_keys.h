@@ -141,6 +141,9 @@
 #define IM_EARLY_STOPS(X)                                                                                    \
     X(IM_EARLY_STOP_TOP1, "top1")                                                                            \
     X(IM_EARLY_STOP_LOSS, "loss")
+#define IM_ELASTICS(X)                                                                                       \
+    X(IM_ELASTIC_KEEP, "keep")                                                                               \
+    X(IM_ELASTIC_DROP, "drop")
 #define IM_AVERAGE_BNS(X)                                                                                    \
     X(IM_AVERAGE_BN_ANEW, "anew")                                                                            \
     X(IM_AVERAGE_BN_MEAN, "mean")
@@ -381,6 +384,8 @@ typedef uint64_t im_conf_commands;
     REAL(cluster_timeout, "cluster-timeout", 300, 1, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START, "SECONDS", "how long to wait for machines that are missing, at the start, and where too few are left (cluster-min-nodes); then the run ends, saved") \
     REAL(cluster_wait, "cluster-wait", 30, 0, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START, "SECONDS", "how long to wait for a machine that is gone before the others share its work; it may come back later") \
     INT(cluster_min_nodes, "cluster-min-nodes", 0, 0, 64, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "machines with which the run begins and goes on when others are missing; 0: it begins with all, and goes on where more than half of nodes are, or half of them with node 0; of two machines, or without nodes, with any that are left") \
+    INT(virtual_ranks, "virtual-ranks", 0, 0, 64, IM_GROUP_PIPELINE, IM_FOR_START, "V", "compute as V trainers would, however many there are: each step is V batches of batch-size images, each with its own batch norm, whose gradients are added in one order; the weights are the same bits for any number of trainers up to V, also when it changes; CPUs; 0 = off") \
+    ENUM(elastic, "elastic", IM_ELASTIC_KEEP, IM_ELASTICS, IM_GROUP_ROBUSTNESS, IM_FOR_START, "WHAT", "what a step is when the number of trainers changes, because machines are lost or return or another ranks is given: keep: the same images a step, of which a trainer takes more batches or fewer; drop: the same batches a trainer, so that a step has fewer images or more") \
     BOOL(sync_bn, "sync-bn", false, IM_GROUP_PIPELINE, IM_FOR_START, "", "synchronise batch norm statistics across ranks") \
     BOOL(tf32, "tf32", true, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "", "GPUs, fp32: allow TF32 (10-bit mantissa) in convolutions and matrix products, which is several times faster; the default") \
     BOOL(deterministic, "deterministic", false, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "", "GPUs: use deterministic kernels only (slower), so that runs on the same GPUs give the same weights; the CPU is always deterministic") \

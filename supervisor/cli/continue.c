@@ -42,7 +42,9 @@ static int read_shape(const struct im_conf *conf, struct shape *ret, struct im_t
     }
     sv_saved_close(&saved);
     if (err == 1)
-        ret->accumulate_now = (ret->ranks * ret->accumulate + ret->ranks_now - 1) / ret->ranks_now;
+        ret->accumulate_now = conf->elastic == IM_ELASTIC_DROP
+                                  ? ret->accumulate
+                                  : (ret->ranks * ret->accumulate + ret->ranks_now - 1) / ret->ranks_now;
     return err;
 }
 
@@ -91,57 +93,29 @@ static int set_accumulate(struct im_conf *conf, const struct shape *then, int64_
 static void say_change(const struct im_conf *conf, const struct shape *then, struct im_text *note)
 {
     const bool regrouped = conf->batch_size != then->batch_size || conf->sync_bn;
+    const char *more = im_conf_step_batches(conf) % im_conf_world(conf) != 0 ? "up to " : "";
 
-    im_fail(note, 0,
-            "ranks   %" PRId64 " x batch %" PRId64 " x accumulate %s%" PRId64 ", before %" PRId64
-            " x %" PRId64 " x %" PRId64 ": the same %" PRId64 " images a step in the same order%s",
-            im_conf_world(conf), conf->batch_size, conf->order_accumulate > 0 ? "up to " : "",
-            conf->accumulate, then->ranks_now, then->batch_size, then->accumulate_now,
-            im_conf_step_images(conf),
-            regrouped ? "; batch norm takes its statistics over other groups of them" : "");
-}
-
-int sv_continue_shape(struct im_conf *conf, struct im_text *note, struct im_text *text)
-{
-    struct shape then = {0};
-    int64_t batches, images, accumulate;
-    int err = read_shape(conf, &then, text);
-
-    note->s[0] = 0;
-    if (err <= 0 || im_conf_is_probe(conf))
-        return err;
-    if (conf->origin[IM_KEY_drop_last].source == IM_CONF_DEFAULT) /* which was false before 0.3 */
-        conf->drop_last = then.drop_last != 0;
-    if (conf->batch_size == 0) /* auto: found out when the run began */
-        conf->batch_size = then.batch_size;
-    batches = then.ranks * then.accumulate;
-    images = then.batch_size * batches;
-    if (conf->batch_size == then.batch_size && batches >= im_conf_world(conf))
-        accumulate = (batches + im_conf_world(conf) - 1) / im_conf_world(conf);
-    else if (!*conf->resize_schedule && images % (conf->batch_size * im_conf_world(conf)) == 0)
-        accumulate = images / (conf->batch_size * im_conf_world(conf));
+    if (*conf->resize_schedule) /* batches of several sizes */
+        im_fail(note, 0,
+                "ranks   %" PRId64 " x accumulate %s%" PRId64 ", before %" PRId64 " x %" PRId64
+                ": the same images a step in the same order",
+                im_conf_world(conf), more, conf->accumulate, then->ranks_now, then->accumulate_now);
     else
-        return does_not_divide(conf, &then, images, text);
-    err = set_accumulate(conf, &then, accumulate, text);
-    if (err < 0)
-        return err;
-    if (conf->batch_size == then.batch_size &&
-        (im_conf_world(conf) != then.ranks || batches % im_conf_world(conf) != 0)) {
-        conf->order_ranks = then.ranks;
-        conf->order_accumulate = batches % im_conf_world(conf) != 0 ? then.accumulate : 0;
-    }
-    if (conf->batch_size != then.batch_size || im_conf_world(conf) != then.ranks_now)
-        say_change(conf, &then, note);
-    return 0;
+        im_fail(note, 0,
+                "ranks   %" PRId64 " x batch %" PRId64 " x accumulate %s%" PRId64 ", before %" PRId64
+                " x %" PRId64 " x %" PRId64 ": the same %" PRId64 " images a step in the same order%s",
+                im_conf_world(conf), conf->batch_size, more, conf->accumulate, then->ranks_now,
+                then->batch_size, then->accumulate_now, im_conf_step_images(conf),
+                regrouped ? "; batch norm takes its statistics over other groups of them" : "");
 }
 
 /* Those of which a position depends: with another value its numbers would mean something else. The batch, ranks
  * and accumulation are sv_continue_shape()'s. */
 static const enum im_conf_key_id fixed[] = {
-    IM_KEY_model,       IM_KEY_stem,      IM_KEY_head,           IM_KEY_blurpool, IM_KEY_drop_path_rate,
-    IM_KEY_seed,        IM_KEY_drop_last, IM_KEY_validate_every, IM_KEY_opt,      IM_KEY_loss_scale,
-    IM_KEY_ema,         IM_KEY_val_split, IM_KEY_val_split_seed, IM_KEY_sampler,  IM_KEY_muon_rest,
-    IM_KEY_multi_label,
+    IM_KEY_model,       IM_KEY_stem,          IM_KEY_head,           IM_KEY_blurpool, IM_KEY_drop_path_rate,
+    IM_KEY_seed,        IM_KEY_drop_last,     IM_KEY_validate_every, IM_KEY_opt,      IM_KEY_loss_scale,
+    IM_KEY_ema,         IM_KEY_val_split,     IM_KEY_val_split_seed, IM_KEY_sampler,  IM_KEY_muon_rest,
+    IM_KEY_multi_label, IM_KEY_virtual_ranks, IM_KEY_elastic,
 };
 
 /* Where a run lies and how it talks: no difference. */
@@ -184,6 +158,133 @@ static bool find_config(const struct im_conf *conf, char path[PATH_MAX])
     }
     snprintf(path + strlen(path), PATH_MAX - strlen(path), "/config.yaml");
     return access(path, F_OK) == 0;
+}
+
+/* Gradients of GPUs are added in an order that NCCL chooses by their number. */
+static int check_virtual_ranks(const struct im_conf *conf, struct im_text *text)
+{
+    const int64_t world = im_conf_world(conf);
+
+    if (conf->virtual_ranks < world)
+        return im_fail(text, -EINVAL,
+                       "--virtual-ranks %" PRId64 " are fewer than the %" PRId64
+                       " trainers of this run: use as many or more, or fewer trainers",
+                       conf->virtual_ranks, world);
+    if (conf->backend == IM_BACKEND_CUDA && world > 1)
+        return im_fail(
+            text, -EINVAL,
+            "--virtual-ranks %" PRId64 " on %" PRId64
+            " GPUs: NCCL adds gradients in an order of its own, which depends on their number; use "
+            "one GPU, or CPUs (--gpus 0)",
+            conf->virtual_ranks, world);
+    return 0;
+}
+
+/* The same threads as before, where nobody says otherwise: bits depend on them. */
+static void take_threads(struct im_conf *conf)
+{
+    char path[PATH_MAX];
+    struct im_conf old;
+
+    if (conf->trainer_threads > 0 || !find_config(conf, path))
+        return;
+    im_conf_defaults(&old);
+    if (im_conf_load_yaml(&old, path, NULL) == 0)
+        conf->trainer_threads = old.trainer_threads;
+}
+
+/* What may not be another for the bits to stay the same. The sentences of other options that may not change are
+ * sv_continue_compare()'s. */
+static int continue_virtual_ranks(struct im_conf *conf, const struct shape *then, struct im_text *text)
+{
+    if (conf->virtual_ranks == 0)
+        return 0;
+    take_threads(conf);
+    if (conf->virtual_ranks != then->ranks) /* sv_continue_compare() refuses it */
+        return 0;
+    if (conf->batch_size != then->batch_size)
+        return im_fail(text, -EINVAL,
+                       "this run began with --batch-size %" PRId64
+                       ", which with --virtual-ranks is that of a virtual rank, whatever the number of "
+                       "trainers; pass the old value, or choose another --run-name",
+                       then->batch_size);
+    return 0;
+}
+
+/* With --elastic drop: each trainer keeps its batches, and a step has as many as there are trainers. */
+static int continue_dropping(struct im_conf *conf, const struct shape *then, struct im_text *note,
+                             struct im_text *text)
+{
+    struct im_text step;
+    int err;
+
+    if (conf->batch_size != then->batch_size)
+        return im_fail(
+            text, -EINVAL,
+            "this run began with --batch-size %" PRId64
+            ", which with --elastic drop each trainer keeps; pass the old value, or choose another "
+            "--run-name",
+            then->batch_size);
+    err = set_accumulate(conf, then, then->accumulate, text);
+    if (err < 0)
+        return err;
+    conf->order_ranks = then->ranks;
+    conf->order_accumulate = then->accumulate;
+    if (im_conf_world(conf) != then->ranks_now) {
+        im_conf_say_step(conf, then->ranks_now, &step);
+        im_fail(note, 0,
+                "ranks   %" PRId64 " x accumulate %" PRId64 ", before %" PRId64
+                ": the same order of images, %s",
+                im_conf_world(conf), conf->accumulate, then->ranks_now, step.s);
+    }
+    return 0;
+}
+
+int sv_continue_shape(struct im_conf *conf, struct im_text *note, struct im_text *text)
+{
+    struct shape then = {0};
+    int64_t batches, images, accumulate;
+    int err = read_shape(conf, &then, text);
+
+    note->s[0] = 0;
+    if (err >= 0 && conf->virtual_ranks > 0 && check_virtual_ranks(conf, text) < 0)
+        return -EINVAL;
+    if (err >= 0 && conf->virtual_ranks > 0 && (err == 0 || im_conf_is_probe(conf))) {
+        im_conf_use_virtual_ranks(conf);
+        return 0;
+    }
+    if (err <= 0 || im_conf_is_probe(conf))
+        return err;
+    if (conf->origin[IM_KEY_drop_last].source == IM_CONF_DEFAULT) /* which was false before 0.3 */
+        conf->drop_last = then.drop_last != 0;
+    if (conf->batch_size == 0) /* auto: found out when the run began */
+        conf->batch_size = then.batch_size;
+    if (conf->elastic == IM_ELASTIC_DROP)
+        return continue_dropping(conf, &then, note, text);
+    err = continue_virtual_ranks(conf, &then, text);
+    if (err < 0)
+        return err;
+    batches = then.ranks * then.accumulate;
+    images = then.batch_size * batches;
+    if (conf->batch_size == then.batch_size && batches >= im_conf_world(conf))
+        accumulate = (batches + im_conf_world(conf) - 1) / im_conf_world(conf);
+    else if (!*conf->resize_schedule && images % (conf->batch_size * im_conf_world(conf)) == 0)
+        accumulate = images / (conf->batch_size * im_conf_world(conf));
+    else
+        return does_not_divide(conf, &then, images, text);
+    err = set_accumulate(conf, &then, accumulate, text);
+    if (err < 0)
+        return err;
+    if (conf->batch_size == then.batch_size &&
+        (im_conf_world(conf) != then.ranks || batches % im_conf_world(conf) != 0 ||
+         conf->virtual_ranks > 0)) {
+        conf->order_ranks = then.ranks;
+        conf->order_accumulate =
+            batches % im_conf_world(conf) != 0 || conf->virtual_ranks > 0 ? then.accumulate : 0;
+    }
+    if (conf->batch_size != then.batch_size || im_conf_world(conf) != then.ranks_now)
+        say_change(conf, &then, note);
+    return 0;
 }
 
 bool sv_continue_precision(struct im_conf *conf)
@@ -267,6 +368,8 @@ enum sv_change sv_continue_change(const struct im_conf *old, const struct im_con
     im_conf_value(now, key, value);
     if (strcmp(then, value) == 0 || (key == IM_KEY_data_dir && is_same_folder(then, value)))
         return SV_CHANGE_NONE;
+    if (key == IM_KEY_trainer_threads && now->virtual_ranks > 0)
+        return SV_CHANGE_REFUSED;
     return has(fixed, IM_COUNT(fixed), (int)key) ? SV_CHANGE_REFUSED : SV_CHANGE_SAID;
 }
 

@@ -176,6 +176,12 @@ const char *sv_header_batch(const struct im_conf *conf, char *s, size_t n)
         header_add(s, n, ", a step is");
     else
         header_add(s, n, ", %" PRId64 " images a step:", im_conf_step_images(conf));
+    if (conf->virtual_ranks > 0) {
+        header_add(s, n, " %" PRId64 " virtual ranks x %s", conf->virtual_ranks, batch);
+        if (conf->order_accumulate > 1)
+            header_add(s, n, " x accumulate %" PRId64, conf->order_accumulate);
+        return s;
+    }
     if (im_conf_world(conf) > 1)
         header_add(s, n, " %" PRId64 " trainers x %s", im_conf_world(conf), batch);
     else

@@ -160,7 +160,8 @@ static void train(struct run *r)
 
         make_batch(r, g, pixels, labels, valid, &batch);
         weight = tr_training_step_mix(&r->recipe, &batch, 0, (uint32_t)g, 0);
-        if (tr_training_step_begin(&r->recipe, &r->at, &batch, weight, N * WINDOW, last, &text) != 0 ||
+        if (tr_training_step_begin(&r->recipe, &r->at, &batch, window_weight + weight, N * WINDOW, last,
+                                   &text) != 0 ||
             tr_training_step_end(&r->recipe, &r->at, last, &step, &text) != 0)
             fail_msg("%s", text.s);
         window_weight += weight;

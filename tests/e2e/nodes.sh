@@ -286,6 +286,74 @@ check_two_shared() {
   check_cluster_ledger "$(count_images train)"
 }
 
+# With virtual ranks the weights are those of one trainer that nobody disturbs, to the bit: also where four batches of a step are
+# shared by two trainers, by one, and by two again.
+case_virtual() {
+  virtual_undisturbed --readers 1
+  ONE=(--ranks 1 "${VIRTUAL[@]}" --nodes "$HEAD_AT,$HEAD_AT" --readers 1 --augmenters 1 --cluster-wait 1)
+  FAULTS=trainer:trainer.step.done=sleep:$((250 * SLOWNESS))@1/every # node 1 is let in 10 s after it was lost at the earliest
+  launch_nodes --snapshot-steps 1
+  wait_step 3
+  kill_node "$MEMBER"
+  until_true 60 share_work "1 of 2" || fail_nodes "node 0 does not go on alone"
+  must_say "1 trainer, before 2; the same 32 images a step in the same order, up to 8 batches a trainer"
+  launch_member --snapshot-steps 1 --trainer-threads 2
+  until_true "$LIMIT_SECONDS" member_is_over || fail_nodes "node 1 with other threads was not refused"
+  member_says "trainer-threads" || fail_nodes "node 1 was not told that its threads differ"
+  launch_member --snapshot-steps 1
+  until_true 60 share_work "2 of 2" || fail_nodes "node 1 was not let in"
+  FAULTS=""
+  finish_nodes 0
+  check_virtual
+  check_cluster_ledger "$(count_images train)"
+}
+
+# With --elastic drop the steps of the machine that is left have half as many images, until the other one is back; all samples once.
+case_dropped() {
+  ONE=(--ranks 1 "${DROP[@]}" --nodes "$HEAD_AT,$HEAD_AT" --readers 1 --augmenters 1 --cluster-wait 1)
+  FAULTS=trainer:trainer.step.done=sleep:$((350 * SLOWNESS))@1/every # node 1 is let in 10 s after it was lost at the earliest
+  launch_nodes
+  wait_step 4
+  kill_node "$MEMBER"
+  until_true 60 share_work "1 of 2" || fail_nodes "node 0 does not go on alone"
+  must_say "1 trainer, before 2; 4 images a step, before 8 (elastic drop); the learning rate stays that of the same place in the data"
+  launch_member
+  until_true 60 share_work "2 of 2" || fail_nodes "node 1 was not let in"
+  must_say "2 trainers, before 1; 8 images a step, before 4 (elastic drop)"
+  grep -q '"event":"nodes.shared".*"step_images":4' <(events) || fail_nodes "no event of smaller steps"
+  FAULTS=""
+  finish_nodes 0
+  check_cluster_ledger "$(count_images train)"
+  # With 24 steps of two an epoch, and more where one was alone.
+  [ "$(state_number step)" -gt 48 ] || fail "$(state_number step) steps in all"
+  [ "$(rates "$RUN" | sort -g | tail -n 1)" = 0.1 ] || fail "the learning rate rose"
+}
+
+# Four machines, then three, which do not divide the four virtual ranks, then two, and one.
+case_virtual_four() {
+  local others=() member
+  virtual_undisturbed --readers 1
+  ONE=(--ranks 1 "${VIRTUAL[@]}" --nodes "$HEAD_AT,$HEAD_AT,$HEAD_AT,$HEAD_AT" --readers 1 --augmenters 1 --cluster-wait 1
+    --cluster-min-nodes 1 --snapshot-steps 1)
+  FAULTS=$PACE
+  launch "${ONE[@]}" --node 0
+  for member in 1 2 3; do launch_member --node $member && others+=("$MEMBER"); done
+  wait_step 2
+  kill_node "${others[2]}"
+  until_true 60 share_work "3 of 4" || fail_nodes "three nodes do not go on"
+  wait_step 6
+  kill_node "${others[0]}"
+  until_true 60 share_work "2 of 4" || fail_nodes "two nodes do not go on"
+  wait_step 14
+  kill_node "${others[1]}"
+  until_true 60 share_work "1 of 4" || fail_nodes "node 0 does not go on alone"
+  FAULTS=""
+  finish 0
+  check_virtual
+  check_cluster_ledger "$(count_images train)"
+  find "$T/rt" -name '*.sock' -delete # of the nodes that were killed and did not come back
+}
+
 # continued_at: the batch from which the trainers of node 0 have continued last, with a snapshot of node 1.
 continued_at() { sed -nE "s/.*continuing from another machine's snapshot.*next_batch=([0-9]+).*/\1/p" "$RUN/log.txt" | tail -n 1; }
 has_continued() { [ "$(continued_at)" ]; }

@@ -10,7 +10,7 @@ static inline int train_step(struct tr_network *net, const struct tr_batch *batc
                              struct im_text *text)
 {
     struct tr_step step = {.label_smoothing = label_smoothing, .number = 1, .last = true, .hyper = *hyper};
-    struct tr_outcome outcome = {{0}, 0, false};
+    struct tr_outcome outcome = {.skipped = false};
     int err;
 
     step.hyper.unscale = step.hyper.loss_scale = step.hyper.ema_weight = 1;

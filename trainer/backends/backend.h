@@ -35,7 +35,7 @@ struct tr_layout;  /* of a value; owned by the backend until close() */
 struct tr_op_plan;
 struct tr_step_ops;
 
-#define TR_BACKEND_VERSION 10
+#define TR_BACKEND_VERSION 11
 #define TR_BN_EPS 1e-5f
 #define TR_BN_MOMENTUM 0.1f /* running <- (1 - m) * running + m * batch */
 

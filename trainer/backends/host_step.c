@@ -81,6 +81,20 @@ static int sum(struct tr_backend *b, float *x, size_t count)
     return ranks ? ranks->sum(ranks->context, x, count, false, NULL) : 0;
 }
 
+static int sum_in_order(struct tr_backend *b, float *x, const float *before, size_t count, uint32_t ranks)
+{
+    const struct tr_rank_sum *of = host_of(b)->ranks;
+
+    return of->sum_in_order(of->context, x, before, count, ranks);
+}
+
+static int take(struct tr_backend *b, float *x, size_t count, int root)
+{
+    const struct tr_rank_sum *of = host_of(b)->ranks;
+
+    return of->take(of->context, x, count, root);
+}
+
 static int sum_tally(struct tr_backend *b)
 {
     struct tr_host_step *s = host_of(b);
@@ -147,6 +161,10 @@ static int wait(struct tr_backend *b, struct tr_outcome *ret_outcome)
     const struct tr_host_step *s = host_of(b);
 
     *ret_outcome = (struct tr_outcome){.tally = s->tally, .norm = s->norm, .skipped = s->skips};
+    if (s->ranks && s->ranks->parts) {
+        ret_outcome->losses = s->ranks->parts;
+        ret_outcome->loss_count = s->ranks->part_count;
+    }
     return 0;
 }
 
@@ -156,6 +174,8 @@ const struct tr_step_ops tr_host_step_ops = {
     .empty_norm = empty_norm,
     .set_ranks = set_ranks,
     .sum = sum,
+    .sum_in_order = sum_in_order,
+    .take = take,
     .sum_tally = sum_tally,
     .decide = decide,
     .update = update,

@@ -54,8 +54,11 @@ struct tr_inputs {
 /* The result of a step. */
 struct tr_outcome {
     struct tr_tally tally; /* of this rank, or of all after sum_tally() */
-    double norm;           /* of the gradient of the mean loss, before clipping */
-    bool skipped;          /* norm and skipped are set if decide() was part of the step */
+    const double *
+        losses; /* the loss sum of each rank, which make up the tally's; NULL: not kept; until the next step */
+    uint32_t loss_count;
+    double norm;  /* of the gradient of the mean loss, before clipping */
+    bool skipped; /* norm and skipped are set if decide() was part of the step */
 };
 
 /* Sums over the ranks. On a device, in its memory and in the order of the stream, as struct
@@ -64,6 +67,14 @@ struct tr_outcome {
 struct tr_rank_sum {
     void *context;
     int (*sum)(void *context, void *x, size_t count, bool is_double, struct CUstream_st *stream);
+    /* (optional; in host memory) x[i] <- ((before[i] + x[i] of rank 0) + x[i] of rank 1) + ..., of the first `ranks`;
+     * before: the same on all ranks, NULL: it begins with rank 0's. The same bits as if one rank had added all. */
+    int (*sum_in_order)(void *context, float *x, const float *before, size_t count, uint32_t ranks);
+    /* (optional; in host memory) x <- that of rank `root`. */
+    int (*take)(void *context, float *x, size_t count, int root);
+    /* (optional) After a sum of doubles: the first one of each rank. */
+    const double *parts;
+    uint32_t part_count;
     /* (optional) Polled while the host waits for the device; pauses briefly itself. A nonzero result ends the
      * waiting, and wait() returns it. */
     int (*watch)(void *context);
@@ -100,6 +111,9 @@ struct tr_step_ops {
     void (*set_ranks)(struct tr_backend *b, const struct tr_rank_sum *ranks); /* outlives the backend */
     size_t sum_floats;
     int (*sum)(struct tr_backend *b, float *x, size_t count);
+    /* (optional: in host memory) As those of struct tr_rank_sum. */
+    int (*sum_in_order)(struct tr_backend *b, float *x, const float *before, size_t count, uint32_t ranks);
+    int (*take)(struct tr_backend *b, float *x, size_t count, int root);
     /* (optional) Where ops have dw_apart: work enqueued from now on runs after all gradients of weights that were made
      * apart in this pass, but for the last `behind`, at most TR_DW_BEHIND. Sums wait for them by themselves. 0: of
      * all, which ends the pass. */

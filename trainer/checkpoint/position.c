@@ -17,6 +17,10 @@
 #define ACCUMULATE "accumulate"
 #define RANKS_NOW "ranks.now"
 
+/* With --elastic drop, within a training pass. */
+#define ORDER "order.next"
+#define WINDOW_ORDER "order.window"
+
 #define TRAIN_SECONDS "train.seconds"
 #define EPOCH_SECONDS "epoch.seconds"
 
@@ -106,6 +110,10 @@ static void add_conditions(struct tr_position_text *t, const struct im_conf *con
     add_u64(t, "train-images", samples[IM_TRAIN]);
     add_u64(t, "val-images", samples[IM_VAL]);
     add_u64(t, ACCUMULATE, (uint64_t)im_conf_order_accumulate(conf));
+    if (conf->virtual_ranks > 0)
+        add_u64(t, im_conf_name(IM_KEY_virtual_ranks), (uint64_t)conf->virtual_ranks);
+    if (conf->elastic != IM_ELASTIC_KEEP)
+        add_choice(t, IM_KEY_elastic, conf->elastic);
     add_choice(t, IM_KEY_sampler, conf->sampler);
     add_choice(t, IM_KEY_opt, conf->opt);
     if (conf->opt == IM_OPTIMIZER_MUON)
@@ -219,6 +227,10 @@ void tr_position_write(const struct tr_position *p, const struct im_conf *conf, 
     add_conditions(ret, conf, samples);
     add_images(ret, conf);
     add_u64(ret, RANKS_NOW, (uint64_t)im_conf_world(conf));
+    if (p->order > 0) {
+        add_u64(ret, ORDER, p->order);
+        add_u64(ret, WINDOW_ORDER, p->window_order);
+    }
     add_place(ret, p, plan);
     add_u64(ret, "step", p->steps);
     add_u64(ret, "updates", p->updates);
@@ -289,6 +301,17 @@ static bool is_shape(const char *key)
     return strcmp(key, BATCH_SIZE) == 0 || strcmp(key, RANKS) == 0 || strcmp(key, ACCUMULATE) == 0;
 }
 
+/* What a state has that does not say it; NULL: it must. */
+static const char *usual_of(const char *key)
+{
+    if (strcmp(key, im_conf_name(IM_KEY_sampler)) == 0) /* of before 0.3 */
+        return im_conf_choice(IM_KEY_sampler, IM_SAMPLER_SHUFFLE);
+    if (strcmp(key, im_conf_name(IM_KEY_virtual_ranks)) == 0)
+        return "0";
+    return strcmp(key, im_conf_name(IM_KEY_elastic)) == 0 ? im_conf_choice(IM_KEY_elastic, IM_ELASTIC_KEEP)
+                                                          : NULL;
+}
+
 static int check_conditions(const struct tr_safetensors *state, const struct im_conf *conf,
                             const uint64_t samples[IM_SPLITS], struct im_text *text)
 {
@@ -296,11 +319,15 @@ static int check_conditions(const struct tr_safetensors *state, const struct im_
     char flag[2][IM_CONF_TEXT_BYTES + 64];
 
     add_conditions(&now, conf, samples);
+    if (conf->virtual_ranks == 0) /* whose gradients were added in another order */
+        add_u64(&now, im_conf_name(IM_KEY_virtual_ranks), 0);
+    if (conf->elastic == IM_ELASTIC_KEEP)
+        add_choice(&now, IM_KEY_elastic, conf->elastic);
     for (size_t i = 0; i < now.count; i++) {
         const char *then = tr_safetensors_metadata(state, now.key[i]);
 
-        if (!then && strcmp(now.key[i], im_conf_name(IM_KEY_sampler)) == 0) /* of before 0.3 */
-            then = im_conf_choice(IM_KEY_sampler, IM_SAMPLER_SHUFFLE);
+        if (!then)
+            then = usual_of(now.key[i]);
         if (!then)
             return im_fail(text, -EBADMSG, "the checkpoint has no %s", now.key[i]);
         if (strcmp(then, now.value[i]) == 0 || is_shape(now.key[i]))
@@ -322,6 +349,7 @@ static int check_conditions(const struct tr_safetensors *state, const struct im_
 struct shape {
     uint64_t batch_size, ranks, accumulate; /* that the order of samples was made for */
     uint64_t ranks_now;
+    bool drops; /* each rank keeps its batches, however many there are */
 };
 
 static uint64_t images_of(const struct shape *s)
@@ -331,7 +359,7 @@ static uint64_t images_of(const struct shape *s)
 
 static uint64_t accumulate_now(const struct shape *s)
 {
-    return (s->ranks * s->accumulate + s->ranks_now - 1) / s->ranks_now;
+    return s->drops ? s->accumulate : (s->ranks * s->accumulate + s->ranks_now - 1) / s->ranks_now;
 }
 
 /* The shape of the checkpoint, and that of the configuration. -EINVAL: they do not make the same steps. */
@@ -342,17 +370,19 @@ static int read_shapes(const struct tr_safetensors *state, const struct im_conf 
     const struct shape now = {.batch_size = (uint64_t)conf->batch_size,
                               .ranks = (uint64_t)im_conf_order_ranks(conf),
                               .accumulate = (uint64_t)im_conf_order_accumulate(conf),
-                              .ranks_now = (uint64_t)im_conf_world(conf)};
+                              .ranks_now = (uint64_t)im_conf_world(conf),
+                              .drops = conf->elastic == IM_ELASTIC_DROP};
 
     if (get_u64(state, BATCH_SIZE, &then.batch_size) | get_u64(state, RANKS, &then.ranks) |
         get_u64(state, ACCUMULATE, &then.accumulate))
         return im_fail(text, -EBADMSG, "cannot read the position in the checkpoint");
     then.ranks_now = then.ranks;
+    then.drops = now.drops;
     if (tr_safetensors_metadata(state, RANKS_NOW) && get_u64(state, RANKS_NOW, &then.ranks_now) < 0)
         return im_fail(text, -EBADMSG, "cannot read the position in the checkpoint");
     if (then.batch_size - 1 >= UINT32_MAX || then.ranks - 1 >= UINT16_MAX ||
         then.ranks_now - 1 >= UINT16_MAX || then.accumulate - 1 >= UINT32_MAX ||
-        then.ranks * then.accumulate < then.ranks_now)
+        (!then.drops && then.ranks * then.accumulate < then.ranks_now))
         return im_fail(text, -EBADMSG,
                        "the checkpoint's batch, ranks and accumulation contradict each other");
     if (images_of(&then) != images_of(&now))
@@ -438,6 +468,19 @@ static int read_next(const struct tr_safetensors *state, struct next *ret, struc
     return 0;
 }
 
+/* Where the batches of a pass were shared by other ranks in the meantime. */
+static int read_order(const struct tr_safetensors *state, const struct next *next, const struct shape *then,
+                      struct tr_position *p)
+{
+    if (!then->drops || next->split != IM_TRAIN)
+        return 0;
+    if (!tr_safetensors_metadata(state, ORDER))
+        return next->step > 0 ? -EBADMSG : 0;
+    if (get_u64(state, ORDER, &p->order) | get_u64(state, WINDOW_ORDER, &p->window_order))
+        return -EBADMSG;
+    return p->window_order > p->order || p->order / then->ranks_now != next->step ? -EBADMSG : 0;
+}
+
 static void subtract(struct tr_sums *sums, const struct tr_sums *part)
 {
     if (isfinite(part->loss))
@@ -450,18 +493,21 @@ static void subtract(struct tr_sums *sums, const struct tr_sums *part)
 /* Into batches of other ranks: the optimiser step or the validation pass that it is in the middle of begins
  * again, for another number of ranks cannot have done the same part of it. */
 static void convert(struct next *next, struct tr_position *p, const struct shape *then,
-                    const struct shape *now)
+                    const struct shape *now, bool counts_windows)
 {
     if (next->split == IM_VAL) {
         next->step = 0;
         p->ema = (struct tr_sums){0};
         return;
     }
-    subtract(&p->sums[IM_TRAIN], &p->window);
+    if (!counts_windows) /* else the pass does not have it yet */
+        subtract(&p->sums[IM_TRAIN], &p->window);
     p->window = (struct tr_sums){0};
     p->window_batches = 0;
     p->window_weight = 0;
-    next->step = next->step / accumulate_now(then) * accumulate_now(now);
+    p->order = p->window_order;
+    next->step =
+        now->drops ? p->order / now->ranks_now : next->step / accumulate_now(then) * accumulate_now(now);
 }
 
 static int find_place(const struct next *next, const struct im_plan *plan, uint64_t *ret_batch,
@@ -600,13 +646,16 @@ int tr_position_read(const struct tr_safetensors *state, const struct im_conf *c
     if (err < 0)
         return err;
     converts = !same_shape(&then, &now);
-    if (read_numbers(state, conf, &p) || !(p.scaler.scale > 0) || p.window_batches >= accumulate_now(&then))
+    if (read_numbers(state, conf, &p) || read_order(state, &next, &then, &p) || !(p.scaler.scale > 0) ||
+        p.window_batches >= accumulate_now(&then))
         return im_fail(text, -EBADMSG, "cannot read the position in the checkpoint");
     if (converts)
-        convert(&next, &p, &then, &now);
+        convert(&next, &p, &then, &now, conf->virtual_ranks > 0);
     err = find_place(&next, plan, &p.next_batch, text);
     if (err == 0)
-        err = converts ? check_windows(&p, plan, &now, text) : check_batches(state, plan, p.next_batch, text);
+        err = now.drops  ? 0 /* a pass has as many steps as the ranks of its time have made */
+              : converts ? check_windows(&p, plan, &now, text)
+                         : check_batches(state, plan, p.next_batch, text);
     if (err == 0)
         *ret = p;
     return err;

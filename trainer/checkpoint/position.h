@@ -34,7 +34,9 @@ enum tr_weights { TR_PLAIN, TR_AVERAGED };
 #define TR_WEIGHTS 2
 
 struct tr_position {
-    uint64_t next_batch;     /* global: of training and validation alike */
+    uint64_t next_batch; /* global: of training and validation alike */
+    uint64_t order; /* with --elastic drop: batches of the training pass done, in its order (ipc/plan.h), */
+    uint64_t window_order;   /* ... and those before the current accumulation window; 0 between passes */
     uint64_t steps;          /* training steps, skipped ones too: the schedule's step */
     uint64_t updates;        /* steps that were not skipped: the update count of moments and averages */
     uint32_t bad_steps;      /* skipped in a row, most recently */

@@ -67,6 +67,11 @@ struct tr_comm_ops {
 
     /* x[i] <- the sum of all ranks' x[i]. */
     int (*allreduce_sum)(struct tr_comm *comm, float *x, size_t count, struct im_text *text);
+    /* (optional) x[i] <- ((before[i] + x[i] of rank 0) + x[i] of rank 1) + ... of the first `ranks`, whose x are in host
+     * memory, one addition after the other; before: the same on all ranks, NULL: it begins with rank 0's. So the bits are
+     * those of one rank that adds all, whatever the number of ranks. As many bytes as allreduce_sum(). */
+    int (*sum_in_order)(struct tr_comm *comm, float *x, const float *before, size_t count, uint32_t ranks,
+                        struct im_text *text);
     /* all[r][i] <- x[i] of rank r; all: [ranks][count]. */
     int (*allgather)(struct tr_comm *comm, const float *x, size_t count, float *ret_all,
                      struct im_text *text);

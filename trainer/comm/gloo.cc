@@ -229,6 +229,71 @@ int sum(tr_comm *comm, float *x, size_t count, im_text *text)
     }
 }
 
+/* Adds what all ranks have of one slice of a part of the array. */
+void add_slices(float *sum, const float *before, const float *all, size_t slice, uint32_t ranks)
+{
+    const float *from = all;
+
+    if (before) {
+        std::memcpy(sum, before, slice * sizeof *sum);
+    } else {
+        std::memcpy(sum, all, slice * sizeof *sum);
+        from += slice;
+        ranks--;
+    }
+    for (uint32_t r = 0; r < ranks; r++, from += slice)
+        for (size_t i = 0; i < slice; i++)
+            sum[i] += from[i];
+}
+
+/* One part: each rank gets a slice of it from all, adds them, and all get the sums of all slices. */
+void sum_part(tr_comm *comm, float *x, const float *before, size_t count, uint32_t ranks,
+              std::vector<float> &room)
+{
+    const size_t size = static_cast<size_t>(comm->context->size),
+                 rank = static_cast<size_t>(comm->context->rank);
+    const size_t slice = (count + size - 1) / size, at = rank * slice < count ? rank * slice : count;
+    const size_t mine = count - at < slice ? count - at : slice;
+    float *out = room.data(), *in = out + slice * size, *start = in + slice * size, *sums = start + slice;
+    gloo::AlltoallOptions spread(comm->context);
+    gloo::AllgatherOptions collect(comm->context);
+
+    std::memcpy(out, x, count * sizeof *x);
+    std::memset(out + count, 0, (slice * size - count) * sizeof *x);
+    spread.setInput(out, slice * size);
+    spread.setOutput(in, slice * size);
+    spread.setTag(next_tag(comm));
+    gloo::alltoall(spread);
+    if (before) {
+        std::memset(start, 0, slice * sizeof *x);
+        std::memcpy(start, before + at, mine * sizeof *x);
+    }
+    add_slices(sums, before ? start : nullptr, in, slice, ranks);
+    collect.setInput(sums, slice);
+    collect.setOutput(out, slice * size);
+    collect.setTag(next_tag(comm));
+    gloo::allgather(collect);
+    std::memcpy(x, out, count * sizeof *x);
+}
+
+/* Part by part, so that the room for it is bounded. */
+int sum_in_order(tr_comm *comm, float *x, const float *before, size_t count, uint32_t ranks, im_text *text)
+{
+    constexpr size_t part = 1 << 20;
+    const size_t size = static_cast<size_t>(comm->context->size);
+
+    try {
+        std::vector<float> room(2 * (part + size) + 2 * (part / size + 1));
+
+        for (size_t i = 0; i < count; i += part)
+            sum_part(comm, x + i, before ? before + i : nullptr, count - i < part ? count - i : part, ranks,
+                     room);
+        return 0;
+    } catch (...) {
+        return failed(text, "summing over the trainers");
+    }
+}
+
 int gather(tr_comm *comm, const float *x, size_t count, float *ret_all, im_text *text)
 {
     if (count == 0)
@@ -266,5 +331,5 @@ int broadcast(tr_comm *comm, void *data, size_t bytes, int root, im_text *text)
 } // namespace
 
 extern "C" const tr_comm_ops tr_comm_gloo = {
-    "gloo", open_comm, close_comm, sum, gather, broadcast, nullptr, nullptr, nullptr,
+    "gloo", open_comm, close_comm, sum, sum_in_order, gather, broadcast, nullptr, nullptr, nullptr,
 };

@@ -69,9 +69,14 @@ struct tr_batch {
      * apart (0 counts as 1) in training step `step`. So N ranks draw what one rank would. */
     uint64_t step;
     uint32_t first, stride;
-    /* Batch norm's running statistics stay as they are. Of a trainer that does the work of others, which are gone: they
-     * follow the batches that rank 0 would have, so that they are those of a run without deaths. */
+    /* Batch norm's running statistics stay as they are. Of a trainer that does the work of others, which are gone, or
+     * of virtual ranks: they follow the batches that rank 0 would have, so that they are those of a run without deaths. */
     bool keeps_statistics;
+    /* With virtual ranks, where there are several ranks: the first `ranks` of these have samples in this step, and their
+     * gradients are added in their order. 0: in the transport's. */
+    uint32_t ranks;
+    int32_t
+        statistics_from; /* then: the rank whose running statistics all take after the batch; -1: each has its own */
 };
 
 /* -EINVAL: the image is smaller than the model's stride; otherwise errors of the backend. */

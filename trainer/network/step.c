@@ -52,14 +52,23 @@ static struct tr_graph_memory memory_of(const struct tr_network *net)
 /* The step being enqueued. */
 struct pass {
     struct tr_network *net;
-    size_t shared; /* buckets whose sum is enqueued */
+    const struct tr_batch *batch; /* NULL: of a step that is captured, which none of it concerns */
+    size_t shared;                /* buckets whose sum is enqueued */
 };
+
+/* The gradients are added when all are there, in the order of the ranks. */
+static bool is_in_order(const struct pass *p)
+{
+    return p->batch && p->batch->ranks > 0;
+}
 
 static int sum_bucket(struct pass *p, int layer)
 {
     struct tr_network *net = p->net;
     int err = 0;
 
+    if (is_in_order(p))
+        return 0;
     for (; err == 0 && p->shared < net->bucket_count && layer <= net->buckets[p->shared].layer; p->shared++)
         err = net->ops->step->sum(net->backend, net->arenas[TR_ARENA_GRADS] + net->buckets[p->shared].first,
                                   net->buckets[p->shared].count);
@@ -135,6 +144,9 @@ static int gradients(struct pass *p, struct tr_graph *graph, bool first, bool ke
         err = tr_graph_backward(graph, &m, layer_done, p);
     if (err == 0 && keeps)
         err = keep_statistics(net, true);
+    if (err == 0 && is_in_order(p) && p->batch->statistics_from >= 0)
+        err = net->ops->step->take(net->backend, net->arenas[TR_ARENA_STATS], net->floats[TR_ARENA_STATS],
+                                   p->batch->statistics_from);
     return err == 0 ? sum_bucket(p, 0) : err;
 }
 
@@ -152,6 +164,18 @@ static int accumulate(struct tr_network *net, bool first, bool last)
         return tr_network_copy(net, TR_ARENA_SUM, TR_ARENA_GRADS);
     return last ? net->ops->add(net->backend, grads, sum, count)
                 : net->ops->add(net->backend, sum, grads, count);
+}
+
+/* The same bits as if this rank had accumulated the batches of all, one after the other. */
+static int accumulate_in_order(const struct pass *p, bool first, bool last)
+{
+    struct tr_network *net = p->net;
+    float *sum = net->arenas[TR_ARENA_SUM], *grads = net->arenas[TR_ARENA_GRADS];
+    int err = net->ops->step->sum_in_order(net->backend, grads, first ? NULL : sum,
+                                           net->floats[TR_ARENA_GRADS], p->batch->ranks);
+
+    im_assert(net->accumulates || (first && last));
+    return err || last ? err : tr_network_copy(net, TR_ARENA_SUM, TR_ARENA_GRADS);
 }
 
 static int update_weights(struct tr_network *net)
@@ -193,17 +217,20 @@ static int timed_update(struct tr_network *net)
     return err;
 }
 
-static int enqueue(struct tr_network *net, struct tr_graph *graph, const struct tr_step *step, bool keeps)
+/* batch: NULL where the step is captured. */
+static int enqueue(struct tr_network *net, struct tr_graph *graph, const struct tr_step *step,
+                   const struct tr_batch *batch)
 {
     const struct tr_step_ops *ops = net->ops->step;
-    struct pass p = {.net = net};
-    const bool first = step->number == 1;
+    struct pass p = {.net = net, .batch = batch};
+    const bool first = step->number == 1, keeps = graph && batch && batch->keeps_statistics;
     int err = gradients(&p, graph, first, keeps);
 
     if (err == 0)
         err = ops->sum_tally(net->backend);
     if (err == 0)
-        err = accumulate(net, first, step->last);
+        err =
+            is_in_order(&p) ? accumulate_in_order(&p, first, step->last) : accumulate(net, first, step->last);
     if (err == 0 && step->last)
         err = timed_update(net);
     return err;
@@ -221,7 +248,7 @@ static int record(struct tr_network *net, struct tr_graph *graph, const struct t
 
     if (err < 0)
         return err;
-    err = enqueue(net, graph, step, false);
+    err = enqueue(net, graph, step, NULL);
     ended = ops->capture_end(net->backend, ret);
     return err < 0 ? err : ended;
 }
@@ -234,7 +261,7 @@ static int run_step(struct tr_network *net, struct tr_graph_entry *e, const stru
     int err = -ESTALE;
 
     if (!ops->capture_begin || net->plain_steps)
-        return enqueue(net, e->graph, step, false);
+        return enqueue(net, e->graph, step, NULL);
     im_assert(!net->times); /* no host wait during capture */
     if (*r)
         err = ops->replay(net->backend, *r);
@@ -244,20 +271,21 @@ static int run_step(struct tr_network *net, struct tr_graph_entry *e, const stru
     *r = NULL;
     if (!e->has_run[kind]) {
         e->has_run[kind] = true;
-        return enqueue(net, e->graph, step, false);
+        return enqueue(net, e->graph, step, NULL);
     }
     err = record(net, e->graph, step, r);
     if (err == -ESTALE) /* memory has moved: runs uncaptured */
-        return enqueue(net, e->graph, step, false);
+        return enqueue(net, e->graph, step, NULL);
     return err < 0 ? err : ops->replay(net->backend, *r);
 }
 
 /* One that keeps the statistics goes through host memory: it is not captured. */
 static int run_and_report(struct tr_network *net, struct tr_graph_entry *e, const struct tr_step *step,
-                          bool keeps)
+                          const struct tr_batch *batch)
 {
     const struct tr_step_ops *ops = net->ops->step;
-    int err = e && !keeps ? run_step(net, e, step) : enqueue(net, e ? e->graph : NULL, step, keeps);
+    const bool plain = e && !batch->keeps_statistics && batch->ranks == 0;
+    int err = plain ? run_step(net, e, step) : enqueue(net, e ? e->graph : NULL, step, batch);
 
     net->replayed = err == 0 && e && step->number == 1 && step->last ? e->recordings[WHOLE_WINDOW] : NULL;
     return err == 0 && ops->outcome ? ops->outcome(net->backend) : err;
@@ -285,7 +313,7 @@ int tr_network_step_begin(struct tr_network *net, const struct tr_batch *batch, 
         err = tr_graph_stage(e->graph, batch, step->label_smoothing, step->divisor, &step->hyper,
                              step->if_skipped);
     if (err == 0)
-        err = run_and_report(net, e, step, e && batch->keeps_statistics);
+        err = run_and_report(net, e, step, batch);
     net->param_version += step->last && !ops->refresh;
     if (!step->if_skipped)
         net->begun = net->ended; /* the step before may have failed */

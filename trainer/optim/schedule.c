@@ -98,8 +98,54 @@ static int check_onecycle(const struct tr_schedule *s, uint32_t epoch, struct im
                    pct, steps);
 }
 
+static uint64_t divide_up(uint64_t n, uint64_t by)
+{
+    return (n + by - 1) / by;
+}
+
+/* Steps of an epoch at the pace that the run began with. */
+static uint64_t steps_at_first(const struct tr_schedule *s, uint32_t epoch, uint64_t steps)
+{
+    const uint64_t each = (uint64_t)s->pace.order_ranks * s->pace.accumulate;
+
+    return each ? divide_up(s->batches[epoch], each) : steps;
+}
+
+/* The step at which a run at its first pace would be in the same place. */
+static uint64_t place_of(const struct tr_schedule *s, uint64_t step)
+{
+    const struct tr_schedule_pace *p = &s->pace;
+    const uint64_t each = (uint64_t)p->order_ranks * p->accumulate;
+    uint64_t at = p->step, order = p->order, left = step - p->taken, windows;
+    uint32_t e = p->epoch;
+
+    if (each == 0)
+        return step;
+    if (step < p->taken) { /* the last one that was taken, for a report */
+        const uint64_t place = s->first[e] + order / each, back = p->taken - step;
+
+        return place > back ? place - back : 0;
+    }
+    while (e < s->epochs &&
+           left >= (windows = divide_up(divide_up(s->batches[e], p->ranks) - at, p->accumulate))) {
+        left -= windows;
+        at = order = 0;
+        e++;
+    }
+    if (e >= s->epochs)
+        return s->first[s->epochs] + left;
+    return s->first[e] + (left ? (at + left * p->accumulate) * p->ranks : order) / each;
+}
+
 int tr_schedule_init(struct tr_schedule *s, const struct im_conf *conf, const struct tr_schedule_epoch *epoch,
                      uint32_t epochs, struct im_text *text)
+{
+    return tr_schedule_init_paced(s, conf, epoch, epochs, &(struct tr_schedule_pace){0}, text);
+}
+
+int tr_schedule_init_paced(struct tr_schedule *s, const struct im_conf *conf,
+                           const struct tr_schedule_epoch *epoch, uint32_t epochs,
+                           const struct tr_schedule_pace *pace, struct im_text *text)
 {
     struct tr_schedule made = {.conf = conf,
                                .epochs = epochs,
@@ -107,13 +153,17 @@ int tr_schedule_init(struct tr_schedule *s, const struct im_conf *conf, const st
                                                                                             : conf->momentum,
                                .first = calloc((size_t)epochs + 1, sizeof *made.first),
                                .scale = calloc((size_t)epochs + 1, sizeof *made.scale),
-                               .course = calloc((size_t)epochs + 1, sizeof *made.course)};
-    int err = made.first && made.scale && made.course ? 0 : -ENOMEM;
+                               .course = calloc((size_t)epochs + 1, sizeof *made.course),
+                               .batches = calloc((size_t)epochs + 1, sizeof *made.batches)};
+    int err = made.first && made.scale && made.course && made.batches ? 0 : -ENOMEM;
+
+    made.pace = *pace;
 
     for (uint32_t e = 0; e < epochs && err == 0; e++) {
         if (epoch[e].steps == 0)
             err = im_fail(text, -EINVAL, "epoch %u has no steps", e + 1);
-        made.first[e + 1] = made.first[e] + epoch[e].steps;
+        made.batches[e] = pace->batches ? pace->batches[e] : 0;
+        made.first[e + 1] = made.first[e] + steps_at_first(&made, e, epoch[e].steps);
         made.scale[e] = scale_of(conf, epoch[e].images);
     }
     if (err == 0) {
@@ -137,6 +187,7 @@ void tr_schedule_fini(struct tr_schedule *s)
     free(s->first);
     free(s->scale);
     free(s->course);
+    free(s->batches);
     *s = (struct tr_schedule){0};
 }
 
@@ -234,9 +285,10 @@ static double by_epoch(const struct tr_schedule *s, uint32_t epoch, uint64_t ste
     }
 }
 
-double tr_schedule_lr(const struct tr_schedule *s, uint64_t step)
+double tr_schedule_lr(const struct tr_schedule *s, uint64_t taken)
 {
     const struct im_conf *conf = s->conf;
+    const uint64_t step = place_of(s, taken);
     uint32_t epoch = epoch_of(s, step);
     const struct span span = course_of(s, epoch);
     double t = (double)step - span.first, n = span.end - span.first;
@@ -254,9 +306,10 @@ double tr_schedule_lr(const struct tr_schedule *s, uint64_t step)
     return scale * course(conf, t, n);
 }
 
-double tr_schedule_momentum(const struct tr_schedule *s, uint64_t step)
+double tr_schedule_momentum(const struct tr_schedule *s, uint64_t taken)
 {
     const struct im_conf *conf = s->conf;
+    const uint64_t step = place_of(s, taken);
     const struct span span = course_of(s, epoch_of(s, step));
     double t = (double)step - span.first;
 

@@ -54,15 +54,30 @@
 struct im_text;
 
 struct tr_schedule_epoch {
-    uint32_t steps;  /* > 0 */
+    uint32_t steps;  /* > 0; not read with a pace */
     uint32_t images; /* of a full step, over all ranks: input of lr_scale */
 };
 
+/* Of a run whose steps have fewer or more batches now than it began with: rates and momenta are those of the same place in the
+ * data as without the change. From `taken` steps on each takes ranks x accumulate batches, where it took order_ranks x
+ * accumulate. */
+struct tr_schedule_pace {
+    uint64_t taken; /* steps that were taken */
+    uint64_t
+        order; /* batches of the pass before the next one, and steps of it at this pace; both 0 at its start */
+    uint64_t step;
+    uint32_t epoch; /* of that pass */
+    uint32_t ranks, order_ranks, accumulate;
+    const uint64_t *batches; /* [epochs] of their passes; read by tr_schedule_init_paced() alone */
+};
+
 struct tr_schedule {
-    const struct im_conf *conf; /* borrowed: the keys named above */
-    uint64_t *first;            /* [epochs + 1] first step of each epoch, and their end; owned */
-    double *scale;              /* [epochs]; owned */
-    uint32_t (*course)[2];      /* [epochs] first epoch of its cycle, and the one after its last; owned */
+    const struct im_conf *conf;   /* borrowed: the keys named above */
+    uint64_t *first;              /* [epochs + 1] first step of each epoch, and their end; owned */
+    double *scale;                /* [epochs]; owned */
+    uint32_t (*course)[2];        /* [epochs] first epoch of its cycle, and the one after its last; owned */
+    uint64_t *batches;            /* [epochs]; owned */
+    struct tr_schedule_pace pace; /* order_ranks 0: there is none */
     uint32_t epochs;
     uint32_t milestone[IM_CONF_MILESTONES_MAX];
     int milestones;
@@ -74,6 +89,9 @@ struct tr_schedule {
  * not fit this number of steps; -ENOMEM. */
 int tr_schedule_init(struct tr_schedule *s, const struct im_conf *conf, const struct tr_schedule_epoch *epoch,
                      uint32_t epochs, struct im_text *text);
+int tr_schedule_init_paced(struct tr_schedule *s, const struct im_conf *conf,
+                           const struct tr_schedule_epoch *epoch, uint32_t epochs,
+                           const struct tr_schedule_pace *pace, struct im_text *text);
 void tr_schedule_fini(struct tr_schedule *s); /* zeroed is fine */
 
 /* Learning rate of the step after `step` others. */

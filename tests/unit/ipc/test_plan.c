@@ -548,6 +548,60 @@ static void test_ranks_that_do_not_divide_a_step_take_turns(void **state)
     assert_int_equal(im_plan_init(&plan, &p, NULL), -EINVAL);
 }
 
+/* Batches of a pass in their order, whoever has them: first sample and number of samples of each. */
+static uint32_t list_batches(const struct im_plan *plan, const struct im_phase *phase, uint64_t (*ret)[2])
+{
+    uint32_t n = 0;
+
+    for (uint64_t g = phase->first_batch; g < phase->first_batch + phase->steps; g++) {
+        uint32_t ranks = im_plan_step_ranks(plan, g);
+
+        for (uint32_t rank = 0; rank < plan->ranks; rank++) {
+            const uint32_t count = im_plan_batch_count(plan, g, rank);
+
+            assert_int_equal(count > 0, rank < ranks);
+            if (count == 0)
+                continue;
+            ret[n][0] = im_plan_position(plan, phase, g, rank, 0);
+            ret[n++][1] = count;
+        }
+    }
+    return n;
+}
+
+static void test_virtual_ranks_have_the_same_batches_for_any_number_of_ranks(void **state)
+{
+    uint64_t one[64][2], other[64][2];
+
+    (void)state;
+    for (uint32_t samples = 33; samples <= 90; samples++)
+        for (uint32_t ranks = 2; ranks <= 4; ranks++) {
+            struct im_plan_params p = {.samples = {samples, samples / 2},
+                                       .epochs = 1,
+                                       .ranks = 1,
+                                       .order_ranks = 4,
+                                       .val_order_ranks = 4,
+                                       .window = 8,
+                                       .batch_size = {4, 3},
+                                       .image_size = {8, 8},
+                                       .validate_every = 1};
+            struct im_plan a = make(&p), b;
+
+            p.ranks = ranks;
+            b = make(&p);
+            assert_int_equal(a.phases, 2);
+            for (uint32_t i = 0; i < a.phases; i++) {
+                const uint32_t n = list_batches(&a, &a.phase[i], one);
+
+                assert_int_equal(n, a.phase[i].steps);
+                assert_int_equal(list_batches(&b, &b.phase[i], other), n);
+                assert_memory_equal(one, other, n * sizeof *one);
+            }
+            im_plan_fini(&a);
+            im_plan_fini(&b);
+        }
+}
+
 static void test_batches_are_translated_into_those_of_other_ranks(void **state)
 {
     struct im_plan_params p = usual;
@@ -570,6 +624,41 @@ static void test_batches_are_translated_into_those_of_other_ranks(void **state)
     assert_int_equal(im_plan_translate(&four, 5, &three, true), 9);
     assert_int_equal(im_plan_translate(&four, four.batches, &three, true), three.batches);
     im_plan_fini(&four);
+    im_plan_fini(&three);
+}
+
+/* With as many batches a rank whatever their number: by the batches that are done. */
+static void test_batches_of_steps_that_grow_and_shrink_are_translated_by_their_order(void **state)
+{
+    struct im_plan_params p = usual;
+    struct im_plan four, three;
+
+    (void)state;
+    p.samples[IM_TRAIN] = 180; /* 5 steps of 32, and one of 20 in four batches */
+    p.order_ranks = p.ranks = p.window = 4;
+    four = make(&p);
+    p.ranks = p.window = 3;
+    three = make(&p);
+    assert_int_equal(four.phase[0].steps, 6);
+    assert_int_equal(three.phase[0].steps, 8);
+    assert_int_equal(three.window_steps, 1);
+    assert_int_equal(im_plan_order_batches(&four.phase[0]), 24);
+    assert_int_equal(im_plan_order_batches(&three.phase[0]), 24);
+    assert_int_equal(im_plan_order_at(&three, &three.phase[0], 3), 9);
+    assert_int_equal(im_plan_translate(&four, 2, &three, false), 2);
+    assert_int_equal(im_plan_translate(&four, 2, &three, true), 3);
+    assert_int_equal(im_plan_translate(&three, 5, &four, false), 3);
+    assert_int_equal(im_plan_translate(&four, 6, &three, false), 8);
+    assert_int_equal(im_plan_order_samples(&three, &three.phase[0], 6, 8, false), 16);
+    assert_int_equal(im_plan_order_samples(&three, &three.phase[0], 19, 24, true), 28);
+    im_plan_fini(&four);
+    im_plan_fini(&three);
+    p.world = 3;
+    p.ranks = 1;
+    p.first_rank = 1;
+    three = make(&p);
+    assert_int_equal(im_plan_order_samples(&three, &three.phase[0], 6, 8, false), 8);
+    assert_int_equal(im_plan_order_samples(&three, &three.phase[0], 6, 7, false), 0);
     im_plan_fini(&three);
 }
 
@@ -619,6 +708,8 @@ int main(void)
         cmocka_unit_test(test_a_step_over_32_bits_is_refused),
         cmocka_unit_test(test_other_ranks_keep_the_samples_of_every_batch),
         cmocka_unit_test(test_ranks_that_do_not_divide_a_step_take_turns),
+        cmocka_unit_test(test_virtual_ranks_have_the_same_batches_for_any_number_of_ranks),
+        cmocka_unit_test(test_batches_of_steps_that_grow_and_shrink_are_translated_by_their_order),
         cmocka_unit_test(test_batches_are_translated_into_those_of_other_ranks),
         cmocka_unit_test(test_a_run_without_other_ranks_has_the_order_that_it_had),
     };

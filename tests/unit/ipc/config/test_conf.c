@@ -604,6 +604,15 @@ static void pairs_that_contradict_get_their_sentences(void **state)
     snprintf(conf.gpus, sizeof conf.gpus, "0");
     assert_int_equal(im_conf_check(&conf, &text), -EINVAL);
     assert_sentence(&text, "backend cuda and gpus 0 contradict each other");
+    im_conf_defaults(&conf);
+    conf.virtual_ranks = 4;
+    conf.sync_bn = true;
+    assert_int_equal(im_conf_check(&conf, &text), -EINVAL);
+    assert_begins(text.s, "virtual-ranks and sync-bn contradict each other");
+    conf.sync_bn = false;
+    conf.elastic = IM_ELASTIC_DROP;
+    assert_int_equal(im_conf_check(&conf, &text), -EINVAL);
+    assert_begins(text.s, "virtual-ranks and elastic drop contradict each other");
 }
 
 static void durations_are_taken_apart(void **state)

@@ -183,6 +183,47 @@ static void sums_are_the_same_bits_in_every_run(void **state)
     munmap(second, sizeof *second);
 }
 
+/* Sums of two parts, of which the last one has one element more than slices, and of fewer ranks than there are. */
+static int sum_in_order(struct rank *r)
+{
+    float *x = r->table->rank[r->rank].result, *before = malloc(COUNT_MAX * sizeof *before);
+
+    if (!before || open_rank(r, 20000) != 0)
+        return 1;
+    for (size_t i = 0; i < COUNT_MAX; i++) {
+        before[i] = value_of(RANKS_MAX, i);
+        x[i] = value_of(r->rank, i);
+    }
+    if (r->ops->sum_in_order(r->comm, x, NULL, 5, 1, NULL) != 0 ||
+        r->ops->sum_in_order(r->comm, x + 5, before + 5, COUNT_MAX - 5, (uint32_t)r->ranks, NULL) != 0)
+        return 2;
+    free(before);
+    r->ops->close(r->comm);
+    return 0;
+}
+
+static void sums_in_order_have_the_bits_of_one_rank(void **state)
+{
+    (void)state;
+    for (int ranks = 2; ranks <= RANKS_MAX; ranks++) {
+        struct table *t = map_shared(sizeof(struct table));
+
+        run_all_well(t, ranks, sum_in_order);
+        for (size_t i = 0; i < COUNT_MAX; i++) {
+            float sum = i < 5 ? value_of(0, i) : value_of(RANKS_MAX, i);
+
+            for (int r = 0; r < ranks && i >= 5; r++)
+                sum += value_of(r, i);
+            if (t->rank[0].result[i] != sum)
+                fail_msg("element %zu of %d ranks: %.9g, expected %.9g", i, ranks,
+                         (double)t->rank[0].result[i], (double)sum);
+        }
+        for (int r = 1; r < ranks; r++)
+            assert_memory_equal(t->rank[r].result, t->rank[0].result, sizeof t->rank[0].result);
+        munmap(t, sizeof *t);
+    }
+}
+
 static int gather_and_broadcast(struct rank *r)
 {
     enum { N = 1000 };
@@ -331,6 +372,8 @@ static void one_rank_needs_nobody(void **state)
     assert_int_equal(ops->allreduce_sum(comm, x, 2, NULL), 0);
     assert_int_equal(ops->allgather(comm, x, 2, all, NULL), 0);
     assert_true(x[0] == 3 && all[1] == -4);
+    assert_int_equal(ops->sum_in_order(comm, x, all, 2, 1, NULL), 0);
+    assert_true(x[0] == 6 && x[1] == -8);
     ops->close(comm);
 }
 
@@ -340,6 +383,7 @@ int main(void)
         cmocka_unit_test(one_rank_needs_nobody),
         cmocka_unit_test(sums_are_right_and_the_same_bits_on_all_ranks),
         cmocka_unit_test(sums_are_the_same_bits_in_every_run),
+        cmocka_unit_test(sums_in_order_have_the_bits_of_one_rank),
         cmocka_unit_test(everyone_gets_what_the_others_gave),
         cmocka_unit_test(a_death_makes_the_others_fail_at_once),
         cmocka_unit_test(a_rank_that_does_not_come_is_waited_for_until_the_time_limit),

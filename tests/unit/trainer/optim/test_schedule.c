@@ -172,6 +172,44 @@ static void epochs_of_different_lengths_count_by_their_steps(void **state)
     tr_schedule_fini(&s);
 }
 
+/* Two epochs of 13 batches, for which two ranks take seven steps each. After three steps one is gone: a step takes one batch,
+ * and two of its steps are where one was. Then three take three at a time. */
+static void with_fewer_batches_a_step_the_rate_is_that_of_the_same_place(void **state)
+{
+    static const uint64_t batches[] = {13, 13};
+    static const struct tr_schedule_epoch epoch[] = {{13, 256}, {13, 256}};
+    struct tr_schedule_pace pace = {
+        .taken = 3, .order = 6, .step = 6, .ranks = 1, .order_ranks = 2, .accumulate = 1, .batches = batches};
+    struct im_conf conf = conf_of("lr=1 epochs=2 schedule=onecycle cycle-momentum=true");
+    struct im_text text = {""};
+    struct tr_schedule s, two;
+
+    (void)state;
+    assert_int_equal(init(&two, &conf, 7, &text), 0);
+    assert_int_equal(tr_schedule_init_paced(&s, &conf, epoch, 2, &pace, &text), 0);
+    assert_true(tr_schedule_lr(&s, 2) == tr_schedule_lr(&two, 2)); /* before it */
+    for (uint64_t step = 3; step < 10; step++) {
+        assert_true(tr_schedule_lr(&s, step) == tr_schedule_lr(&two, 3 + (step - 3) / 2));
+        assert_true(tr_schedule_momentum(&s, step) == tr_schedule_momentum(&two, 3 + (step - 3) / 2));
+    }
+    for (uint64_t step = 10; step < 23; step++) /* the next epoch begins where it began */
+        assert_true(tr_schedule_lr(&s, step) == tr_schedule_lr(&two, 7 + (step - 10) / 2));
+    assert_true(tr_schedule_lr(&s, 23) == tr_schedule_lr(&two, 14));
+    tr_schedule_fini(&s);
+
+    /* From batch 7 on: its step begins with batch 6, which is done. Then 9 and 12, and those of the next epoch. */
+    pace = (struct tr_schedule_pace){
+        .taken = 4, .order = 7, .step = 2, .ranks = 3, .order_ranks = 2, .accumulate = 1, .batches = batches};
+    assert_int_equal(tr_schedule_init_paced(&s, &conf, epoch, 2, &pace, &text), 0);
+    assert_true(tr_schedule_lr(&s, 4) == tr_schedule_lr(&two, 3));
+    assert_true(tr_schedule_lr(&s, 5) == tr_schedule_lr(&two, 4));
+    assert_true(tr_schedule_lr(&s, 6) == tr_schedule_lr(&two, 6));
+    assert_true(tr_schedule_lr(&s, 7) == tr_schedule_lr(&two, 7));
+    assert_true(tr_schedule_lr(&s, 8) == tr_schedule_lr(&two, 8));
+    tr_schedule_fini(&s);
+    tr_schedule_fini(&two);
+}
+
 static void rates_scale_with_each_epochs_batch(void **state)
 {
     static const struct tr_schedule_epoch epoch[] = {{10, 1024}, {10, 64}};
@@ -240,6 +278,7 @@ int main(void)
         cmocka_unit_test(fractional_warmup_meets_the_cosine_at_its_step),
         cmocka_unit_test(after_the_last_step_a_schedule_stays_at_its_end),
         cmocka_unit_test(epochs_of_different_lengths_count_by_their_steps),
+        cmocka_unit_test(with_fewer_batches_a_step_the_rate_is_that_of_the_same_place),
         cmocka_unit_test(rates_scale_with_each_epochs_batch),
         cmocka_unit_test(momentum_cycles_only_where_it_is_asked_for),
         cmocka_unit_test(a_rise_without_a_step_is_refused),
