@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IM_ABI_VERSION 12u
+#define IM_ABI_VERSION 13u
 #define IM_MAGIC UINT64_C(0x3172657075736d69) /* "imsuper1" */
 #define IM_LINE 128                           /* two cache lines: the adjacent-line prefetcher pairs them */
 #define IM_PAGE 4096
@@ -285,6 +285,12 @@ struct im_snapshot_header {
     uint64_t bytes[2];         /* W trainer 0, before `sequence`: of the snapshot in each slot */
 };
 
+/* Where a machine of a run is to be found by the others, should it have to look for node 0, or be it. */
+struct im_node_place {
+    char address[64]; /* numeric; "": not known */
+    uint32_t port;
+};
+
 /* First page of the control segment; the tables follow at offsets that run.c computes from the geometry. */
 struct im_control {
     uint64_t magic;
@@ -369,19 +375,22 @@ struct im_control {
         node_lost; /* W supervisor, at its end: 1: the run is to go on under another head. R warden's process,
                                    once it has ended */
     uint64_t nodes_note[128]; /* W supervisor, before node_generation: of the generation, for its successor */
-    uint64_t header_check;    /* a hash of all before run_state, and of the configuration */
+    struct im_node_place
+        nodes_place[IM_RANKS_MAX]; /* W supervisor. R supervisor, and the warden's process once it has ended:
+                                      of each machine; none of one: nothing is known. May be torn: a hint */
+    uint64_t header_check;         /* a hash of all before run_state, and of the configuration */
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
-static_assert(sizeof(struct im_event) == IM_LINE, "abi 12");
-static_assert(sizeof(struct im_process) == IM_LINE, "abi 12");
+static_assert(sizeof(struct im_event) == IM_LINE, "abi 13");
+static_assert(sizeof(struct im_process) == IM_LINE, "abi 13");
 static_assert(sizeof(struct im_encoded_meta) == 336 && offsetof(struct im_encoded_meta, name) == 80,
-              "abi 12");
-static_assert(sizeof(struct im_bad_entry) == 248, "abi 12");
-static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 12");
-static_assert(sizeof(struct im_snapshot_header) == 40, "abi 12");
-static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 12");
-static_assert(sizeof(struct im_stats) == 9 * IM_PAGE, "abi 12");
-static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 12");
+              "abi 13");
+static_assert(sizeof(struct im_bad_entry) == 248, "abi 13");
+static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 13");
+static_assert(sizeof(struct im_snapshot_header) == 40, "abi 13");
+static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 13");
+static_assert(sizeof(struct im_stats) == 9 * IM_PAGE, "abi 13");
+static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 13");
 
 #endif

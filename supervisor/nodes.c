@@ -77,11 +77,10 @@ static int open_link(struct sv_super *s, const char *agree, struct im_text *text
         .wait = (im_ns)(s->conf.cluster_wait * 1e9),
         .patience = (im_ns)(s->conf.cluster_timeout * 1e9),
         .patience_back = n->meeting.patience_back};
-    struct sv_machine_at place[IM_RANKS_MAX];
-    const uint32_t machines = sv_nodes_hosts(&s->conf, place), least = (uint32_t)s->conf.cluster_min_nodes;
+    const uint32_t machines = (uint32_t)s->conf.node_count, least = (uint32_t)s->conf.cluster_min_nodes;
     int err;
 
-    if (machines > 0) {
+    if (sv_nodes_may_take_over(&s->conf)) {
         config.survivors_min = sv_takeover_least(machines, least, true);
         config.takeover_min = n->meeting.takes_over ? sv_takeover_least(machines, least, false) : 0;
     }
@@ -378,7 +377,7 @@ static void on_lost(struct sv_super *s, const struct sv_link_news *news)
         sv_finish(s, IM_EXIT_RESUMABLE);
     } else if (news->never || n->stopping || s->ending.stage != SV_GOING_ON) {
         end_without_head(s, news->text);
-    } else if (sv_nodes_hosts(&s->conf, place) > 0) {
+    } else if (sv_nodes_hosts(&s->conf, s->run.control->nodes_place, place) > 0) {
         sv_nodes_look_elsewhere(s, news->text);
     } else {
         wait_for_head(s, news->text);
@@ -489,6 +488,9 @@ static void on_news(struct sv_super *s, const struct sv_link_news *news)
         break;
     case SV_LINK_NODE:
         on_node(s, news->node);
+        break;
+    case SV_LINK_PLACES:
+        sv_nodes_on_places(s, news->bytes, (uint32_t)(news->n / sizeof(struct im_node_place)));
         break;
     case SV_LINK_LOST:
         on_lost(s, news);
@@ -615,6 +617,10 @@ void sv_nodes_close(struct sv_super *s)
     }
     sv_nodes_ask_close(s);
     sv_link_close(&n->link, LINGER_NS);
+    if (n->look)
+        sv_look_end(n->look);
+    free(n->look);
+    n->look = NULL;
     sv_meeting_fini(&n->meeting);
 }
 

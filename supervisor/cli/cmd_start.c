@@ -54,10 +54,10 @@ struct start {
     struct im_text batch;            /* of --batch-size auto; "": it was a number */
     struct im_text left_out;         /* images that fill no last step; "": none */
     struct sv_rundir_lock lock;
-    struct sv_meeting meeting; /* on several machines */
-    bool takes_over;           /* this machine is node 0 in place of another */
-    im_ns began;               /* this command; 0: not known yet */
-    bool looks_elsewhere;      /* it has lost node 0, and is to look for another */
+    struct sv_meeting meeting;   /* on several machines */
+    struct sv_nodes_found found; /* which of them is node 0 */
+    im_ns began;                 /* this command; 0: not known yet */
+    bool looks_elsewhere;        /* it has lost node 0, and is to look for another */
     struct sv_pixel_cache pixels;
 };
 
@@ -307,8 +307,7 @@ static int meet(struct start *s)
 
     if (err < 0 || s->conf.node_count == 1 || s->conf.dry_run)
         return err < 0 ? fail(&text, IM_EXIT_USAGE) : 0;
-    err = sv_nodes_meet(&s->conf, &launch, is_asked_to_stop, &s->meeting, &text);
-    s->meeting.takes_over = s->takes_over;
+    err = sv_nodes_meet(&s->conf, &launch, &s->found, is_asked_to_stop, &s->meeting, &text);
     if (err == -EINTR)
         return IM_EXIT_RESUMABLE; /* sv_start_run() says it */
     if (err < 0)
@@ -323,7 +322,8 @@ static int find_head(struct start *s, struct im_text *text)
     int err = s->conf.node_count > 1 ? sv_launch_find(getenv, &launch, text) : 0;
 
     if (err == 0 && s->conf.node_count > 1)
-        err = sv_nodes_find_head(&s->conf, &launch, is_asked_to_stop, &s->takes_over, &s->began, text);
+        err = sv_nodes_find_head(&s->conf, &launch, is_asked_to_stop, &s->found, text);
+    s->began = s->found.began;
     return err;
 }
 
@@ -405,6 +405,7 @@ static int create(struct start *s)
         err = im_run_create(&s->geometry, frozen, (uint32_t)strlen(frozen) + 1, &s->run, &text);
     if (err < 0)
         return fail(&text, status_of(err));
+    memcpy(s->run.control->nodes_place, s->meeting.place, sizeof s->run.control->nodes_place);
     set_counts(s->run.control, IM_ROLE_READER, s->conf.readers, s->conf.readers_auto);
     set_counts(s->run.control, IM_ROLE_AUGMENTER, s->conf.augmenters, s->conf.augmenters_auto);
     return 0;
@@ -517,7 +518,7 @@ static void print_classes(const struct im_conf *c)
 static void print_nodes(const struct start *s)
 {
     const struct im_conf *c = &s->conf;
-    struct im_text how = {"a dry run does not look for the others"};
+    struct im_text how = {"a dry run does not look for the others"}, succession;
 
     if (c->node_count == 1)
         return;
@@ -527,6 +528,7 @@ static void print_nodes(const struct start *s)
                   "nodes   %" PRId64 " machines with %" PRId64 " trainer%s each; this is node %" PRId64
                   "; %s",
                   c->node_count, c->ranks, ending(c->ranks), c->node_index, how.s);
+    sv_say_header(c->plain, "nodes   %s", sv_nodes_describe_succession(c, &succession));
 }
 
 static void print_header(const struct start *s)
@@ -725,6 +727,7 @@ static int start(struct start *s, struct im_conf *conf, struct sv_messages *mess
         s->looks_elsewhere = status == IM_EXIT_RESUMABLE && s->conf.node_count > 1 &&
                              atomic_load_explicit(&s->run.control->node_lost, memory_order_relaxed) != 0;
         s->began = s->began ? s->began : (im_ns)s->run.control->created_ns;
+        memcpy(s->meeting.place, s->run.control->nodes_place, sizeof s->run.control->nodes_place);
     }
     im_run_close(&s->run);
     return status;
@@ -739,12 +742,16 @@ int sv_start_run(struct im_conf *conf)
     sv_messages_begin(&messages);
     status = start(&s, conf, &messages);
     sv_messages_end(&messages);
-    sv_meeting_fini(&s.meeting);
-    free(s.data.copies);
     if (s.looks_elsewhere && !sv_stop_signal()) {
         sv_rundir_unlock(&s.lock);
-        status = sv_nodes_execute_again(s.began, status);
+        if (s.meeting.listener >= 0)
+            close(s.meeting.listener);
+        s.meeting.listener = -1;
+        status = sv_nodes_execute_again(s.began, &s.meeting, status);
     }
+    sv_meeting_fini(&s.meeting);
+    sv_meeting_fini(&s.found.before);
+    free(s.data.copies);
     return status;
 }
 
