@@ -28,6 +28,7 @@
 #define IM_PAGE 4096
 
 #define IM_RANKS_MAX 64
+#define IM_NODE_LOST 0x1057bead /* no flipped bit of a 0 makes it */
 #define IM_SLOTS_MAX 1024
 #define IM_CELLS_MAX 65536
 #define IM_BATCHES_MAX 64
@@ -372,7 +373,7 @@ struct im_control {
         node_share; /* W supervisor, before node_generation: trainers of the nodes that take part << 32 |
                                         the first of this node's among them; 0: all do */
     _Atomic uint32_t
-        node_lost; /* W supervisor, at its end: 1: the run is to go on under another head. R warden's process,
+        node_lost; /* W supervisor, at its end: IM_NODE_LOST: the run is to go on under another head. R warden's process,
                                    once it has ended */
     uint64_t nodes_note[128]; /* W supervisor, before node_generation: of the generation, for its successor */
     struct im_node_place

@@ -12,6 +12,7 @@
 
 #include "ipc/base/count.h"
 #include "ipc/base/exit.h"
+#include "ipc/base/fault.h"
 #include "ipc/base/sysinfo.h"
 #include "ipc/peers.h"
 #include "supervisor/cluster/link.h"
@@ -104,6 +105,8 @@ int sv_nodes_open(struct sv_super *s, struct im_text *text)
                           text);
     if (err < 0)
         return err;
+    if (atomic_load_explicit(&s->run.control->first_position, memory_order_relaxed) == 0)
+        s->reached = s->nodes.meeting.reached; /* under the head before */
     agree =
         sv_nodes_agree(&s->conf, s->run.geometry.samples, s->run.geometry.classes, s->nodes.meeting.copies);
     err = agree ? open_link(s, agree, text) : -ENOMEM;
@@ -138,6 +141,7 @@ static void on_over(struct sv_super *s, const struct sv_link_news *news)
 
     n->over = news->number;
     n->runs = false;
+    IM_FAULT("nodes.over");
     if (s->finished || s->resetting || s->ending.stage != SV_GOING_ON)
         return;
     if (alive(s) > 0 || im_run_state(&s->run) != IM_RUN_STARTING)
@@ -153,6 +157,7 @@ static void say_ready(struct sv_super *s)
         return;
     sv_link_ready(n->link, n->over, NULL, 0, SV_LINK_NOWHERE);
     n->over = 0;
+    IM_FAULT("nodes.ready");
 }
 
 static void on_begin(struct sv_super *s, const struct sv_generation *g)
@@ -161,6 +166,7 @@ static void on_begin(struct sv_super *s, const struct sv_generation *g)
 
     memset(n->shown, 0, sizeof n->shown);
     memset(n->asked, 0, sizeof n->asked);
+    IM_FAULT("nodes.begin.before");
     if (sv_nodes_share(s, g) < 0) {
         sv_finish(s, IM_EXIT_FAILED);
         return;
@@ -170,6 +176,7 @@ static void on_begin(struct sv_super *s, const struct sv_generation *g)
     n->runs = true;
     memcpy(s->run.control->nodes_note, g, sizeof *g);
     atomic_store_explicit(&s->run.control->node_generation, g->number, memory_order_release);
+    IM_FAULT("nodes.begin.after");
     if (!s->finished && s->ending.stage == SV_GOING_ON)
         sv_children_want(&s->children, IM_ROLE_TRAINER, true);
 }

@@ -25,7 +25,7 @@ void sv_nodes_look_elsewhere(struct sv_super *s, const char *why)
     n->elsewhere = n->stopping = true;
     n->head_lost = n->number > 0;
     n->lost_at = 0;
-    atomic_store_explicit(&s->run.control->node_lost, 1, memory_order_relaxed);
+    atomic_store_explicit(&s->run.control->node_lost, IM_NODE_LOST, memory_order_relaxed);
     if (n->number > 0)
         sv_end_with_snapshot(s, IM_EXIT_RESUMABLE, why);
     else
@@ -64,19 +64,19 @@ static void watch_number(struct sv_super *s, uint32_t machines)
     sv_nodes_look_elsewhere(s, why);
 }
 
-/* What a look has shown: another machine is the head, or looks for one, too. */
+/* What a look has shown: another machine is the head, or one looks for a head, the one that this machine takes for it among them. */
 static void judge_look(struct sv_super *s, const struct sv_look *l)
 {
     char why[SV_HOST_MAX + 64];
 
     for (uint32_t i = 0; i < l->count; i++) {
-        const bool is_other = i != l->self && i != (uint32_t)s->conf.node_head;
+        const bool is_head = l->seen[i] == SV_SEEN_HEAD && i != (uint32_t)s->conf.node_head;
+        const bool looks = l->seen[i] == SV_SEEN_LOOKING && sv_nodes_is_member(s);
 
-        if (!is_other ||
-            !(l->seen[i] == SV_SEEN_HEAD || (l->seen[i] == SV_SEEN_LOOKING && sv_nodes_is_member(s))))
+        if (i == l->self || (!is_head && !looks))
             continue;
         snprintf(why, sizeof why, "%s %s", l->place[i].name,
-                 l->seen[i] == SV_SEEN_HEAD ? "is node 0 of this run" : "has lost node 0, too");
+                 is_head ? "is node 0 of this run" : "looks for node 0, too");
         sv_nodes_look_elsewhere(s, why);
         return;
     }

@@ -35,11 +35,14 @@
 #include "supervisor/cli/start_json.h"
 #include "supervisor/cluster/pass.h"
 #include "supervisor/limits.h"
+#include "supervisor/nodes.h"
 #include "supervisor/report/history.h"
 #include "supervisor/report/rundir.h"
 #include "supervisor/report/screen.h"
 #include "supervisor/warden/topology.h"
 #include "supervisor/warden/warden.h"
+
+#define FOLDER_NS (60 * IM_SECOND) /* for the run's folder, where another machine may have it */
 
 struct start {
     struct im_conf conf;
@@ -335,24 +338,50 @@ static int check_limits(const struct start *s)
     return sv_limits_check(&need, &text) < 0 ? fail(&text, IM_EXIT_UNAVAILABLE) : 0;
 }
 
+static int try_folder(struct start *s, struct im_text *text)
+{
+    int err = find_head(s, text);
+
+    if (err == 0)
+        err = sv_nodes_part(&s->conf, text);
+    if (err == 0)
+        err = check_files(&s->conf, text);
+    return err == 0 ? sv_rundir_open(&s->conf, &s->lock, text) : err;
+}
+
+/* Its part of the run, and the folder of that. Where machines have the run's folder in common, another may hold it: about to be
+ * node 0, or node 0 before, which has not noticed yet that it is cut off, or still saves. */
+static int take_folder(struct start *s, struct im_text *text)
+{
+    const struct im_conf given = s->conf;
+    const im_ns until = im_now() + FOLDER_NS;
+    int err = try_folder(s, text);
+
+    while (err == -EBUSY && s->conf.node_count > 1 && s->conf.node_index == 0 && !s->conf.dry_run &&
+           sv_nodes_may_take_over(&given) && im_now() < until) {
+        if (!s->found.looks_again)
+            im_say(stderr,
+                   "imsuper: %s; on several machines it may be that of a node 0 before: looking for another",
+                   text->s);
+        s->found.looks_again = true;
+        s->conf = given;
+        err = try_folder(s, text);
+    }
+    return err;
+}
+
 /* Everything that can be wrong is found here, before anything is started. 0, or an exit status; *ret_done:
  * the run has all its epochs. */
 static int prepare(struct start *s, bool *ret_done)
 {
     struct im_text text = {0}, note = {0};
     char own[PATH_MAX];
-    int status, err = find_head(s, &text);
+    int status, err = take_folder(s, &text);
 
     if (err == -EINTR)
         return IM_EXIT_RESUMABLE; /* sv_start_run() says it */
     if (err == -ETIMEDOUT)
         return fail(&text, IM_EXIT_RESUMABLE);
-    if (err == 0)
-        err = sv_nodes_part(&s->conf, &text);
-    if (err == 0)
-        err = check_files(&s->conf, &text);
-    if (err == 0)
-        err = sv_rundir_open(&s->conf, &s->lock, &text);
     if (err < 0)
         return fail(&text, status_of(err));
     err = sv_continue_file(&s->conf, &text);
@@ -723,11 +752,10 @@ static int start(struct start *s, struct im_conf *conf, struct sv_messages *mess
     }
     if (status && !sv_rundir_is_described(s->conf.run_dir))
         discard(s, status);
-    if (s->run.control) { /* a bit of it may have flipped: one machine has nothing to look for */
-        s->looks_elsewhere = status == IM_EXIT_RESUMABLE && s->conf.node_count > 1 &&
-                             atomic_load_explicit(&s->run.control->node_lost, memory_order_relaxed) != 0;
+    if (s->run.control) {
+        s->looks_elsewhere = sv_nodes_has_lost_head(&s->conf, s->run.control, status);
         s->began = s->began ? s->began : (im_ns)s->run.control->created_ns;
-        memcpy(s->meeting.place, s->run.control->nodes_place, sizeof s->run.control->nodes_place);
+        sv_nodes_keep(s->run.control, &s->meeting);
     }
     im_run_close(&s->run);
     return status;
@@ -735,7 +763,8 @@ static int start(struct start *s, struct im_conf *conf, struct sv_messages *mess
 
 int sv_start_run(struct im_conf *conf)
 {
-    struct start s = {.conf = *conf, .lock = {-1, -1}, .meeting = {.listener = -1}};
+    struct start s = {
+        .conf = *conf, .lock = {-1, -1}, .meeting = {.listener = -1}, .found = {.before = {.listener = -1}}};
     struct sv_messages messages;
     int status;
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,8 @@
 
 #include "ipc/abi.h"
 #include "ipc/base/count.h"
+#include "ipc/base/exit.h"
+#include "ipc/base/fault.h"
 #include "ipc/base/printable.h"
 #include "supervisor/cluster/pass.h"
 #include "supervisor/nodes.h"
@@ -250,27 +253,26 @@ int sv_nodes_find_head(struct im_conf *conf, const struct sv_launch *launch, boo
     const uint32_t machine = (uint32_t)conf->node_index;
     int head, err;
 
-    *ret = (struct sv_nodes_found){.before = {.listener = -1}};
     conf->node_port = sv_meet_port(launch->job);
     if (conf->node_count == 1 || conf->dry_run)
         return 0;
     err = take_before(ret, text);
     if (err < 0)
         return err;
-    if (!ret->has_before)
+    if (!ret->has_before && !ret->looks_again)
         read_places(conf, launch, &ret->before);
     if (sv_nodes_hosts(conf, ret->before.place, place) == 0)
         return 0;
-    head = look(conf, launch, place, ret->has_before, leave, text);
+    head = look(conf, launch, place, ret->has_before || ret->looks_again, leave, text);
     if (head < 0)
         return head;
-    if (ret->has_before) {
+    IM_FAULT("nodes.looked");
+    if (ret->has_before)
         shorten_time_limit(conf, ret->began);
-        ret->takes_over = head == (int)machine;
-    }
+    ret->takes_over = ret->has_before && head == (int)machine;
     conf->node_head = head;
     conf->node_index = sv_takeover_node(machine, (uint32_t)head, (uint32_t)conf->node_count);
-    if (head != 0 || ret->has_before)
+    if (head != 0 || ret->has_before || ret->looks_again)
         im_say(stderr, "imsuper: %s (machine %d%s) is node 0%s", place[head].name, head,
                *conf->nodes ? " of --nodes" : "", ret->takes_over ? ", and takes over the run" : "");
     return 0;
@@ -296,6 +298,22 @@ static char **own_words(void)
     if (file)
         fclose(file);
     return words;
+}
+
+bool sv_nodes_has_lost_head(const struct im_conf *conf, const struct im_control *control, int status)
+{
+    return status == IM_EXIT_RESUMABLE && conf->node_count > 1 &&
+           atomic_load_explicit(&control->node_lost, memory_order_relaxed) == IM_NODE_LOST;
+}
+
+/* Where not all took part, batches have other numbers. */
+void sv_nodes_keep(const struct im_control *control, struct sv_meeting *ret)
+{
+    const uint64_t furthest = atomic_load_explicit(&control->furthest_position, memory_order_relaxed);
+    const bool all = atomic_load_explicit(&control->node_share, memory_order_relaxed) == 0;
+
+    memcpy(ret->place, control->nodes_place, sizeof control->nodes_place);
+    ret->reached = all && furthest > 0 ? furthest - 1 : 0;
 }
 
 int sv_nodes_execute_again(im_ns began, const struct sv_meeting *meeting, int status)
@@ -386,6 +404,7 @@ int sv_nodes_meet(struct im_conf *conf, const struct sv_launch *launch, const st
     if (err < 0)
         return err;
     ret->takes_over = found->takes_over;
+    ret->reached = found->before.reached;
     ret->patience_back = patience_of(conf, launch, 0);
     if (!*conf->nodes && ret->way != SV_MEET_PMI)
         name_start(conf, launch, ret->start, sizeof ret->start);

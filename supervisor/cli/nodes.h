@@ -21,10 +21,12 @@ int sv_nodes_choose(struct im_conf *conf, const struct sv_launch *launch, struct
 /* Before its part: which machine is node 0, and so which node this one is; sets node_head, node_index and node_port. It is the
  * first of --nodes or the launcher's, or the one that took over where that was lost; a command that lost its head waits for one, and
  * takes_over: this machine is to be it. began: when such a command began; 0: it is none. before: its meeting; or else `place`
- * is what a file says of the machines. Results as sv_look_for_head(). */
+ * is what a file says of the machines. Zeroed at first, and kept from one call to the next. Results as sv_look_for_head(). */
 struct sv_nodes_found {
     struct sv_meeting before; /* way and keys: of a command that lost its head; place: of both */
     bool has_before, takes_over;
+    bool
+        looks_again; /* set by the caller: another is node 0, or is about to be; as a command that lost its head */
     im_ns began;
 };
 int sv_nodes_find_head(struct im_conf *conf, const struct sv_launch *launch, bool (*leave)(void *context),
@@ -33,6 +35,14 @@ int sv_nodes_find_head(struct im_conf *conf, const struct sv_launch *launch, boo
 /* On several machines: refuses what needs one, and gives this one its part: node 0 has the run's folder, another node a
  * folder in it, nodes/nodeN, for its own log. -EINVAL with a sentence. */
 int sv_nodes_part(struct im_conf *conf, struct im_text *text);
+
+/* Has a command that ends with `status` lost its head, and is to look for another? Bits of shared memory may have flipped: one
+ * machine has nothing to look for, and a word that is not IM_NODE_LOST says nothing. */
+struct im_control;
+bool sv_nodes_has_lost_head(const struct im_conf *conf, const struct im_control *control, int status);
+
+/* What the command that looks for another head needs of this one: where machines are, how far this one came. */
+void sv_nodes_keep(const struct im_control *control, struct sv_meeting *ret);
 
 /* This command again, from its beginning and under its pid, to look for a head; what `meeting` has of keys and places goes with it.
  * Returns `status` where that fails, with why on standard error. */

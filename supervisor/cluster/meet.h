@@ -60,8 +60,9 @@ struct sv_meeting {
     im_ns
         patience_back; /* how long to wait for a machine that is gone; 0: as long as for one that has not come */
     char start[SV_HOST_MAX +
-               64];  /* which start of which launcher this is; "": it cannot be started again by itself */
-    bool takes_over; /* the head: another was it before */
+               64];   /* which start of which launcher this is; "": it cannot be started again by itself */
+    bool takes_over;  /* the head: another was it before */
+    uint64_t reached; /* of a command that lost its head: the batch that would have come next; 0: not known */
     uint32_t head_machine; /* the number of the head among the machines (takeover.h) */
     struct im_node_place place
         [SV_NODES_MAX]; /* of machines, as far as it was known when this one last lost its head, or ended */
