@@ -28,6 +28,7 @@
 #define IM_PAGE 4096
 
 #define IM_RANKS_MAX 64
+#define IM_NODE_LOST 0x1057bead /* no flipped bit of a 0 makes it */
 #define IM_SLOTS_MAX 1024
 #define IM_CELLS_MAX 65536
 #define IM_BATCHES_MAX 64
@@ -294,6 +295,12 @@ struct im_snapshot_header {
     uint64_t bytes[2];         /* W trainer 0, before `sequence`: of the snapshot in each slot */
 };
 
+/* Where a machine of a run is to be found by the others, should it have to look for node 0, or be it. */
+struct im_node_place {
+    char address[64]; /* numeric; "": not known */
+    uint32_t port;
+};
+
 /* First page of the control segment; the tables follow at offsets that run.c computes from the geometry. */
 struct im_control {
     uint64_t magic;
@@ -377,10 +384,13 @@ struct im_control {
         node_share; /* W supervisor, before node_generation: trainers of the nodes that take part << 32 |
                                         the first of this node's among them; 0: all do */
     _Atomic uint32_t
-        node_lost; /* W supervisor, at its end: 1: the run is to go on under another head. R warden's process,
+        node_lost; /* W supervisor, at its end: IM_NODE_LOST: the run is to go on under another head. R warden's process,
                                    once it has ended */
     uint64_t nodes_note[128]; /* W supervisor, before node_generation: of the generation, for its successor */
-    uint64_t header_check;    /* a hash of all before run_state, and of the configuration */
+    struct im_node_place
+        nodes_place[IM_RANKS_MAX]; /* W supervisor. R supervisor, and the warden's process once it has ended:
+                                      of each machine; none of one: nothing is known. May be torn: a hint */
+    uint64_t header_check;         /* a hash of all before run_state, and of the configuration */
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");

@@ -12,6 +12,7 @@
 
 #include "ipc/base/count.h"
 #include "ipc/base/exit.h"
+#include "ipc/base/fault.h"
 #include "ipc/base/sysinfo.h"
 #include "ipc/peers.h"
 #include "supervisor/cluster/link.h"
@@ -77,11 +78,10 @@ static int open_link(struct sv_super *s, const char *agree, struct im_text *text
         .wait = (im_ns)(s->conf.cluster_wait * 1e9),
         .patience = (im_ns)(s->conf.cluster_timeout * 1e9),
         .patience_back = n->meeting.patience_back};
-    struct sv_machine_at place[IM_RANKS_MAX];
-    const uint32_t machines = sv_nodes_hosts(&s->conf, place), least = (uint32_t)s->conf.cluster_min_nodes;
+    const uint32_t machines = (uint32_t)s->conf.node_count, least = (uint32_t)s->conf.cluster_min_nodes;
     int err;
 
-    if (machines > 0) {
+    if (sv_nodes_may_take_over(&s->conf)) {
         config.survivors_min = sv_takeover_least(machines, least, true);
         config.takeover_min = n->meeting.takes_over ? sv_takeover_least(machines, least, false) : 0;
     }
@@ -105,6 +105,8 @@ int sv_nodes_open(struct sv_super *s, struct im_text *text)
                           text);
     if (err < 0)
         return err;
+    if (atomic_load_explicit(&s->run.control->first_position, memory_order_relaxed) == 0)
+        s->reached = s->nodes.meeting.reached; /* under the head before */
     agree =
         sv_nodes_agree(&s->conf, s->run.geometry.samples, s->run.geometry.classes, s->nodes.meeting.copies);
     err = agree ? open_link(s, agree, text) : -ENOMEM;
@@ -139,6 +141,7 @@ static void on_over(struct sv_super *s, const struct sv_link_news *news)
 
     n->over = news->number;
     n->runs = false;
+    IM_FAULT("nodes.over");
     if (s->finished || s->resetting || s->ending.stage != SV_GOING_ON)
         return;
     if (alive(s) > 0 || im_run_state(&s->run) != IM_RUN_STARTING)
@@ -154,6 +157,7 @@ static void say_ready(struct sv_super *s)
         return;
     sv_link_ready(n->link, n->over, NULL, 0, SV_LINK_NOWHERE);
     n->over = 0;
+    IM_FAULT("nodes.ready");
 }
 
 static void on_begin(struct sv_super *s, const struct sv_generation *g)
@@ -162,6 +166,7 @@ static void on_begin(struct sv_super *s, const struct sv_generation *g)
 
     memset(n->shown, 0, sizeof n->shown);
     memset(n->asked, 0, sizeof n->asked);
+    IM_FAULT("nodes.begin.before");
     if (sv_nodes_share(s, g) < 0) {
         sv_finish(s, IM_EXIT_FAILED);
         return;
@@ -171,6 +176,7 @@ static void on_begin(struct sv_super *s, const struct sv_generation *g)
     n->runs = true;
     memcpy(s->run.control->nodes_note, g, sizeof *g);
     atomic_store_explicit(&s->run.control->node_generation, g->number, memory_order_release);
+    IM_FAULT("nodes.begin.after");
     if (!s->finished && s->ending.stage == SV_GOING_ON)
         sv_children_want(&s->children, IM_ROLE_TRAINER, true);
 }
@@ -378,7 +384,7 @@ static void on_lost(struct sv_super *s, const struct sv_link_news *news)
         sv_finish(s, IM_EXIT_RESUMABLE);
     } else if (news->never || n->stopping || s->ending.stage != SV_GOING_ON) {
         end_without_head(s, news->text);
-    } else if (sv_nodes_hosts(&s->conf, place) > 0) {
+    } else if (sv_nodes_hosts(&s->conf, s->run.control->nodes_place, place) > 0) {
         sv_nodes_look_elsewhere(s, news->text);
     } else {
         wait_for_head(s, news->text);
@@ -489,6 +495,9 @@ static void on_news(struct sv_super *s, const struct sv_link_news *news)
         break;
     case SV_LINK_NODE:
         on_node(s, news->node);
+        break;
+    case SV_LINK_PLACES:
+        sv_nodes_on_places(s, news->bytes, (uint32_t)(news->n / sizeof(struct im_node_place)));
         break;
     case SV_LINK_LOST:
         on_lost(s, news);
@@ -615,6 +624,10 @@ void sv_nodes_close(struct sv_super *s)
     }
     sv_nodes_ask_close(s);
     sv_link_close(&n->link, LINGER_NS);
+    if (n->look)
+        sv_look_end(n->look);
+    free(n->look);
+    n->look = NULL;
     sv_meeting_fini(&n->meeting);
 }
 

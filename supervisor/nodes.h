@@ -29,22 +29,23 @@ struct sv_nodes {
     im_ns began_at;  /* when it began; 0: before this supervisor */
     uint32_t
         let_in; /* on the head: request + 1 of the snapshot or checkpoint after which nodes are let in; 0: none */
-    im_ns let_in_by;   /* then at the latest */
-    uint32_t over;     /* to begin next, once no process is left; 0: it has been said, or none is */
-    bool stop_asked;   /* the head has been asked to stop all */
-    bool stopping;     /* it has told all */
-    bool finish_told;  /* the link has been told that this node leaves */
-    bool joined;       /* the head has answered */
-    bool never_met;    /* this node gave up before it did */
-    im_ns lost_at;     /* since when it waits for node 0, which it had; 0: it does not */
-    bool elsewhere;    /* this command ends, to look for another node 0 */
-    im_ns look_at;     /* when it looks for one next, before the first generation; 0: not set */
-    bool head_lost;    /* node 0 is gone: what this one has trained is saved here */
-    char failure[160]; /* why this node leaves with an error; "": it does not */
-    int own_status;    /* with which this node wanted to end; 0: as the run does */
-    im_ns ended_at;    /* when the head told its end, or was lost; 0: it has not */
-    im_ns done_at;     /* when a member that is done began to wait for that; 0: it has not */
-    int end_status;    /* what it told */
+    im_ns let_in_by;      /* then at the latest */
+    uint32_t over;        /* to begin next, once no process is left; 0: it has been said, or none is */
+    bool stop_asked;      /* the head has been asked to stop all */
+    bool stopping;        /* it has told all */
+    bool finish_told;     /* the link has been told that this node leaves */
+    bool joined;          /* the head has answered */
+    bool never_met;       /* this node gave up before it did */
+    im_ns lost_at;        /* since when it waits for node 0, which it had; 0: it does not */
+    bool elsewhere;       /* this command ends, to look for another node 0 */
+    im_ns look_at;        /* when it looks for one next, before the first generation; 0: not set */
+    struct sv_look *look; /* NULL: none was made */
+    bool head_lost;       /* node 0 is gone: what this one has trained is saved here */
+    char failure[160];    /* why this node leaves with an error; "": it does not */
+    int own_status;       /* with which this node wanted to end; 0: as the run does */
+    im_ns ended_at;       /* when the head told its end, or was lost; 0: it has not */
+    im_ns done_at;        /* when a member that is done began to wait for that; 0: it has not */
+    int end_status;       /* what it told */
     im_ns reported_at;
     struct {
         uint64_t life;            /* which start of its command; 0: none is known */
@@ -78,9 +79,18 @@ bool sv_nodes_allow(const struct sv_super *s);
 /* This node goes back to the last snapshot: so must all. */
 void sv_nodes_on_reset(struct sv_super *s, const char *why);
 
-/* nodes_takeover.c: who is node 0 where the one that was it is lost. The machines of --nodes, where another of them can take
- * over; 0: none can (cluster/takeover.h). */
-uint32_t sv_nodes_hosts(const struct im_conf *conf, struct sv_machine_at ret[IM_RANKS_MAX]);
+/* nodes_takeover.c: who is node 0 where the one that was it is lost. Can another machine be it at all (cluster/takeover.h)? */
+bool sv_nodes_may_take_over(const struct im_conf *conf);
+/* Where machines are to be found, where another can take over: those of --nodes, or what is known of them; one without a name is
+ * not known. 0: none can, or too few are known. place[IM_RANKS_MAX], by machine; NULL: nothing is known. */
+uint32_t sv_nodes_hosts(const struct im_conf *conf, const struct im_node_place *place,
+                        struct sv_machine_at ret[IM_RANKS_MAX]);
+/* The channel says where the nodes are: kept in shared memory, and in a file for this command, should it be started again. */
+void sv_nodes_on_places(struct sv_super *s, const struct im_node_place *place, uint32_t count);
+/* That file: what was known of the machines of the run when its command ended. Its first words must be those of this start:
+ * which job it was, and where its machine 0 is. 0, or how many machines. `machine`: this one. */
+uint32_t sv_nodes_places_read(const char *folder, uint32_t machine, const char *start,
+                              struct im_node_place ret[IM_RANKS_MAX]);
 /* This command ends, saved, and executes itself again to look for another head, or to be it. */
 void sv_nodes_look_elsewhere(struct sv_super *s, const char *why);
 /* Does so where this node is the head, and too few are left, or where there is another one before a generation has begun here. */

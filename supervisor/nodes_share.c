@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ipc/base/fault.h"
 #include "ipc/child.h"
 #include "ipc/wait.h"
 #include "supervisor/cluster/link.h"
@@ -103,7 +104,9 @@ int sv_nodes_share(struct sv_super *s, const struct sv_generation *g)
         s->children.child[i].last.position = 0;
         atomic_store_explicit(&s->run.process[s->children.child[i].slot].position, 0, memory_order_relaxed);
     }
+    IM_FAULT("nodes.share.before");
     im_run_take_part(&s->run, world, first);
+    IM_FAULT("nodes.share.after");
     im_plan_fini(&s->plan);
     s->plan = plan;
     tell(s, g, &now, before);

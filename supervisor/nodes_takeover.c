@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "ipc/base/exit.h"
 #include "supervisor/cluster/link.h"
@@ -11,19 +12,7 @@
 
 #define FIRST_LOOK_NS (3 * IM_SECOND)
 #define LOOK_AGAIN_NS (2 * IM_SECOND)
-#define LOOK_NS (300 * IM_MS) /* the loop stands still meanwhile, and nothing is trained */
-
-uint32_t sv_nodes_hosts(const struct im_conf *conf, struct sv_machine_at ret[IM_RANKS_MAX])
-{
-    const int count =
-        *conf->nodes ? sv_hosts_of(conf->nodes, (uint32_t)conf->node_port, ret, IM_RANKS_MAX) : 0;
-
-    return count > 0 && count == conf->node_count &&
-                   sv_takeover_is_possible((uint32_t)count, (uint32_t)conf->cluster_min_nodes) &&
-                   sv_hosts_differ(ret, (uint32_t)count)
-               ? (uint32_t)count
-               : 0;
-}
+#define LOOK_NS (IM_SECOND)
 
 void sv_nodes_look_elsewhere(struct sv_super *s, const char *why)
 {
@@ -36,7 +25,7 @@ void sv_nodes_look_elsewhere(struct sv_super *s, const char *why)
     n->elsewhere = n->stopping = true;
     n->head_lost = n->number > 0;
     n->lost_at = 0;
-    atomic_store_explicit(&s->run.control->node_lost, 1, memory_order_relaxed);
+    atomic_store_explicit(&s->run.control->node_lost, IM_NODE_LOST, memory_order_relaxed);
     if (n->number > 0)
         sv_end_with_snapshot(s, IM_EXIT_RESUMABLE, why);
     else
@@ -75,26 +64,41 @@ static void watch_number(struct sv_super *s, uint32_t machines)
     sv_nodes_look_elsewhere(s, why);
 }
 
-/* No generation has begun here, and it waits for others. */
-static void look_around(struct sv_super *s, const struct sv_machine_at *place, uint32_t machines)
+/* What a look has shown: another machine is the head, or one looks for a head, the one that this machine takes for it among them. */
+static void judge_look(struct sv_super *s, const struct sv_look *l)
 {
-    const uint32_t self =
-        sv_takeover_machine((uint32_t)s->conf.node_index, (uint32_t)s->conf.node_head, machines);
-    enum sv_seen seen[IM_RANKS_MAX];
     char why[SV_HOST_MAX + 64];
 
-    s->nodes.look_at = im_now() + LOOK_AGAIN_NS;
-    sv_look(place, machines, self, -1, LOOK_NS, seen);
-    for (uint32_t i = 0; i < machines; i++) {
-        const bool is_other = i != self && i != (uint32_t)s->conf.node_head;
+    for (uint32_t i = 0; i < l->count; i++) {
+        const bool is_head = l->seen[i] == SV_SEEN_HEAD && i != (uint32_t)s->conf.node_head;
+        const bool looks = l->seen[i] == SV_SEEN_LOOKING && sv_nodes_is_member(s);
 
-        if (!is_other || !(seen[i] == SV_SEEN_HEAD || (seen[i] == SV_SEEN_LOOKING && sv_nodes_is_member(s))))
+        if (i == l->self || (!is_head && !looks))
             continue;
-        snprintf(why, sizeof why, "%s %s", place[i].name,
-                 seen[i] == SV_SEEN_HEAD ? "is node 0 of this run" : "has lost node 0, too");
+        snprintf(why, sizeof why, "%s %s", l->place[i].name,
+                 is_head ? "is node 0 of this run" : "looks for node 0, too");
         sv_nodes_look_elsewhere(s, why);
         return;
     }
+}
+
+/* No generation has begun here, and it waits for others. */
+static void look_around(struct sv_super *s, const struct sv_machine_at *place, uint32_t machines)
+{
+    struct sv_nodes *n = &s->nodes;
+    const uint32_t self =
+        sv_takeover_machine((uint32_t)s->conf.node_index, (uint32_t)s->conf.node_head, machines);
+
+    if (!n->look)
+        n->look = calloc(1, sizeof *n->look);
+    if (!n->look)
+        return;
+    if (n->look->until == 0 && im_now() >= n->look_at) {
+        n->look_at = im_now() + LOOK_AGAIN_NS;
+        sv_look_begin(n->look, place, machines, self, LOOK_NS);
+    }
+    if (n->look->until != 0 && sv_look_turn(n->look, -1, 0))
+        judge_look(s, n->look);
 }
 
 void sv_nodes_watch_others(struct sv_super *s)
@@ -105,7 +109,7 @@ void sv_nodes_watch_others(struct sv_super *s)
 
     if (n->runs || n->stopping || n->stop_asked || s->finished || s->ending.stage != SV_GOING_ON)
         return;
-    machines = sv_nodes_hosts(&s->conf, place);
+    machines = sv_nodes_hosts(&s->conf, s->run.control->nodes_place, place);
     if (machines == 0)
         return;
     if (n->number > 0) {
@@ -114,7 +118,6 @@ void sv_nodes_watch_others(struct sv_super *s)
     } else if (sv_nodes_is_member(s) ? !n->joined : count_there(s) < machines) {
         if (n->look_at == 0) /* the others are on their way */
             n->look_at = im_now() + FIRST_LOOK_NS;
-        if (im_now() >= n->look_at)
-            look_around(s, place, machines);
+        look_around(s, place, machines);
     }
 }

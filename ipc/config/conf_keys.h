@@ -480,6 +480,7 @@ typedef uint64_t im_conf_commands;
     TEXT(image_list, "image-list", "", IM_GROUP_DATA, IM_FOR_EVALUATED, "FILE", "absolute paths of images, each ended by a NUL, in place of a data folder") \
     INT(worst, "worst", 20, 0, 100000, IM_GROUP_OUTPUT, IM_FOR_EVAL, "N", "name the N images with the highest loss") \
     TEXT(serve, "serve", "", IM_GROUP_OUTPUT, IM_FOR_PREDICT, "ADDRESS", "answer images that come over HTTP, instead of naming files: PORT (of this machine alone), HOST:PORT or unix:PATH") \
+    TEXT(shard, "shard", "", IM_GROUP_DATA, IM_FOR_PREDICT, "I/N|auto", "the I-th of N parts of the images, from 0: give each machine the same images, and join what they print in this order; auto: as many parts as processes of the launcher") \
     INT(top_k, "top-k", 5, 1, 1000, IM_GROUP_OUTPUT, IM_FOR_PREDICT, "N", "classes to give for each image") \
     REAL(threshold, "threshold", 0, 0, 1, IM_GROUP_OUTPUT, IM_FOR_PREDICT, "P", "give the classes of at least this probability only: all such of weights for several labels, unless top-k is given") \
     BOOL(diff, "diff", false, IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "", "show each image beside its untransformed crop") \

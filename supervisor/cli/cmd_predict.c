@@ -60,14 +60,25 @@ static int answer(struct im_conf *conf, struct sv_evaluation_run *run, const str
     return status ? status : bad > 0 ? IM_EXIT_BAD_DATA : IM_EXIT_OK;
 }
 
-static int predict(struct im_conf *conf, const struct sv_inputs *inputs, struct im_text *text)
+static void choose_batch(struct im_conf *conf, size_t images)
+{
+    if (conf->origin[IM_KEY_batch_size].source == IM_CONF_DEFAULT)
+        conf->batch_size = images < BATCH && images > 0 ? (int64_t)images : BATCH;
+}
+
+static int predict(struct im_conf *conf, struct sv_inputs *inputs, struct im_text *text)
 {
     struct sv_evaluation_run run = {0};
-    int err = sv_evaluation_open(conf, inputs, &run, text);
+    const size_t all = inputs->readable;
+    size_t share = 0, shares = 1;
+    int err = conf->shard[0] ? sv_inputs_parse_share(conf->shard, &share, &shares, text) : 0;
 
-    if (err == 0 && conf->origin[IM_KEY_batch_size].source == IM_CONF_DEFAULT)
-        conf->batch_size =
-            inputs->readable < BATCH && inputs->readable > 0 ? (int64_t)inputs->readable : BATCH;
+    choose_batch(conf, all);
+    if (err == 0 && shares > 1)
+        sv_inputs_keep_share(inputs, share, shares, (size_t)im_conf_step_images(conf));
+    if (err == 0)
+        err = sv_evaluation_open(conf, inputs, &run, text);
+    choose_batch(conf, all);
     if (err == 0)
         err = answer(conf, &run, inputs, text);
     sv_evaluation_close(&run);

@@ -35,11 +35,14 @@
 #include "supervisor/cli/start_json.h"
 #include "supervisor/cluster/pass.h"
 #include "supervisor/limits.h"
+#include "supervisor/nodes.h"
 #include "supervisor/report/history.h"
 #include "supervisor/report/rundir.h"
 #include "supervisor/report/screen.h"
 #include "supervisor/warden/topology.h"
 #include "supervisor/warden/warden.h"
+
+#define FOLDER_NS (60 * IM_SECOND) /* for the run's folder, where another machine may have it */
 
 struct start {
     struct im_conf conf;
@@ -54,10 +57,10 @@ struct start {
     struct im_text batch;            /* of --batch-size auto; "": it was a number */
     struct im_text left_out;         /* images that fill no last step; "": none */
     struct sv_rundir_lock lock;
-    struct sv_meeting meeting; /* on several machines */
-    bool takes_over;           /* this machine is node 0 in place of another */
-    im_ns began;               /* this command; 0: not known yet */
-    bool looks_elsewhere;      /* it has lost node 0, and is to look for another */
+    struct sv_meeting meeting;   /* on several machines */
+    struct sv_nodes_found found; /* which of them is node 0 */
+    im_ns began;                 /* this command; 0: not known yet */
+    bool looks_elsewhere;        /* it has lost node 0, and is to look for another */
     struct sv_pixel_cache pixels;
 };
 
@@ -307,8 +310,7 @@ static int meet(struct start *s)
 
     if (err < 0 || s->conf.node_count == 1 || s->conf.dry_run)
         return err < 0 ? fail(&text, IM_EXIT_USAGE) : 0;
-    err = sv_nodes_meet(&s->conf, &launch, is_asked_to_stop, &s->meeting, &text);
-    s->meeting.takes_over = s->takes_over;
+    err = sv_nodes_meet(&s->conf, &launch, &s->found, is_asked_to_stop, &s->meeting, &text);
     if (err == -EINTR)
         return IM_EXIT_RESUMABLE; /* sv_start_run() says it */
     if (err < 0)
@@ -323,7 +325,8 @@ static int find_head(struct start *s, struct im_text *text)
     int err = s->conf.node_count > 1 ? sv_launch_find(getenv, &launch, text) : 0;
 
     if (err == 0 && s->conf.node_count > 1)
-        err = sv_nodes_find_head(&s->conf, &launch, is_asked_to_stop, &s->takes_over, &s->began, text);
+        err = sv_nodes_find_head(&s->conf, &launch, is_asked_to_stop, &s->found, text);
+    s->began = s->found.began;
     return err;
 }
 
@@ -335,24 +338,50 @@ static int check_limits(const struct start *s)
     return sv_limits_check(&need, &text) < 0 ? fail(&text, IM_EXIT_UNAVAILABLE) : 0;
 }
 
+static int try_folder(struct start *s, struct im_text *text)
+{
+    int err = find_head(s, text);
+
+    if (err == 0)
+        err = sv_nodes_part(&s->conf, text);
+    if (err == 0)
+        err = check_files(&s->conf, text);
+    return err == 0 ? sv_rundir_open(&s->conf, &s->lock, text) : err;
+}
+
+/* Its part of the run, and the folder of that. Where machines have the run's folder in common, another may hold it: about to be
+ * node 0, or node 0 before, which has not noticed yet that it is cut off, or still saves. */
+static int take_folder(struct start *s, struct im_text *text)
+{
+    const struct im_conf given = s->conf;
+    const im_ns until = im_now() + FOLDER_NS;
+    int err = try_folder(s, text);
+
+    while (err == -EBUSY && s->conf.node_count > 1 && s->conf.node_index == 0 && !s->conf.dry_run &&
+           sv_nodes_may_take_over(&given) && im_now() < until) {
+        if (!s->found.looks_again)
+            im_say(stderr,
+                   "imsuper: %s; on several machines it may be that of a node 0 before: looking for another",
+                   text->s);
+        s->found.looks_again = true;
+        s->conf = given;
+        err = try_folder(s, text);
+    }
+    return err;
+}
+
 /* Everything that can be wrong is found here, before anything is started. 0, or an exit status; *ret_done:
  * the run has all its epochs. */
 static int prepare(struct start *s, bool *ret_done)
 {
     struct im_text text = {0}, note = {0};
     char own[PATH_MAX];
-    int status, err = find_head(s, &text);
+    int status, err = take_folder(s, &text);
 
     if (err == -EINTR)
         return IM_EXIT_RESUMABLE; /* sv_start_run() says it */
     if (err == -ETIMEDOUT)
         return fail(&text, IM_EXIT_RESUMABLE);
-    if (err == 0)
-        err = sv_nodes_part(&s->conf, &text);
-    if (err == 0)
-        err = check_files(&s->conf, &text);
-    if (err == 0)
-        err = sv_rundir_open(&s->conf, &s->lock, &text);
     if (err < 0)
         return fail(&text, status_of(err));
     err = sv_continue_file(&s->conf, &text);
@@ -405,6 +434,7 @@ static int create(struct start *s)
         err = im_run_create(&s->geometry, frozen, (uint32_t)strlen(frozen) + 1, &s->run, &text);
     if (err < 0)
         return fail(&text, status_of(err));
+    memcpy(s->run.control->nodes_place, s->meeting.place, sizeof s->run.control->nodes_place);
     set_counts(s->run.control, IM_ROLE_READER, s->conf.readers, s->conf.readers_auto);
     set_counts(s->run.control, IM_ROLE_AUGMENTER, s->conf.augmenters, s->conf.augmenters_auto);
     return 0;
@@ -517,7 +547,7 @@ static void print_classes(const struct im_conf *c)
 static void print_nodes(const struct start *s)
 {
     const struct im_conf *c = &s->conf;
-    struct im_text how = {"a dry run does not look for the others"};
+    struct im_text how = {"a dry run does not look for the others"}, succession;
 
     if (c->node_count == 1)
         return;
@@ -527,6 +557,7 @@ static void print_nodes(const struct start *s)
                   "nodes   %" PRId64 " machines with %" PRId64 " trainer%s each; this is node %" PRId64
                   "; %s",
                   c->node_count, c->ranks, ending(c->ranks), c->node_index, how.s);
+    sv_say_header(c->plain, "nodes   %s", sv_nodes_describe_succession(c, &succession));
 }
 
 static void print_header(const struct start *s)
@@ -721,10 +752,10 @@ static int start(struct start *s, struct im_conf *conf, struct sv_messages *mess
     }
     if (status && !sv_rundir_is_described(s->conf.run_dir))
         discard(s, status);
-    if (s->run.control) { /* a bit of it may have flipped: one machine has nothing to look for */
-        s->looks_elsewhere = status == IM_EXIT_RESUMABLE && s->conf.node_count > 1 &&
-                             atomic_load_explicit(&s->run.control->node_lost, memory_order_relaxed) != 0;
+    if (s->run.control) {
+        s->looks_elsewhere = sv_nodes_has_lost_head(&s->conf, s->run.control, status);
         s->began = s->began ? s->began : (im_ns)s->run.control->created_ns;
+        sv_nodes_keep(s->run.control, &s->meeting);
     }
     im_run_close(&s->run);
     return status;
@@ -732,19 +763,24 @@ static int start(struct start *s, struct im_conf *conf, struct sv_messages *mess
 
 int sv_start_run(struct im_conf *conf)
 {
-    struct start s = {.conf = *conf, .lock = {-1, -1}, .meeting = {.listener = -1}};
+    struct start s = {
+        .conf = *conf, .lock = {-1, -1}, .meeting = {.listener = -1}, .found = {.before = {.listener = -1}}};
     struct sv_messages messages;
     int status;
 
     sv_messages_begin(&messages);
     status = start(&s, conf, &messages);
     sv_messages_end(&messages);
-    sv_meeting_fini(&s.meeting);
-    free(s.data.copies);
     if (s.looks_elsewhere && !sv_stop_signal()) {
         sv_rundir_unlock(&s.lock);
-        status = sv_nodes_execute_again(s.began, status);
+        if (s.meeting.listener >= 0)
+            close(s.meeting.listener);
+        s.meeting.listener = -1;
+        status = sv_nodes_execute_again(s.began, &s.meeting, status);
     }
+    sv_meeting_fini(&s.meeting);
+    sv_meeting_fini(&s.found.before);
+    free(s.data.copies);
     return status;
 }
 

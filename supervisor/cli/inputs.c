@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -13,6 +14,7 @@
 #include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "ipc/base/image_type.h"
+#include "supervisor/cluster/env.h"
 
 #define DEPTH_MAX 64
 
@@ -193,6 +195,64 @@ static int add_names(struct sv_inputs *inputs, FILE *in, struct im_text *text)
 int sv_inputs_add(struct sv_inputs *inputs, const char *word, FILE *in, struct im_text *text)
 {
     return strcmp(word, "-") == 0 ? add_names(inputs, in, text) : add_name(inputs, word);
+}
+
+static void free_items(struct sv_inputs *inputs, size_t from, size_t to)
+{
+    for (size_t i = from; i < to; i++) {
+        inputs->readable -= inputs->item[i].path != NULL;
+        free(inputs->item[i].name);
+        free(inputs->item[i].path);
+    }
+}
+
+/* Of the first image that is not among the first `readable` ones. */
+static size_t place_after(const struct sv_inputs *inputs, size_t readable)
+{
+    size_t i = 0;
+
+    for (; i < inputs->count; i++) {
+        if (readable == 0 && inputs->item[i].path)
+            return i;
+        readable -= inputs->item[i].path != NULL;
+    }
+    return i;
+}
+
+void sv_inputs_keep_share(struct sv_inputs *inputs, size_t share, size_t shares, size_t images)
+{
+    const size_t steps = (inputs->readable + images - 1) / images, count = inputs->count;
+    const size_t first = steps * share / shares * images, end = steps * (share + 1) / shares * images;
+    const size_t from =
+        share == 0 ? 0 : place_after(inputs, first < inputs->readable ? first : inputs->readable);
+    const size_t to =
+        share + 1 == shares ? count : place_after(inputs, end < inputs->readable ? end : inputs->readable);
+
+    free_items(inputs, 0, from);
+    free_items(inputs, to, count);
+    memmove(inputs->item, inputs->item + from, (to - from) * sizeof *inputs->item);
+    inputs->count = to - from;
+}
+
+int sv_inputs_parse_share(const char *word, size_t *ret_share, size_t *ret_shares, struct im_text *text)
+{
+    struct sv_launch launch;
+    int end = 0, err;
+
+    if (strcmp(word, "auto") == 0) {
+        err = sv_launch_find(getenv, &launch, text);
+        if (err == 0 && !launch.launcher)
+            err = im_fail(text, -EINVAL,
+                          "--shard auto: no launcher has started this process; give I/N, such as 0/4");
+        *ret_share = launch.task;
+        *ret_shares = launch.tasks;
+        return err;
+    }
+    if (*word >= '0' && *word <= '9' && sscanf(word, "%zu/%zu%n", ret_share, ret_shares, &end) == 2 &&
+        word[end] == '\0' && *ret_share < *ret_shares && *ret_shares <= 1000000)
+        return 0;
+    return im_fail(text, -EINVAL,
+                   "--shard %.64s: expected I/N, such as 0/4 for the first of four parts, or auto", word);
 }
 
 int sv_inputs_write(const struct sv_inputs *inputs, const char *path, struct im_text *text)

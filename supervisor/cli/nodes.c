@@ -1,7 +1,9 @@
 #include "supervisor/cli/nodes.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,10 +11,13 @@
 
 #include "ipc/abi.h"
 #include "ipc/base/count.h"
+#include "ipc/base/exit.h"
+#include "ipc/base/fault.h"
 #include "ipc/base/printable.h"
+#include "supervisor/cluster/pass.h"
 #include "supervisor/nodes.h"
 
-#define LOOK_NS IM_SECOND               /* for a head, at the start */
+#define NAMES_NS (10 * IM_SECOND)       /* for names to resolve, at the start */
 #define KILLED_TASK_NS (20 * IM_SECOND) /* for a process that only a loop in its own task would start again */
 
 /* ---- --nodes ---- */
@@ -167,52 +172,109 @@ static void shorten_time_limit(struct im_conf *conf, im_ns began)
     snprintf(conf->time_limit, sizeof conf->time_limit, "%.0fs", limit > 1 ? limit : 1);
 }
 
-static int look(struct im_conf *conf, const struct sv_machine_at *place, bool lost,
-                bool (*leave)(void *context), struct im_text *text)
+/* What a command that lost its head has handed on. */
+static int take_before(struct sv_nodes_found *ret, struct im_text *text)
 {
+    const char *value = getenv(SV_NODES_LOST);
+    int64_t began;
+    int fd, err;
+
+    if (!value)
+        return 0;
+    if (sscanf(value, "%" SCNd64 " %d", &began, &fd) != 2)
+        return im_fail(text, -EINVAL, "%s=%s: expected a time and a descriptor", SV_NODES_LOST, value);
+    err = sv_meeting_take(fd, -1, &ret->before, text);
+    if (err < 0)
+        return err;
+    close(fd);
+    unsetenv(SV_NODES_LOST);
+    ret->began = (im_ns)began;
+    ret->has_before = true;
+    return 0;
+}
+
+/* Which start this is, for a file that an earlier one of the same has left. */
+static void name_start(const struct im_conf *conf, const struct sv_launch *launch, char *ret, size_t n)
+{
+    snprintf(ret, n, "machines=%" PRId64 " head=%s port=%" PRIu32 " job=%" PRIu64, conf->node_count,
+             launch->root, launch->port, launch->job);
+}
+
+static void read_places(const struct im_conf *conf, const struct sv_launch *launch, struct sv_meeting *ret)
+{
+    char folder[PATH_MAX], start[sizeof ret->start];
+
+    if (*conf->nodes || launch->pmi_fd >= 0)
+        return;
+    name_start(conf, launch, start, sizeof start);
+    snprintf(folder, sizeof folder, "%.2000s/%.1000s/nodes", conf->workspace, conf->run_name);
+    sv_nodes_places_read(folder, (uint32_t)conf->node_index, start, ret->place);
+}
+
+/* A killed task of srun is not started again: nobody else will come. */
+static im_ns patience_of(const struct im_conf *conf, const struct sv_launch *launch, im_ns otherwise)
+{
+    return launch->starts_once && conf->origin[IM_KEY_cluster_timeout].source == IM_CONF_DEFAULT
+               ? KILLED_TASK_NS
+               : otherwise;
+}
+
+static int look(struct im_conf *conf, const struct sv_launch *launch, const struct sv_machine_at *place,
+                bool lost, bool (*leave)(void *context), struct im_text *text)
+{
+    const im_ns patience = (im_ns)(conf->cluster_timeout * 1e9);
     const struct sv_look_config config = {.place = place,
                                           .count = (uint32_t)conf->node_count,
-                                          .self = (uint32_t)conf->node,
+                                          .self = (uint32_t)conf->node_index,
                                           .min_nodes = (uint32_t)conf->cluster_min_nodes,
-                                          .patience = (im_ns)(conf->cluster_timeout * 1e9),
+                                          .patience = patience_of(conf, launch, patience),
                                           .say = conf->quiet ? NULL : say,
                                           .leave = leave};
-    enum sv_seen seen[IM_RANKS_MAX];
     uint32_t head = 0;
+    struct sv_look *l;
 
     if (lost)
         return sv_look_for_head(&config, text);
-    sv_look(place, config.count, config.self, -1, LOOK_NS, seen);
-    while (head < config.count && (head == config.self || seen[head] != SV_SEEN_HEAD))
+    l = calloc(1, sizeof *l);
+    if (!l)
+        return -ENOMEM;
+    sv_look_once(l, place, config.count, config.self, NAMES_NS, leave);
+    while (head < config.count && (head == config.self || l->seen[head] != SV_SEEN_HEAD))
         head++;
+    sv_look_end(l);
+    free(l);
     return head < config.count ? (int)head : 0;
 }
 
 int sv_nodes_find_head(struct im_conf *conf, const struct sv_launch *launch, bool (*leave)(void *context),
-                       bool *ret_takes_over, im_ns *ret_began, struct im_text *text)
+                       struct sv_nodes_found *ret, struct im_text *text)
 {
-    const char *began = getenv(SV_NODES_LOST);
     struct sv_machine_at place[IM_RANKS_MAX];
-    int head;
+    const uint32_t machine = (uint32_t)conf->node_index;
+    int head, err;
 
-    *ret_takes_over = false;
-    *ret_began = began ? (im_ns)strtoll(began, NULL, 10) : 0;
     conf->node_port = sv_meet_port(launch->job);
-    if (conf->node_count == 1 || conf->dry_run || sv_nodes_hosts(conf, place) == 0)
+    if (conf->node_count == 1 || conf->dry_run)
         return 0;
-    head = look(conf, place, began != NULL, leave, text);
+    err = take_before(ret, text);
+    if (err < 0)
+        return err;
+    if (!ret->has_before && !ret->looks_again)
+        read_places(conf, launch, &ret->before);
+    if (sv_nodes_hosts(conf, ret->before.place, place) == 0)
+        return 0;
+    head = look(conf, launch, place, ret->has_before || ret->looks_again, leave, text);
     if (head < 0)
         return head;
-    if (began) {
-        shorten_time_limit(conf, *ret_began);
-        *ret_takes_over = head == (int)conf->node;
-        unsetenv(SV_NODES_LOST);
-    }
+    IM_FAULT("nodes.looked");
+    if (ret->has_before)
+        shorten_time_limit(conf, ret->began);
+    ret->takes_over = ret->has_before && head == (int)machine;
     conf->node_head = head;
-    conf->node_index = sv_takeover_node((uint32_t)conf->node, (uint32_t)head, (uint32_t)conf->node_count);
-    if (head != 0 || *ret_began > 0)
-        im_say(stderr, "imsuper: %s (machine %d of --nodes) is node 0%s", place[head].name, head,
-               head == (int)conf->node ? ", and takes over the run" : "");
+    conf->node_index = sv_takeover_node(machine, (uint32_t)head, (uint32_t)conf->node_count);
+    if (head != 0 || ret->has_before || ret->looks_again)
+        im_say(stderr, "imsuper: %s (machine %d%s) is node 0%s", place[head].name, head,
+               *conf->nodes ? " of --nodes" : "", ret->takes_over ? ", and takes over the run" : "");
     return 0;
 }
 
@@ -238,52 +300,114 @@ static char **own_words(void)
     return words;
 }
 
-int sv_nodes_execute_again(im_ns began, int status)
+bool sv_nodes_has_lost_head(const struct im_conf *conf, const struct im_control *control, int status)
 {
-    char **words = own_words(), since[32];
+    return status == IM_EXIT_RESUMABLE && conf->node_count > 1 &&
+           atomic_load_explicit(&control->node_lost, memory_order_relaxed) == IM_NODE_LOST;
+}
 
-    snprintf(since, sizeof since, "%" PRId64, (int64_t)began);
-    if (words && *words && setenv(SV_NODES_LOST, since, 1) == 0)
-        execv("/proc/self/exe", words);
+/* Where not all took part, batches have other numbers. */
+void sv_nodes_keep(const struct im_control *control, struct sv_meeting *ret)
+{
+    const uint64_t furthest = atomic_load_explicit(&control->furthest_position, memory_order_relaxed);
+    const bool all = atomic_load_explicit(&control->node_share, memory_order_relaxed) == 0;
+
+    memcpy(ret->place, control->nodes_place, sizeof control->nodes_place);
+    ret->reached = all && furthest > 0 ? furthest - 1 : 0;
+}
+
+int sv_nodes_execute_again(im_ns began, const struct sv_meeting *meeting, int status)
+{
+    char **words = own_words(), since[64];
+    struct im_text text = {""};
+    int fd = -1;
+
+    if (words && *words && sv_meeting_pass(meeting, &fd, &text) == 0 && fcntl(fd, F_SETFD, 0) == 0) {
+        snprintf(since, sizeof since, "%" PRId64 " %d", (int64_t)began, fd);
+        if (setenv(SV_NODES_LOST, since, 1) == 0)
+            execv("/proc/self/exe", words);
+    }
     im_say(stderr, "imsuper: cannot look for another node 0: %s; the same commands continue the run",
-           strerror(errno));
+           text.s[0] ? text.s : strerror(errno));
     return status;
+}
+
+const char *sv_nodes_describe_succession(const struct im_conf *conf, struct im_text *ret)
+{
+    const uint32_t n = (uint32_t)conf->node_count, min = (uint32_t)conf->cluster_min_nodes;
+
+    ret->s[0] = '\0';
+    if (n == 2)
+        im_fail(ret, 0,
+                "where node 0 is lost, the other machine waits for it, saves and ends: of two none is more "
+                "than half");
+    else if (n > 2 && sv_nodes_may_take_over(conf))
+        im_fail(ret, 0,
+                "where node 0 is lost, another machine takes over, if %" PRIu32 " of the %" PRIu32
+                " are there",
+                sv_takeover_least(n, min, false), n);
+    else if (n > 2)
+        im_fail(ret, 0, "where node 0 is lost, the others wait for it, save and end: %s",
+                2 * min <= n && min > 0
+                    ? "with --cluster-min-nodes of half or less, two sides of a cut could go on"
+                    : "--nodes names an address and port twice");
+    return ret->s;
 }
 
 /* ---- meeting ---- */
 
-int sv_nodes_meet(struct im_conf *conf, const struct sv_launch *launch, bool (*leave)(void *context),
-                  struct sv_meeting *ret, struct im_text *text)
+/* Where machine `node_head` is. */
+static int place_head(const struct im_conf *conf, const struct sv_launch *launch,
+                      const struct sv_meeting *before, char ret[SV_HOST_MAX], uint32_t *ret_port,
+                      struct im_text *text)
+{
+    const bool launched = conf->node_head == 0 && before->way != SV_MEET_PMI;
+    struct sv_machine_at place[IM_RANKS_MAX];
+
+    if (!*conf->nodes && (launched || sv_nodes_hosts(conf, before->place, place) == 0)) {
+        snprintf(ret, SV_HOST_MAX, "%s", launch->root);
+        *ret_port = launch->port;
+        return 0;
+    }
+    if (*conf->nodes)
+        sv_hosts_of(conf->nodes, (uint32_t)conf->node_port, place, IM_RANKS_MAX); /* sv_nodes_choose() */
+    if (!place[conf->node_head].name[0])
+        return im_fail(text, -EINVAL, "machine %" PRId64 " is to be node 0, and its address is not known",
+                       conf->node_head);
+    snprintf(ret, SV_HOST_MAX, "%s", place[conf->node_head].name);
+    *ret_port = place[conf->node_head].port;
+    return 0;
+}
+
+int sv_nodes_meet(struct im_conf *conf, const struct sv_launch *launch, const struct sv_nodes_found *found,
+                  bool (*leave)(void *context), struct sv_meeting *ret, struct im_text *text)
 {
     char head[SV_HOST_MAX] = "";
     struct sv_meet_config config = {.nodes = (uint32_t)conf->node_count,
                                     .node = (uint32_t)conf->node_index,
                                     .head = head,
+                                    .head_machine = (uint32_t)conf->node_head,
                                     .job = launch->job,
                                     .pmi_fd = -1,
+                                    .before = &found->before,
                                     .key_file = conf->cluster_key,
                                     .patience = (im_ns)(conf->cluster_timeout * 1e9),
                                     .say = conf->quiet ? NULL : say,
                                     .leave = leave};
-    int err;
+    int err = place_head(conf, launch, &found->before, head, &config.port, text);
 
-    if (*conf->nodes) {
-        struct sv_machine_at place[IM_RANKS_MAX];
-
-        sv_hosts_of(conf->nodes, (uint32_t)conf->node_port, place, IM_RANKS_MAX); /* sv_nodes_choose() */
-        snprintf(head, sizeof head, "%s", place[conf->node_head].name);
-        config.port = place[conf->node_head].port;
-    } else {
-        snprintf(head, sizeof head, "%s", launch->root);
-        config.port = launch->port;
-        /* A server of PMI counts processes; where several of a machine are one node, it cannot be used. */
-        config.pmi_fd = launch->tasks == launch->nodes ? launch->pmi_fd : -1;
-    }
-    err = sv_meet(&config, ret, text);
+    /* A server of PMI counts processes; where several of a machine are one node, it cannot be used. */
+    if (!*conf->nodes && launch->tasks == launch->nodes && !found->has_before)
+        config.pmi_fd = launch->pmi_fd;
+    if (err == 0)
+        err = sv_meet(&config, ret, text);
     if (err < 0)
         return err;
-    if (launch->starts_once && conf->origin[IM_KEY_cluster_timeout].source == IM_CONF_DEFAULT)
-        ret->patience_back = KILLED_TASK_NS;
+    ret->takes_over = found->takes_over;
+    ret->reached = found->before.reached;
+    ret->patience_back = patience_of(conf, launch, 0);
+    if (!*conf->nodes && ret->way != SV_MEET_PMI)
+        name_start(conf, launch, ret->start, sizeof ret->start);
     snprintf(conf->node_address, sizeof conf->node_address, "%s", ret->here);
     return 0;
 }

@@ -33,12 +33,24 @@ int sv_address_of(const char *host, uint32_t port, struct sv_address *ret, struc
     return 0;
 }
 
+bool sv_address_is_numeric(const char *text)
+{
+    unsigned char bytes[16];
+
+    return inet_pton(AF_INET, text, bytes) == 1 || inet_pton(AF_INET6, text, bytes) == 1;
+}
+
 bool sv_address_is_loopback(const struct sv_address *a)
 {
     if (a->at.ss_family == AF_INET)
         return ntohl(((const struct sockaddr_in *)&a->at)->sin_addr.s_addr) >> 24 == 127;
     return a->at.ss_family == AF_INET6 &&
            IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)&a->at)->sin6_addr);
+}
+
+bool sv_address_hides(const struct sv_address *a, const char *name)
+{
+    return sv_address_is_loopback(a) && !sv_address_is_numeric(name) && strcmp(name, "localhost") != 0;
 }
 
 void sv_address_show(const struct sv_address *a, char ret[SV_ADDRESS_MAX])
@@ -81,12 +93,16 @@ int sv_address_listen_everywhere(uint32_t port)
 
 uint32_t sv_address_port(int listener)
 {
-    struct sockaddr_storage at = {0};
-    socklen_t n = sizeof at;
+    struct sv_address a = {.bytes = sizeof a.at};
 
-    getsockname(listener, (struct sockaddr *)&at, &n);
-    return ntohs(at.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&at)->sin6_port
-                                          : ((struct sockaddr_in *)&at)->sin_port);
+    getsockname(listener, (struct sockaddr *)&a.at, &a.bytes);
+    return sv_address_port_of(&a);
+}
+
+uint32_t sv_address_port_of(const struct sv_address *a)
+{
+    return ntohs(a->at.ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)&a->at)->sin6_port
+                                             : ((const struct sockaddr_in *)&a->at)->sin_port);
 }
 
 int sv_address_towards(const struct sv_address *a, char ret[SV_ADDRESS_MAX])

@@ -17,7 +17,11 @@ struct sv_address {
 /* The first address of a name, or of a numeric address. A negative errno with a sentence; -EAGAIN: try later. */
 int sv_address_of(const char *host, uint32_t port, struct sv_address *ret, struct im_text *text);
 
+/* Is it one in figures, without a zone? */
+bool sv_address_is_numeric(const char *text);
 bool sv_address_is_loopback(const struct sv_address *a);
+/* A name for other machines that leads to the loopback interface on its own (/etc/hosts of Debian): not where others come. */
+bool sv_address_hides(const struct sv_address *a, const char *name);
 void sv_address_show(const struct sv_address *a, char ret[SV_ADDRESS_MAX]); /* numeric, without the port */
 
 /* Binds to this address of this machine and listens. -EADDRNOTAVAIL: it is another machine's; -EADDRINUSE. */
@@ -25,6 +29,7 @@ int sv_address_listen(const struct sv_address *a);
 /* The same on all addresses of this machine; port 0: any. */
 int sv_address_listen_everywhere(uint32_t port);
 uint32_t sv_address_port(int listener);
+uint32_t sv_address_port_of(const struct sv_address *a);
 
 /* The address of this machine on the way to that one. */
 int sv_address_towards(const struct sv_address *a, char ret[SV_ADDRESS_MAX]);

@@ -134,6 +134,8 @@ static void accept_node(struct sv_head *h, const struct sv_link_message *m)
     n->ranks = hello->ranks;
     memcpy(n->name, hello->name, sizeof n->name);
     memcpy(n->address, hello->address, sizeof n->address);
+    n->placed = 0;
+    sv_head_place(h, hello->node, hello->address);
     memset(&n->report, 0, sizeof n->report);
     for (int i = 0; i < SV_LINK_POSITIONS; i++)
         n->report.snapshot[i] = SV_LINK_NOWHERE;

@@ -6,11 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "supervisor/cluster/address.h"
 #include "supervisor/cluster/admit.h"
 #include "supervisor/cluster/gather.h"
+#include "supervisor/cluster/takeover.h"
 
 #define TELL_NS (10 * IM_SECOND) /* between two lines about waiting */
 #define FIRST_TELL_NS (3 * IM_SECOND)
+#define PLACES_NS (10 * IM_SECOND) /* what was sent may have been lost */
 
 /* ---- what it says ---- */
 
@@ -102,6 +105,36 @@ static void send_table(struct sv_head *h, uint64_t to)
     free(table);
 }
 
+static void send_places(struct sv_head *h, struct sv_head_node *n)
+{
+    n->placed = h->now;
+    sv_head_send(h, n->session,
+                 &(struct sv_link_message){.kind = SV_PLACES, .nodes = h->nodes, .place = h->place});
+}
+
+static bool is_taken(const struct sv_head *h, uint32_t node, const char *address, uint32_t port)
+{
+    for (uint32_t i = 0; i < h->nodes; i++)
+        if (i != node && h->place[i].port == port && strcmp(h->place[i].address, address) == 0)
+            return true;
+    return false;
+}
+
+void sv_head_place(struct sv_head *h, uint32_t node, const char *address)
+{
+    struct im_node_place *place = &h->place[node];
+    uint32_t port = h->port_of_head;
+
+    if (strcmp(place->address, address) == 0 || !sv_address_is_numeric(address))
+        return;
+    while (is_taken(h, node, address, port))
+        port = port < 65535 ? port + 1 : 1024;
+    snprintf(place->address, sizeof place->address, "%s", address);
+    place->port = port;
+    for (uint32_t i = 0; i < h->nodes; i++)
+        h->node[i].placed = 0;
+}
+
 static void send_orders(struct sv_head *h)
 {
     for (uint32_t i = 0; i < h->nodes; i++) {
@@ -112,6 +145,8 @@ static void send_orders(struct sv_head *h)
         send_order(h, i);
         if (n->report.wants_table && i > 0)
             send_table(h, n->session);
+        if (n->placed == 0 || h->now - n->placed >= PLACES_NS)
+            send_places(h, n);
     }
 }
 
@@ -428,6 +463,11 @@ int sv_head_init(struct sv_head *h, const struct sv_link_config *config, uint64_
     h->wait = config->wait;
     snprintf(h->where, sizeof h->where, "%s", where);
     snprintf(h->build, sizeof h->build, "%s", config->build ? config->build : "");
+    h->port_of_head = config->meeting->port;
+    for (uint32_t i = 0; i < h->nodes; i++)
+        h->place[i] = config->meeting->place[sv_takeover_machine(i, config->meeting->head_machine, h->nodes)];
+    h->place[0] = (struct im_node_place){.port = 0}; /* before another asks for its port */
+    sv_head_place(h, 0, config->meeting->here);
     h->runs = config->running.number > 0;
     h->takeover_min = h->runs ? 0 : config->takeover_min;
     h->has_run = h->runs || h->takeover_min > 0;

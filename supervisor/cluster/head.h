@@ -28,6 +28,8 @@ struct sv_head_node {
     char name[SV_NAME_MAX], address[SV_ADDRESS_MAX];
     struct sv_report report;
 
+    im_ns placed; /* when it was sent the places of all last; 0: they have changed */
+
     uint64_t rival; /* session of another that says to be this node; 0: none */
     im_ns rival_since;
 };
@@ -49,6 +51,8 @@ struct sv_head {
     struct sv_order order;           /* what of it does not change with the generation; serial */
     struct sv_values values;
     struct sv_head_node node[SV_NODES_MAX];
+    struct im_node_place place[SV_NODES_MAX]; /* of nodes */
+    uint32_t port_of_head;
     uint64_t refused_session; /* the last, so that it is reported once */
     uint64_t dropped;
 };
@@ -66,6 +70,8 @@ void sv_head_tick(struct sv_head *h,
 
 void sv_head_finish(struct sv_head *h, int status, const char *reason);
 bool sv_head_is_over(const struct sv_head *h);
+/* A node is at that address: it gets a port there that no other has, the head's where that is free. */
+void sv_head_place(struct sv_head *h, uint32_t node, const char *address);
 bool sv_head_describe(const struct sv_head *h, uint32_t node, struct sv_node *ret);
 
 #endif

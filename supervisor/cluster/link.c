@@ -50,9 +50,7 @@ struct sv_link {
 static void keep_news(void *context, const struct sv_link_news *news)
 {
     struct sv_link *l = context;
-    const size_t n =
-        news->kind == SV_LINK_VALUE || news->kind == SV_LINK_ASKED || news->kind == SV_LINK_ANSWERED ? news->n
-                                                                                                     : 0;
+    const size_t n = news->bytes ? news->n : 0;
     struct item *item = malloc(sizeof *item + n);
 
     im_assert(item != NULL);
@@ -277,6 +275,7 @@ static void look_at_connection(struct sv_link *l)
 
     if (is_open && !l->was_open)
         sv_member_connected(&l->member);
+    l->member.refusals = sv_transport_refusals(l->socket);
     l->was_open = is_open;
     snprintf(l->member.trouble, sizeof l->member.trouble, "%s", sv_transport_trouble(l->socket));
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "supervisor/cluster/address.h"
+#include "supervisor/cluster/names.h"
 
 #define ANSWER "imsuper looks for a head\n"
 #define ZMTP_FIRST 0xff /* of ZeroMQ's greeting */
@@ -18,6 +19,11 @@
 #define SAY_NS (10 * IM_SECOND)
 #define FIRST_SAY_NS (2 * IM_SECOND)
 #define QUIET_NS (15 * IM_SECOND) /* in which one that is about to be the head is */
+#define TURN_MS 100
+#define OWN_NAME_NS IM_SECOND
+#define NAMES_MS 10 /* between two looks at what threads have resolved */
+#define FD_NONE (-1)
+#define FD_KNOWN (-2)
 #define AGREED 2 /* rounds that must say the same before this machine makes itself the head */
 
 /* ---- lists ---- */
@@ -77,7 +83,8 @@ bool sv_hosts_differ(const struct sv_machine_at *place, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
         for (uint32_t k = 0; k < i; k++)
-            if (place[i].port == place[k].port && strcmp(place[i].name, place[k].name) == 0)
+            if (place[i].name[0] && place[i].port == place[k].port &&
+                strcmp(place[i].name, place[k].name) == 0)
                 return false;
     return true;
 }
@@ -98,21 +105,16 @@ static void answer(int listener)
     }
 }
 
-/* A socket that connects to it, or -1. */
-static int begin(const struct sv_machine_at *place)
+/* A socket that connects to it, or FD_KNOWN. */
+static int connect_to(const struct sv_address *a)
 {
-    struct im_text ignored;
-    struct sv_address a;
-    int fd;
+    int fd = socket(a->at.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-    if (sv_address_of(place->name, place->port, &a, &ignored) < 0)
-        return -1;
-    fd = socket(a.at.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd >= 0 && connect(fd, (const struct sockaddr *)&a.at, a.bytes) < 0 && errno != EINPROGRESS) {
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)&a->at, a->bytes) < 0 && errno != EINPROGRESS) {
         close(fd);
         fd = -1;
     }
-    return fd;
+    return fd < 0 ? FD_KNOWN : fd;
 }
 
 /* Of a socket on which something has happened. True: it is known. */
@@ -132,58 +134,143 @@ static bool hear(int fd, short events, enum sv_seen *ret)
     return true;
 }
 
-/* Polls until all are known, or `until`. The last of p is the listener. */
-static void hear_all(struct pollfd *p, uint32_t count, im_ns until, enum sv_seen *ret)
+/* Connects to those whose names have been resolved meanwhile. Of how many names or answers are not known yet. */
+static uint32_t connect_all(struct sv_look *l, bool *ret_unresolved)
 {
-    for (;;) {
-        const im_ns now = im_now();
-        uint32_t open = 0;
+    uint32_t open = 0;
 
-        for (uint32_t i = 0; i < count; i++)
-            open += p[i].fd >= 0;
-        if (open == 0 || now >= until || poll(p, count + 1, (int)((until - now) / IM_MS) + 1) < 0)
-            return;
-        if (p[count].fd >= 0 && p[count].revents)
-            answer(p[count].fd);
+    *ret_unresolved = false;
+    for (uint32_t i = 0; i < l->count; i++) {
+        enum sv_name_state state = SV_NAME_KNOWN;
+        struct sv_address a;
+
+        if (l->fd[i] == FD_NONE) {
+            state = l->names ? sv_names_get(l->names, i, &a) : SV_NAME_UNKNOWN;
+            l->fd[i] = state == SV_NAME_KNOWN     ? connect_to(&a)
+                       : state == SV_NAME_UNKNOWN ? FD_KNOWN
+                                                  : FD_NONE;
+        }
+        *ret_unresolved |= l->fd[i] == FD_NONE;
+        open += l->fd[i] != FD_KNOWN;
+    }
+    return open;
+}
+
+static void know(struct sv_look *l, uint32_t i)
+{
+    if (l->fd[i] >= 0)
+        close(l->fd[i]);
+    l->fd[i] = FD_KNOWN;
+}
+
+void sv_look_begin(struct sv_look *l, const struct sv_machine_at *place, uint32_t count, uint32_t self,
+                   im_ns timeout)
+{
+    if (l->count != count || l->self != self || memcmp(l->place, place, count * sizeof *place) != 0) {
+        sv_look_end(l);
+        memcpy(l->place, place, count * sizeof *place);
+        l->count = count;
+        l->self = self;
+    }
+    if (!l->names && sv_names_open(l->place, count, self, &l->names) < 0)
+        l->names = NULL; /* nothing is seen; it is tried again with the next look */
+    for (uint32_t i = 0; i < count; i++) {
+        l->seen[i] = SV_SEEN_NOTHING;
+        l->fd[i] = i == self ? FD_KNOWN : FD_NONE;
+    }
+    l->until = im_now() + timeout;
+}
+
+bool sv_look_turn(struct sv_look *l, int listener, int wait_ms)
+{
+    struct pollfd p[SV_NODES_MAX + 1];
+    bool unresolved;
+    const uint32_t open = connect_all(l, &unresolved);
+    const im_ns now = im_now(), left_ms = now < l->until ? (l->until - now) / IM_MS + 1 : 0;
+
+    for (uint32_t i = 0; i < l->count; i++) /* POLLOUT once: it is connected */
+        p[i] = (struct pollfd){.fd = l->fd[i],
+                               .events = l->seen[i] == SV_SEEN_QUIET ? POLLIN : POLLIN | POLLOUT};
+    p[l->count] = (struct pollfd){.fd = listener, .events = POLLIN};
+    if (unresolved && wait_ms > NAMES_MS)
+        wait_ms = NAMES_MS;
+    if (left_ms < (im_ns)wait_ms)
+        wait_ms = (int)left_ms;
+    if (open > 0 && poll(p, l->count + 1, wait_ms) > 0) {
+        if (listener >= 0 && p[l->count].revents)
+            answer(listener);
+        for (uint32_t i = 0; i < l->count; i++)
+            if (l->fd[i] >= 0 && p[i].revents && hear(l->fd[i], p[i].revents, &l->seen[i]))
+                know(l, i);
+    }
+    if (open > 0 && left_ms > 0)
+        return false;
+    for (uint32_t i = 0; i < l->count; i++)
+        know(l, i);
+    l->until = 0;
+    return true;
+}
+
+void sv_look_end(struct sv_look *l)
+{
+    for (uint32_t i = 0; i < l->count && l->until; i++)
+        know(l, i);
+    sv_names_close(&l->names);
+    l->count = 0;
+    l->until = 0;
+}
+
+static void look_through(struct sv_look *l, int listener)
+{
+    while (!sv_look_turn(l, listener, TURN_MS))
+        ;
+}
+
+void sv_look_once(struct sv_look *l, const struct sv_machine_at *place, uint32_t count, uint32_t self,
+                  im_ns patience, bool (*leave)(void *context))
+{
+    const im_ns until = im_now() + patience;
+    bool unresolved = true;
+
+    while (unresolved && im_now() < until && !(leave && leave(NULL))) {
+        sv_look_begin(l, place, count, self, ROUND_NS);
+        look_through(l, -1);
+        unresolved = false;
         for (uint32_t i = 0; i < count; i++) {
-            if (p[i].fd < 0 || p[i].revents == 0)
-                continue;
-            if (hear(p[i].fd, p[i].revents, &ret[i])) {
-                close(p[i].fd);
-                p[i].fd = -1;
-            }
-            p[i].events = POLLIN; /* it is connected */
+            struct sv_address ignored;
+
+            unresolved |= i != self && l->names && sv_names_get(l->names, i, &ignored) == SV_NAME_ASKED;
         }
     }
 }
 
-void sv_look(const struct sv_machine_at *place, uint32_t count, uint32_t self, int listener, im_ns timeout,
-             enum sv_seen *ret)
-{
-    struct pollfd p[SV_NODES_MAX + 1];
-
-    for (uint32_t i = 0; i < count; i++) {
-        ret[i] = SV_SEEN_NOTHING;
-        p[i] = (struct pollfd){.fd = i == self ? -1 : begin(&place[i]), .events = POLLOUT};
-    }
-    p[count] = (struct pollfd){.fd = listener, .events = POLLIN};
-    hear_all(p, count, im_now() + timeout, ret);
-    for (uint32_t i = 0; i < count; i++)
-        if (p[i].fd >= 0)
-            close(p[i].fd);
-}
-
 /* ---- looking for a head ---- */
 
-/* -EADDRNOTAVAIL: the machine's own name is another's address here, as that of a service. */
+/* This machine's own name, where it resolves soon. */
+static bool resolve_own(const struct sv_machine_at *own, struct sv_address *ret)
+{
+    const im_ns until = im_now() + OWN_NAME_NS;
+    const struct timespec pause = {.tv_nsec = NAMES_MS * IM_MS};
+    enum sv_name_state state = SV_NAME_ASKED;
+    struct sv_names *names = NULL;
+
+    if (sv_names_open(own, 1, UINT32_MAX, &names) < 0)
+        return false;
+    while ((state = sv_names_get(names, 0, ret)) == SV_NAME_ASKED && im_now() < until)
+        nanosleep(&pause, NULL);
+    sv_names_close(&names);
+    return state == SV_NAME_KNOWN;
+}
+
+/* At all addresses where its own name leads elsewhere: to a service, to the loopback interface, or to none now. */
 static int listen_here(const struct sv_machine_at *own, struct im_text *text)
 {
     struct sv_address a;
-    int fd = sv_address_of(own->name, own->port, &a, text);
+    int fd = -EADDRNOTAVAIL;
 
-    if (fd == 0)
+    if (resolve_own(own, &a) && !sv_address_hides(&a, own->name))
         fd = sv_address_listen(&a);
-    if (fd == -EADDRNOTAVAIL || fd == -EAGAIN)
+    if (fd == -EADDRNOTAVAIL)
         fd = sv_address_listen_everywhere(own->port);
     if (fd < 0)
         return im_fail(text, fd, "cannot listen at %s port %u for other machines that have lost node 0: %s",
@@ -222,20 +309,20 @@ static im_ns quiet_since(const struct sv_look_config *c, const enum sv_seen *see
     return 0;
 }
 
-static int look_until(const struct sv_look_config *c, int listener, struct im_text *text)
+static int look_until(const struct sv_look_config *c, struct sv_look *l, int listener, struct im_text *text)
 {
     const im_ns since = im_now();
     im_ns say_at = since + FIRST_SAY_NS, quiet = 0;
-    enum sv_seen seen[SV_NODES_MAX];
     uint32_t agreed = 0;
 
     for (;;) {
         struct pollfd p = {.fd = listener, .events = POLLIN};
         int head;
 
-        sv_look(c->place, c->count, c->self, listener, ROUND_NS, seen);
-        head = sv_takeover_choose(seen, c->count, c->min_nodes, c->self);
-        quiet = quiet_since(c, seen, quiet);
+        sv_look_begin(l, c->place, c->count, c->self, ROUND_NS);
+        look_through(l, listener);
+        head = sv_takeover_choose(l->seen, c->count, c->min_nodes, c->self);
+        quiet = quiet_since(c, l->seen, quiet);
         agreed = head == (int)c->self && (!quiet || im_now() - quiet > QUIET_NS) ? agreed + 1 : 0;
         if (head >= 0 && (head != (int)c->self || agreed >= AGREED))
             return head;
@@ -245,7 +332,7 @@ static int look_until(const struct sv_look_config *c, int listener, struct im_te
                            (double)c->patience / IM_SECOND);
         if (im_now() > say_at) {
             say_at = im_now() + SAY_NS;
-            say_whom(c, seen, since);
+            say_whom(c, l->seen, since);
         }
         if (c->leave && c->leave(c->context))
             return im_fail(text, -EINTR, "asked to end while looking for node 0");
@@ -257,11 +344,16 @@ static int look_until(const struct sv_look_config *c, int listener, struct im_te
 int sv_look_for_head(const struct sv_look_config *config, struct im_text *text)
 {
     const int listener = listen_here(&config->place[config->self], text);
+    struct sv_look *l;
     int head;
 
     if (listener < 0)
         return listener;
-    head = look_until(config, listener, text);
+    l = calloc(1, sizeof *l);
+    head = l ? look_until(config, l, listener, text) : -ENOMEM;
+    if (l)
+        sv_look_end(l);
+    free(l);
     close(listener);
     return head;
 }

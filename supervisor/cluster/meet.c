@@ -11,6 +11,7 @@
 #include "ipc/ctl.h"
 #include "supervisor/cluster/address.h"
 #include "supervisor/cluster/pmi.h"
+#include "supervisor/cluster/takeover.h"
 
 #define SAY_NS (10 * IM_SECOND)
 #define LOOK_NS (100 * IM_MS)
@@ -111,7 +112,7 @@ static int put_mine(struct sv_pmi *p, struct sv_meeting *m, struct im_text *text
     return sv_pmi_put(p, "imsuper-head", value, text);
 }
 
-/* The keys that the head lets in: of each node its own. */
+/* The keys that the head lets in, this one or one after it: of each node its own. */
 static int get_members(struct sv_pmi *p, struct sv_meeting *m, struct im_text *text)
 {
     int err = 0;
@@ -199,7 +200,9 @@ static int exchange(const struct sv_meet_config *config, struct sv_pmi *p, struc
     if (err == 0)
         err = get_key(p, 0, m->keys.head, text);
     if (err == 0)
-        err = m->node == 0 ? get_members(p, m, text) : sv_pmi_get(p, "imsuper-head", value, text);
+        err = get_members(p, m, text);
+    if (err == 0 && m->node > 0)
+        err = sv_pmi_get(p, "imsuper-head", value, text);
     if (err == 0)
         err = sv_pmi_finalize(p, text);
     if (err == 0 && m->node > 0)
@@ -218,7 +221,9 @@ static int meet_by_pmi(const struct sv_meet_config *config, struct sv_meeting *m
         return err;
     fcntl(config->pmi_fd, F_SETFD, FD_CLOEXEC);
     if (m->node == 0) {
-        m->listener = sv_address_listen_everywhere(config->port);
+        m->listener = sv_address_listen_everywhere(config->port ? config->port : sv_meet_port(config->job));
+        if (m->listener == -EADDRINUSE && !config->port)
+            m->listener = sv_address_listen_everywhere(0);
         if (m->listener < 0)
             return im_fail(text, m->listener, "cannot listen on port %u: %s", config->port,
                            strerror(-m->listener));
@@ -230,18 +235,11 @@ static int meet_by_pmi(const struct sv_meet_config *config, struct sv_meeting *m
 
 /* ---- without PMI ---- */
 
-/* A name that is meant for other machines may be 127.0.1.1 on its own (/etc/hosts of Debian). */
-static bool means_loopback(const char *head)
-{
-    return strncmp(head, "127.", 4) == 0 || strcmp(head, "::1") == 0 || strcmp(head, "localhost") == 0;
-}
-
 /* The head listens at its own address; on all where that is none of this machine (a service's, or translated), or only
  * this machine's. */
 static int listen_at(struct sv_meeting *m, const struct sv_address *a, bool known, struct im_text *text)
 {
-    const bool everywhere =
-        m->way == SV_MEET_KEY_FILE && (!known || (sv_address_is_loopback(a) && !means_loopback(m->head)));
+    const bool everywhere = m->way == SV_MEET_KEY_FILE && (!known || sv_address_hides(a, m->head));
 
     m->listener = everywhere ? -EADDRNOTAVAIL : sv_address_listen(a);
     if (m->listener >= 0)
@@ -361,6 +359,52 @@ static int meet_by_address(const struct sv_meet_config *config, struct sv_meetin
     return 0;
 }
 
+/* ---- again, with keys that PMI gave ---- */
+
+/* Keys are kept by node, and nodes are numbered from the head. */
+static int take_keys_again(const struct sv_meeting *before, uint32_t head, struct sv_meeting *m)
+{
+    const uint32_t n = m->nodes;
+
+    if (!before->keys.member || before->keys.members != n || before->nodes != n)
+        return -EINVAL;
+    memcpy(m->keys.open, before->keys.open, SV_KEY_CHARS);
+    memcpy(m->keys.secret, before->keys.secret, SV_KEY_CHARS);
+    m->keys.member = calloc(n, sizeof *m->keys.member);
+    if (!m->keys.member)
+        return -ENOMEM;
+    m->keys.members = n;
+    for (uint32_t machine = 0; machine < n; machine++)
+        memcpy(m->keys.member[sv_takeover_node(machine, head, n)],
+               before->keys.member[sv_takeover_node(machine, before->head_machine, n)], SV_KEY_CHARS);
+    memcpy(m->keys.head, m->keys.member[0], SV_KEY_CHARS);
+    return 0;
+}
+
+static int meet_again(const struct sv_meet_config *config, struct sv_meeting *m, struct im_text *text)
+{
+    struct sv_address head;
+    int err = take_keys_again(config->before, config->head_machine, m);
+
+    m->way = SV_MEET_PMI;
+    m->port = config->port;
+    if (err < 0)
+        return im_fail(text, err, "the keys of this machine's first meeting are not whole");
+    snprintf(m->head, sizeof m->head, "%s", config->head);
+    err = sv_address_of(m->head, m->port, &head, text); /* a numeric one */
+    if (err < 0)
+        return err;
+    if (m->node > 0)
+        return sv_address_towards(&head, m->here) < 0
+                   ? im_fail(text, -ENETUNREACH, "there is no way to node 0 at %s", m->head)
+                   : 0;
+    sv_address_show(&head, m->here);
+    m->listener = sv_address_listen(&head);
+    return m->listener < 0 ? im_fail(text, m->listener, "cannot listen at %s port %u: %s", m->head, m->port,
+                                     strerror(-m->listener))
+                           : 0;
+}
+
 /* ---- the whole ---- */
 
 int sv_meet(const struct sv_meet_config *config, struct sv_meeting *ret, struct im_text *text)
@@ -373,7 +417,13 @@ int sv_meet(const struct sv_meet_config *config, struct sv_meeting *ret, struct 
                        config->nodes, SV_NODES_MAX);
     if (config->port > 65535)
         return im_fail(text, -EINVAL, "port %u: ports end at 65535", config->port);
-    err = config->pmi_fd >= 0 ? meet_by_pmi(config, ret, text) : meet_by_address(config, ret, text);
+    ret->head_machine = config->head_machine;
+    if (config->before)
+        memcpy(ret->place, config->before->place, sizeof ret->place);
+    if (config->before && config->before->way == SV_MEET_PMI)
+        err = meet_again(config, ret, text);
+    else
+        err = config->pmi_fd >= 0 ? meet_by_pmi(config, ret, text) : meet_by_address(config, ret, text);
     if (err < 0)
         sv_meeting_fini(ret);
     return err;
@@ -390,7 +440,7 @@ void sv_meeting_fini(struct sv_meeting *m)
 
 const char *sv_meeting_describe(const struct sv_meeting *m, struct im_text *ret)
 {
-    static const char *const way[] = {"PMI", "key file", "one machine"};
+    static const char *const way[] = {"not met", "PMI", "key file", "one machine"};
 
     im_fail(ret, 0, "%s, head %s port %u (key %s), here %s (key %s)", way[m->way], m->head, m->port,
             sv_key_fingerprint(m->keys.head).s, m->here, sv_key_fingerprint(m->keys.open).s);

@@ -5,6 +5,7 @@
  *             its addresses too. Nothing has to be configured.
  *   key file  (all other launchers) the head is the first host; its port comes from the launcher, or from the number of
  *             the job; all machines have the same file, `imsuper cluster key FILE` makes it.
+ *   again     a machine that has lost its head keeps what it got from PMI, which is asked once only.
  *   loopback  neither: the head's address must be one of this machine; the key lies in a folder of this user.
  *
  * These functions wait, up to a limit that the caller names: they are for the start of a run, before its loop. */
@@ -13,6 +14,7 @@
 
 #include <stdbool.h>
 
+#include "ipc/abi.h"
 #include "ipc/base/clock.h"
 #include "supervisor/cluster/env.h"
 #include "supervisor/cluster/keys.h"
@@ -20,7 +22,9 @@
 #define SV_NODES_MAX 256
 #define SV_ADDRESS_MAX 64 /* of a numeric address with its 0 */
 
-enum sv_meet_way { SV_MEET_PMI, SV_MEET_KEY_FILE, SV_MEET_LOOPBACK };
+enum sv_meet_way { SV_MEET_NOT_YET, SV_MEET_PMI, SV_MEET_KEY_FILE, SV_MEET_LOOPBACK };
+
+struct sv_meeting;
 
 /* What the user or the launcher's variables say. Zeroed fields are not given. */
 struct sv_meet_config {
@@ -30,7 +34,10 @@ struct sv_meet_config {
     uint64_t job;         /* of the launcher */
     int pmi_fd;           /* -1: there is no PMI */
     const char *key_file; /* NULL or "": none */
-    im_ns patience;       /* how long to wait for other machines, and for names that do not resolve yet */
+    /* A machine that has lost its head: its meeting before, with the keys that PMI gave. NULL: none. */
+    const struct sv_meeting *before;
+    uint32_t head_machine; /* which machine is the head: machines keep their numbers (takeover.h) */
+    im_ns patience;        /* how long to wait for other machines, and for names that do not resolve yet */
     /* Called with a line for the user, every 10 s while something is waited for. May be NULL. */
     void (*say)(void *context, const char *line);
     /* Asked ten times a second: true ends the waiting with -EINTR. May be NULL. */
@@ -52,7 +59,13 @@ struct sv_meeting {
     struct sv_keys keys;
     im_ns
         patience_back; /* how long to wait for a machine that is gone; 0: as long as for one that has not come */
-    bool takes_over; /* the head: another was it before */
+    char start[SV_HOST_MAX +
+               64];   /* which start of which launcher this is; "": it cannot be started again by itself */
+    bool takes_over;  /* the head: another was it before */
+    uint64_t reached; /* of a command that lost its head: the batch that would have come next; 0: not known */
+    uint32_t head_machine; /* the number of the head among the machines (takeover.h) */
+    struct im_node_place place
+        [SV_NODES_MAX]; /* of machines, as far as it was known when this one last lost its head, or ended */
     char *
         copies; /* what tells another copy of the images from the one here, as lines of sv_link_config.agree; malloc'ed; NULL: not known */
 };

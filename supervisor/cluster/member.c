@@ -148,6 +148,11 @@ static void watch_head(struct sv_member *m, im_ns now)
                   "no message from the head at %s for %.0f s%s%s", m->where, (double)silence / IM_SECOND,
                   m->trouble[0] ? ": " : "", m->trouble);
     }
+    if (m->refusals >= SV_LINK_REFUSALS && !m->is_lost) {
+        m->is_lost = true;
+        tell_news(m, &(struct sv_link_news){.kind = SV_LINK_LOST, .warning = true},
+                  "the head at %s is gone: its machine refuses connections there", m->where);
+    }
     if (silence > SV_LINK_DEAD_NS && !m->is_lost) {
         m->is_lost = true;
         tell_news(m, &(struct sv_link_news){.kind = SV_LINK_LOST, .warning = true},
@@ -323,6 +328,20 @@ static void take_table(struct sv_member *m, const struct sv_link_message *messag
     free(rows);
 }
 
+static void take_places(struct sv_member *m, const struct sv_link_message *message)
+{
+    struct im_node_place place[SV_NODES_MAX];
+    const int n = sv_places_decode(message, place);
+
+    if (n != (int)m->hello.nodes) {
+        m->dropped++;
+        return;
+    }
+    m->port.news(
+        m->port.context,
+        &(struct sv_link_news){.kind = SV_LINK_PLACES, .bytes = place, .n = (size_t)n * sizeof *place});
+}
+
 static void refuse(struct sv_member *m, const char *why)
 {
     m->is_refused = true;
@@ -351,6 +370,8 @@ static void hear_other(struct sv_member *m, im_ns now, const struct sv_link_mess
         take_value(m, &message->value);
     else if (message->kind == SV_TABLE)
         take_table(m, message);
+    else if (message->kind == SV_PLACES)
+        take_places(m, message);
     else if (message->kind == SV_ASK || message->kind == SV_ANSWER)
         take_talk(m, message->kind, &message->talk);
     else

@@ -15,6 +15,7 @@ struct sv_member {
     char *agree;       /* of the hello */
     char where[300];   /* the head's address, for messages */
     char trouble[256]; /* why there is no connection; "": unknown */
+    uint32_t refusals; /* attempts to connect, one after the other, that the head's machine has refused */
 
     im_ns patience; /* for the first answer of the head; 0: for ever */
     im_ns began, heard, hello_at, report_at, told_at, ticked;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ipc/base/count.h"
+#include "supervisor/cluster/address.h"
 #include "supervisor/cluster/wire.h"
 
 #define MAGIC 0x6c63696d6973 /* "simicl" */
@@ -161,21 +162,48 @@ static void row(struct sv_wire *w, struct sv_node *node)
     node->status = status;
 }
 
-/* To read: only the place of the rows. */
+/* To read: only where the rows are. */
+static void take_rows(struct sv_wire *w, struct sv_link_message *m)
+{
+    m->rows.n = w->bad ? 0 : w->n - w->used;
+    m->rows.bytes = w->from + w->used;
+    w->used += m->rows.n;
+}
+
 static void table(struct sv_wire *w, struct sv_link_message *m)
 {
     struct sv_node copy;
 
     if (!w->to) {
-        m->rows.n = w->bad ? 0 : w->n - w->used;
-        m->rows.bytes = w->from + w->used;
-        w->used += m->rows.n;
+        take_rows(w, m);
         return;
     }
     sv_wire_u32(w, &m->nodes, SV_NODES_MAX);
     for (uint32_t i = 0; i < m->nodes && !w->bad; i++) {
         copy = m->table[i];
         row(w, &copy);
+    }
+}
+
+static void one_place(struct sv_wire *w, struct im_node_place *place)
+{
+    sv_wire_text(w, place->address, sizeof place->address);
+    sv_wire_u32(w, &place->port, 65535);
+    w->bad |= !w->to && place->address[0] && (place->port == 0 || !sv_address_is_numeric(place->address));
+}
+
+static void places(struct sv_wire *w, struct sv_link_message *m)
+{
+    struct im_node_place copy;
+
+    if (!w->to) {
+        take_rows(w, m);
+        return;
+    }
+    sv_wire_u32(w, &m->nodes, SV_NODES_MAX);
+    for (uint32_t i = 0; i < m->nodes && !w->bad; i++) {
+        copy = m->place[i];
+        one_place(w, &copy);
     }
 }
 
@@ -187,7 +215,7 @@ static const struct {
     [SV_FETCH] = {"fetch", key},    [SV_WELCOME] = {"welcome", nothing}, [SV_REFUSE] = {"refuse", refusal},
     [SV_WHO] = {"who", nothing},    [SV_ORDER] = {"order", order},       [SV_KEPT] = {"kept", key},
     [SV_VALUE] = {"value", value},  [SV_TABLE] = {"table", table},       [SV_ASK] = {"ask", talk},
-    [SV_ANSWER] = {"answer", talk},
+    [SV_ANSWER] = {"answer", talk}, [SV_PLACES] = {"places", places},
 };
 
 /* ---- the whole ---- */
@@ -244,6 +272,19 @@ int sv_table_decode(const struct sv_link_message *m, struct sv_node *ret)
     for (uint32_t i = 0; i < count && !w.bad; i++) {
         memset(&ret[i], 0, sizeof ret[i]);
         row(&w, &ret[i]);
+    }
+    return w.bad || w.used != w.n ? -EBADMSG : (int)count;
+}
+
+int sv_places_decode(const struct sv_link_message *m, struct im_node_place *ret)
+{
+    struct sv_wire w = {.from = m->rows.bytes, .n = m->rows.n};
+    uint32_t count = 0;
+
+    sv_wire_u32(&w, &count, SV_NODES_MAX);
+    for (uint32_t i = 0; i < count && !w.bad; i++) {
+        memset(&ret[i], 0, sizeof ret[i]);
+        one_place(&w, &ret[i]);
     }
     return w.bad || w.used != w.n ? -EBADMSG : (int)count;
 }

@@ -14,7 +14,7 @@
 
 #include "supervisor/cluster/link.h"
 
-#define SV_MESSAGE_VERSION 1
+#define SV_MESSAGE_VERSION 2
 #define SV_MESSAGE_MAX (128 * 1024) /* bytes of any */
 #define SV_BUILD_MAX 128            /* of a build id with its 0 */
 #define SV_NAME_MAX 64              /* of a machine's name with its 0 */
@@ -33,6 +33,7 @@ enum sv_message_kind {
     SV_TABLE,     /* head -> member: all nodes, to members that ask for it */
     SV_ASK,       /* member -> head -> member: what a user asks of another node */
     SV_ANSWER,    /* the same way back */
+    SV_PLACES,    /* head -> member: where all nodes are to be found */
     SV_MESSAGE_KINDS
 };
 
@@ -97,16 +98,17 @@ struct sv_link_message {
         struct sv_hello hello;
         struct sv_report report;
         struct sv_order order;
-        struct sv_value value;       /* PUBLISH, FETCH, KEPT, VALUE */
-        struct sv_talk talk;         /* ASK, ANSWER */
-        char refusal[1024];          /* REFUSE */
-        const struct sv_node *table; /* TABLE, to encode: [nodes] */
+        struct sv_value value;             /* PUBLISH, FETCH, KEPT, VALUE */
+        struct sv_talk talk;               /* ASK, ANSWER */
+        char refusal[1024];                /* REFUSE */
+        const struct sv_node *table;       /* TABLE, to encode: [nodes] */
+        const struct im_node_place *place; /* PLACES, to encode: [nodes] */
         struct {
             const void *bytes;
             size_t n;
-        } rows; /* TABLE, decoded: for sv_table_decode() */
+        } rows; /* TABLE and PLACES, decoded: for the functions below */
     };
-    uint32_t nodes; /* TABLE, to encode */
+    uint32_t nodes; /* TABLE and PLACES, to encode */
 };
 
 /* Bytes written, or -EMSGSIZE: it does not fit into `max`. */
@@ -117,6 +119,8 @@ int sv_message_decode(const void *bytes, size_t n, struct sv_link_message *ret);
 
 /* The rows of a decoded TABLE; room for SV_NODES_MAX. How many, or -EBADMSG. */
 int sv_table_decode(const struct sv_link_message *m, struct sv_node *ret);
+/* The same of PLACES. Each address is one, or empty. */
+int sv_places_decode(const struct sv_link_message *m, struct im_node_place *ret);
 
 const char *sv_message_name(enum sv_message_kind kind);
 

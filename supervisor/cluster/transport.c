@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include <zmq.h>
 
 #include "ipc/ctl.h"
+#include "supervisor/cluster/address.h"
 #include "supervisor/cluster/message.h"
 
 #define ZAP "inproc://zeromq.zap.01"
@@ -30,6 +32,10 @@ struct sv_transport {
     bool is_head, is_open; /* is_open: the exchange of keys has succeeded */
     bool is_answered;      /* something has accepted the last attempt to connect */
     char trouble[256];
+    struct sv_address peer; /* of the last connection; no bytes: there was none */
+    int probe;              /* an attempt to connect that is under way; -1: none */
+    im_ns probe_at;
+    uint32_t refusals;
     uint64_t strangers;
     char stranger[SV_ADDRESS_MAX];
 };
@@ -206,7 +212,7 @@ int sv_transport_open(const struct sv_meeting *m, uint64_t session, struct sv_tr
         return -ENOMEM;
     s->meeting = m;
     s->is_head = m->node == 0;
-    s->epoll = s->timer = -1;
+    s->epoll = s->timer = s->probe = -1;
     err = open_all(s, session);
     if (err < 0) {
         sv_transport_close(&s, 0);
@@ -240,6 +246,8 @@ void sv_transport_close(struct sv_transport **socket, im_ns linger)
         zmq_ctx_term(s->context);
     if (s->timer >= 0)
         close(s->timer);
+    if (s->probe >= 0)
+        close(s->probe);
     if (s->epoll >= 0)
         close(s->epoll);
     free(s);
@@ -311,11 +319,22 @@ static bool answer_one(struct sv_transport *s)
 
 /* ---- what became of connections ---- */
 
-static void explain(struct sv_transport *s, unsigned event)
+/* `fd` may have been closed meanwhile, and be another's. */
+static void keep_peer(struct sv_transport *s, int fd)
+{
+    struct sv_address a = {.bytes = sizeof a.at};
+
+    if (getpeername(fd, (struct sockaddr *)&a.at, &a.bytes) == 0 &&
+        sv_address_port_of(&a) == s->meeting->port)
+        s->peer = a;
+}
+
+static void explain(struct sv_transport *s, unsigned event, int value)
 {
     const char *why = "";
 
     if (event == ZMQ_EVENT_CONNECTED) {
+        keep_peer(s, value);
         s->is_answered = true;
         return;
     }
@@ -347,17 +366,60 @@ static bool look_at_one(struct sv_transport *s)
     size_t bytes[2] = {0};
     const int n = take_frames(s->monitor, frame, bytes, 2);
     uint16_t event;
+    int32_t value;
 
     if (n < 0)
         return false;
     if (n < 2 || bytes[0] < 6)
         return true;
     memcpy(&event, frame[0], sizeof event);
+    memcpy(&value, frame[0] + sizeof event, sizeof value);
     if (!s->is_head)
-        explain(s, event);
+        explain(s, event, value);
     else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL) /* it took another key for the head's */
         s->strangers++;
     return true;
+}
+
+/* libzmq tells of an attempt that failed, and not why. */
+static void begin_probe(struct sv_transport *s)
+{
+    s->probe_at = im_now() + SV_LINK_REFUSED_NS;
+    s->probe = socket(s->peer.at.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (s->probe < 0 || connect(s->probe, (const struct sockaddr *)&s->peer.at, s->peer.bytes) == 0 ||
+        errno == EINPROGRESS)
+        return;
+    s->refusals = errno == ECONNREFUSED ? s->refusals + 1 : 0;
+    close(s->probe);
+    s->probe = -1;
+}
+
+static void end_probe(struct sv_transport *s)
+{
+    struct pollfd p = {.fd = s->probe, .events = POLLOUT};
+    socklen_t n = sizeof(int);
+    int err = 0;
+
+    if (poll(&p, 1, 0) == 0) {
+        if (im_now() < s->probe_at)
+            return;
+        err = ETIMEDOUT;
+    } else if (getsockopt(s->probe, SOL_SOCKET, SO_ERROR, &err, &n) < 0) {
+        err = errno;
+    }
+    s->refusals = err == ECONNREFUSED ? s->refusals + 1 : 0;
+    close(s->probe);
+    s->probe = -1;
+}
+
+static void probe(struct sv_transport *s)
+{
+    if (s->probe >= 0)
+        end_probe(s);
+    if (s->is_head || s->is_open || s->peer.bytes == 0)
+        s->refusals = 0;
+    else if (s->probe < 0 && im_now() >= s->probe_at)
+        begin_probe(s);
 }
 
 void sv_transport_serve(struct sv_transport *s)
@@ -370,6 +432,7 @@ void sv_transport_serve(struct sv_transport *s)
         ;
     while (look_at_one(s))
         ;
+    probe(s);
 }
 
 /* ---- messages ---- */
@@ -465,6 +528,11 @@ void sv_transport_wake(struct sv_transport *s, im_ns after)
 bool sv_transport_is_open(const struct sv_transport *s)
 {
     return s->is_open;
+}
+
+uint32_t sv_transport_refusals(const struct sv_transport *s)
+{
+    return s->refusals;
 }
 
 const char *sv_transport_trouble(const struct sv_transport *s)

@@ -35,6 +35,9 @@ bool sv_transport_has_more(struct sv_transport *s);
 
 /* Members: is there a connection, with keys exchanged? */
 bool sv_transport_is_open(const struct sv_transport *s);
+/* Members: how many attempts to connect, one after the other, the head's machine has refused since there was a connection: its
+ * kernel answers that nothing listens. 0: there is one, none was yet, or the machine does not answer. */
+uint32_t sv_transport_refusals(const struct sv_transport *s);
 /* Members: why there is no connection, as far as is known; "": there is one. */
 const char *sv_transport_trouble(const struct sv_transport *s);
 /* The head: how many connections were turned away for their key, and from where the last came ("": not known). */

@@ -55,17 +55,27 @@ open_runs() {
   "$BIN/imsuper" data synth --out "$T/data" --classes 4 --per-class 60 --val-per-class 8 --quiet >/dev/null || fail "no data"
   "$BIN/imsuper" cluster key "$T/key" >/dev/null || fail "no key"
 }
+# launched K: what tells machine K where the others are, as flags and variables in FLAGS and VARIABLES. BY: nodes, or address: no list,
+# only the variables that name the first machine.
+launched() {
+  FLAGS=() VARIABLES=()
+  case ${BY:-nodes} in
+    nodes) FLAGS=(--nodes "$net.1,$net.2,$net.3" --node "$1") ;;
+    address) VARIABLES=(NODE_RANK="$1" NNODES=3 MASTER_ADDR="$net.1" MASTER_PORT=29500) ;;
+  esac
+}
 # start_on K FLAG...: starts the run's command on machine K, with its output in K.log and its folder in $T/wK, or in $W for all.
 # RULE: a fault of its trainer.
 start_on() {
-  local k=$1
+  local k=$1 FLAGS VARIABLES
   shift
-  IMSUPER_FAULT=${RULE-trainer:trainer.step.done=sleep:150@1/every} ip netns exec "$tag-$k" "$BIN/imsuper" start --data-dir "$T/data" \
+  launched "$k"
+  IMSUPER_FAULT=${RULE-trainer:trainer.step.done=sleep:150@1/every} ip netns exec "$tag-$k" env "${VARIABLES[@]}" "$BIN/imsuper" start --data-dir "$T/data" \
     --model resnet20 --image-size 16 --batch-size 8 --trainer-threads 1 --ranks 1 --readers 1 --augmenters 1 --seed 7 --plain \
-    --workspace "${W-$T/w$k}" --run-name run --nodes "$net.1,$net.2,$net.3" --node "$k" --cluster-key "$T/key" "$@" >>"$T/$k.log" 2>&1 </dev/null &
+    --workspace "${W-$T/w$k}" --run-name run "${FLAGS[@]}" --cluster-key "$T/key" "$@" >>"$T/$k.log" 2>&1 </dev/null &
   pid[$k]=$!
 }
-# lose K: all processes of the machine at once, and what is on its disk. Stopped first: a supervisor that sees its warden die
+# lose K: all processes of the machine at once, and, unless LOSE_FOLDER is no, what is on its disk. Stopped first: a supervisor that sees its warden die
 # would still ask all to stop.
 lose() {
   local all
@@ -74,7 +84,7 @@ lose() {
   kill -STOP $all && kill -KILL $all
   wait "${pid[$1]}" || true
   unset "pid[$1]"
-  rm -rf "$T/w$1"
+  [ "${LOSE_FOLDER:-yes}" = no ] || rm -rf "$T/w$1"
 }
 # ends K STATUS
 ends() {

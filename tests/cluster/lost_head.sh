@@ -9,8 +9,8 @@
 tag=ih$$ net=10.96.0
 open_runs "$1"
 
-# node K [RULE]
-node() { RULE=${2:-trainer:trainer.step.done=sleep:150@1/every} start_on "$1" --epochs 10 --cluster-wait 2 --snapshot-steps 2 --max-restarts 0; }
+# node K [RULE]: with --cluster-min-nodes 1, so that no other takes over.
+node() { RULE=${2:-trainer:trainer.step.done=sleep:150@1/every} start_on "$1" --epochs 10 --cluster-wait 2 --snapshot-steps 2 --max-restarts 0 --cluster-min-nodes 1; }
 # event_of K NAME FIELD: of the last such event of that machine's supervisor.
 event_of() { grep -o "\"event\":\"$2\".*" "$T/w$1/run/nodes/node$1/events.jsonl" | tail -n 1 | grep -oE "\"$3\":[0-9]+" | cut -d : -f 2; }
 

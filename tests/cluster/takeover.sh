@@ -3,13 +3,15 @@
 # help. Where the third comes back before its work is shared, the weights are those of an undisturbed run, to the bit. Needs root.
 #
 #   takeover.sh BUILD CASE: back (the head is lost with its folder, and comes back; the next one is cut off, and healed), gone (it
-#   does not come back; the folder is shared), few (two are lost: the last one waits; one comes back)
+#   does not come back; the folder is shared), few (two are lost: the last one waits; one comes back), address (as back, but the
+#   machines are told where the first one is, and nothing of the others; the first time the old head comes back with its folder)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 case $2 in
   back) tag=ib$$ net=10.95.0 ;;
   gone) tag=ig$$ net=10.94.0 ;;
   few) tag=if$$ net=10.93.0 ;;
+  address) tag=ia$$ net=10.92.0 BY=address ;;
 esac
 open_runs "$1"
 state() { echo "$T/w$1/run/checkpoints/last.state.safetensors"; }
@@ -40,10 +42,10 @@ case_back() {
   sleep 2
   began=$(milliseconds)
   lose 0
-  await "10.95.0.2 (machine 1 of --nodes) is node 0, and takes over" 1
+  await "$net.2 (machine 1.*) is node 0, and takes over" 1
   took "the head lost, another takes over"
   start_on 0 "${flags[@]}"
-  await "10.95.0.2 (machine 1 of --nodes) is node 0" 0 2
+  await "$net.2 (machine 1.*) is node 0" 0 2
   until_continued 1
   took "the old head is back as a member, and the run goes on"
   sleep 3
@@ -51,15 +53,20 @@ case_back() {
   began=$(milliseconds)
   ip -n "$tag-1" link set eth0 down
   await "1 of 3 machines are left" 1
-  await "10.95.0.1 (machine 0 of --nodes) is node 0, and takes over" 0
+  await "$net.1 (machine 0.*) is node 0, and takes over" 0
   await "looking for node 0 since" 1
   took "the head cut off, another takes over"
   ip -n "$tag-1" link set eth0 up
-  await "10.95.0.1 (machine 0 of --nodes) is node 0" 1 2
+  await "$net.1 (machine 0.*) is node 0" 1 2
   until_continued 0
   took "healed, and the run goes on"
   for k in 0 1 2; do ends "$k" 0; done
   "$BIN/compare_states" "$T/reference/checkpoints/last.state.safetensors" "$(state 0)" || fail "other weights than those of an undisturbed run"
+}
+
+case_address() {
+  LOSE_FOLDER=no
+  case_back
 }
 
 case_gone() {
@@ -69,7 +76,7 @@ case_gone() {
   sleep 2
   began=$(milliseconds)
   lose 0
-  await "10.94.0.2 (machine 1 of --nodes) is node 0, and takes over" 1
+  await "$net.2 (machine 1.*) is node 0, and takes over" 1
   await "2 of 3 machines share the work" 1
   took "the head lost, two of three go on"
   "$BIN/imsuper" status --workspace "$T/w" --run-name run >"$T/status" || fail "no status"
@@ -90,7 +97,7 @@ case_few() {
   if grep -q "and takes over" "$T/1.log"; then fail "a machine alone took over"; fi
   began=$(milliseconds)
   start_on 2 --epochs 8 --snapshot-steps 2 --cluster-wait 1
-  await "10.93.0.2 (machine 1 of --nodes) is node 0, and takes over" 1
+  await "$net.2 (machine 1.*) is node 0, and takes over" 1
   COUNT=2 await "2 of 3 machines share the work" 1
   took "a second machine is there, and they go on"
   # All stop, and all start again: the first machine, which has nothing, is node 0, and the newest state is in machine 1's folder.

@@ -498,4 +498,147 @@ case_vanish() {
   find "$T/rt" -name '*.sock' -delete
 }
 
+# ---- three machines, any of which can be node 0: at addresses of their own ----
+
+declare -A MACHINE
+place() { echo "127.$([ "$1" = 0 ] && echo $((1 + $$ / 65536 % 250)) || echo $((250 + $1))).$(($$ / 256 % 256)).$(($$ % 256))"; }
+# start_machine K RULES FLAG...: its output is in $T/outK; all have the same folder, or, with OWN, each its own ($OWN and its number).
+start_machine() {
+  local k=$1 rules=$2
+  shift 2
+  set -m
+  IMSUPER_FAULT=$rules "$BIN/imsuper" start "${TRAIN[@]}" --plain --workspace "${OWN:-$T/w}${OWN:+$k}" --run-name run --ranks 1 --batch-size 8 --readers 1 --augmenters 1 \
+    --nodes "$(place 0),$(place 1),$(place 2)" --node "$k" --snapshot-interval 0 --snapshot-steps 2 "$@" >>"$T/out$k" 2>&1 </dev/null &
+  MACHINE[$k]=$!
+  set +m
+}
+fail_machines() {
+  local k
+  kill -KILL "${MACHINE[@]}" 2>/dev/null || true
+  for k in 0 1 2; do echo "--- machine $k:" >&2 && tail -n 25 "$T/out$k" >&2; done
+  fail "$@"
+}
+has_trained() { grep -qs '"step":3,' "${OWN:-$T/w}${OWN:+0}/run/metrics.jsonl"; } # under machine 0
+# machine_says K TEXT: K may be a pattern.
+# shellcheck disable=SC2086 # so that it is one
+machine_says() { grep -qE -- "$2" "$T"/out$1 2>/dev/null; }
+# machines_end STATUS of all
+machines_end() {
+  local k status
+  for k in 0 1 2; do
+    until_true "$LIMIT_SECONDS" is_gone "${MACHINE[$k]}" || fail_machines "machine $k has not ended within $LIMIT_SECONDS s"
+    status=0
+    wait "${MACHINE[$k]}" || status=$?
+    [ "$status" = "$1" ] || fail_machines "machine $k has exit status $status, not $1"
+  done
+}
+# a_process_stops WARDEN: one of its children is stopped.
+a_process_stops() {
+  local pid
+  for pid in $(ours); do
+    if [ "$(cut -d ' ' -f 3,4 "/proc/$pid/stat" 2>/dev/null)" = "T $1" ]; then return 0; fi
+  done
+  return 1
+}
+# three_undisturbed FLAG...: into $T/three.
+three_undisturbed() {
+  local k
+  for k in 0 1 2; do start_machine $k '' "$@"; done
+  machines_end 0
+  mv "${OWN:-$T/w}${OWN:+0}" "$T/three"
+  rm -rf "$T"/own* "$T"/out?
+}
+# head_dies_at RULE [lost|first]: node 0's machine dies where the rule stops one of its processes; another takes over; then the command of
+# machine 0 is started again, while the others still wait for it. lost: machine 2 dies before. first: the others may not have met node 0
+# yet, and wait for it then. The weights are those of three
+# machines that nobody disturbs, and no more than a snapshot's interval and the step that was half done is done again.
+head_dies_at() {
+  local k batches began flags=(--cluster-wait 100)
+  rm -rf "$T/w" "$T"/out?
+  find "$T/rt" -name '*.sock' -delete
+  for k in 1 2; do start_machine $k "$QUICK_PACE" "${flags[@]}"; done
+  start_machine 0 "$1,$QUICK_PACE" --cluster-wait 1
+  if [ "${2:-}" = lost ]; then
+    until_true 60 has_trained || fail_machines "$1: nothing is trained"
+    kill_node "${MACHINE[2]}"
+  fi
+  until_true 90 a_process_stops "${MACHINE[0]}" || fail_machines "$1: no process of node 0 is stopped there"
+  kill_node "${MACHINE[0]}"
+  began=$(now_ms)
+  if [ "${2:-}" = lost ]; then start_machine 2 "$QUICK_PACE" "${flags[@]}"; fi
+  if [ "${2:-}" != first ]; then until_true 60 machine_says 1 'is node 0, and takes over' || fail_machines "$1: nobody takes over"; fi
+  began=$(($(now_ms) - began))
+  start_machine 0 "$QUICK_PACE" "${flags[@]}"
+  machines_end 0
+  "$BIN/compare_states" "$T/three/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors" ||
+    fail_machines "$1: the weights are not those of the undisturbed run"
+  batches=$(cat "$RUN/events.jsonl" "$T"/w/run/nodes/node*/events.jsonl | grep -oE '"repeated_batches":[0-9]+' | cut -d : -f 2 | sort -n | tail -n 1) || true
+  case $1 in
+    *process.enter* | *nodes.*) ;; # perhaps nothing was trained before
+    *) [ "$batches" ] || fail_machines "$1: nobody says how many batches were done again" ;;
+  esac
+  [ "${batches:-0}" -le 3 ] || fail_machines "$1: $batches batches were done again, with snapshots each 2"
+  if grep -q 'the ledger does not balance' "$RUN/log.txt" "$T"/w/run/nodes/node*/log.txt; then fail_machines "$1: a sample was lost or came twice"; fi
+  echo "$1${2:+ ($2)}: another took over after $began ms; batches done again: ${batches:-none}"
+}
+now_ms() { echo $(($(date +%s%N) / 1000000)); }
+
+# Node 0 dies at each point of a snapshot, of a step, of a checkpoint, and of the meeting of trainers.
+case_head_points() {
+  local point
+  three_undisturbed
+  for point in snapshot.begun@2 snapshot.piece@300 snapshot.written@2 snapshot.committed@2 trainer.gradients.before@7 trainer.gradients.after@7 \
+    trainer.step.done@7 trainer.freeing@7 trainer.freed@7 trainer.save.before@1 process.enter.before process.enter.after; do
+    head_dies_at "trainer:${point%@*}=stop${point#"${point%@*}"}"
+  done
+  for point in checkpoint.written checkpoint.rotated checkpoint.state checkpoint.models checkpoint.replace; do head_dies_at "$point=stop"; done
+}
+# And while the machines agree on a generation, the first and one after a death: nodes.share of a re-division.
+case_head_agreement() {
+  local point
+  three_undisturbed
+  for point in nodes.over nodes.ready; do head_dies_at "supervisor:$point=stop" first; done
+  for point in nodes.begin.before nodes.begin.after; do head_dies_at "supervisor:$point=stop"; done
+  for point in nodes.over@2 nodes.ready@2 nodes.begin.before@2 nodes.share.before nodes.share.after nodes.begin.after@2; do
+    head_dies_at "supervisor:${point%@*}=stop${point#"${point%@*}"}" lost
+  done
+}
+
+# The old node 0 is started again, with a folder of its own, before another has taken over, so that there are two heads: one gives way,
+# and nothing is lost.
+one_gives_way() { machine_says '[01]' 'is node 0 of this run; this machine saves'; }
+case_head_late() {
+  local k done=
+  OWN=$T/own
+  three_undisturbed
+  for k in 0 1 2; do start_machine $k "$PACE" --cluster-wait 100; done
+  until_true 60 has_trained || fail_machines "nothing is trained"
+  kill_node "${MACHINE[0]}"
+  start_machine 0 "nodes.looked=sleep:8000,$PACE" --cluster-wait 100
+  until_true 60 machine_says 1 'is node 0, and takes over' || fail_machines "nobody takes over"
+  until_true 60 one_gives_way || fail_machines "two heads stay"
+  machines_end 0
+  for k in 0 1; do if [ -e "$OWN$k/run/DONE" ]; then done=$k; fi; done
+  "$BIN/compare_states" "$T/three/run/checkpoints/last.state.safetensors" "$OWN${done:?}/run/checkpoints/last.state.safetensors" ||
+    fail_machines "the weights are not those of the undisturbed run"
+}
+
+# Node 0 alone of three does not go on; with one more it does.
+case_head_alone() {
+  local k
+  for k in 0 1 2; do start_machine $k "$PACE" --cluster-wait 1; done
+  until_true 60 has_trained || fail_machines "nothing is trained"
+  kill_node "${MACHINE[1]}"
+  kill_node "${MACHINE[2]}"
+  until_true 60 machine_says 0 '1 of 3 machines are left' || fail_machines "node 0 does not say that it is alone"
+  until_true 60 machine_says 0 'looking for node 0 since' || fail_machines "node 0 does not look for others"
+  if machine_says 0 '1 of 3 machines share the work'; then fail_machines "node 0 went on alone"; fi
+  start_machine 2 "$PACE" --cluster-wait 1
+  until_true 60 machine_says 0 'is node 0, and takes over' || fail_machines "nobody takes over"
+  until_true 60 machine_says 0 '2 of 3 machines share the work' || fail_machines "two of three do not go on"
+  start_machine 1 "$PACE" --cluster-wait 1
+  machines_end 0
+  if grep -q 'the ledger does not balance' "$RUN/log.txt" "$T"/w/run/nodes/node*/log.txt; then fail_machines "a sample was lost or came twice"; fi
+}
+
 run_case

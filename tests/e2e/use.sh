@@ -193,7 +193,7 @@ case_predict_lines() {
 # Files, folders and names from stdin, with some that are no images: a line for each, in their order, and the classes are
 # those that eval wrote.
 case_predict() {
-  local val=$REFERENCE/data/val first
+  local val=$REFERENCE/data/val first part
   evaluate 0 run --weights last -o "$T/o"
   predict 0 "$val" --weights last --json --top-k 1 </dev/null
   must_say "images/s"
@@ -210,6 +210,15 @@ case_predict() {
   [ "$(grep -c ': error: ' "$T/answer")" = 3 ] || fail "$(cat "$T/answer")"
   grep -qF "text.jpg: error: the file is not an image" "$T/answer" || fail "$(cat "$T/answer")"
   [ "$(sed -n '2s/.*: //p' "$T/answer")" = "$(sed -n '5s/.*: //p' "$T/answer")" ] || fail "the same bytes have other classes"
+  # Parts on several machines are the whole, to the last digit, also where a file in the middle cannot be used.
+  predict 65 "$REFERENCE/data/train" "$T/gone.jpg" "$val" --json --top-k 8 --batch-size 5 </dev/null
+  mv "$T/answer" "$T/whole"
+  for part in 0 1 2; do
+    NNODES=3 NODE_RANK=$part MASTER_ADDR=n0 predict $((part == 2 ? 65 : 0)) "$REFERENCE/data/train" "$T/gone.jpg" "$val" --json --top-k 8 --batch-size 5 --shard auto </dev/null
+    cat "$T/answer" >>"$T/parts"
+  done
+  cmp "$T/whole" "$T/parts" || fail "parts of the images have other lines than all of them"
+  predict 2 "$val" --shard 3/3 </dev/null && must_say "expected I/N"
   predict 65 "$T/gone.jpg" --json </dev/null
   grep -q '"error":"No such file' "$T/answer" || fail "$(cat "$T/answer")"
   predict 2 </dev/null && must_say "is missing: imsuper predict"

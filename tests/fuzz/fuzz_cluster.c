@@ -30,6 +30,7 @@ static void check_encoding(const struct sv_link_message *m, const uint8_t *bytes
 {
     static unsigned char again[SV_MESSAGE_MAX];
     static struct sv_node rows[SV_NODES_MAX];
+    static struct im_node_place places[SV_NODES_MAX];
     struct sv_link_message table = *m;
 
     if (m->kind == SV_TABLE) {
@@ -39,6 +40,14 @@ static void check_encoding(const struct sv_link_message *m, const uint8_t *bytes
             return;
         table.nodes = (uint32_t)count;
         table.table = rows;
+    }
+    if (m->kind == SV_PLACES) {
+        const int count = sv_places_decode(m, places);
+
+        if (count < 0)
+            return;
+        table.nodes = (uint32_t)count;
+        table.place = places;
     }
     im_assert(sv_message_encode(&table, again, sizeof again) == (long)n);
     im_assert(m->kind == SV_TABLE || memcmp(again, bytes, n) == 0);

@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -125,12 +127,73 @@ static void names_end_with_a_newline_or_a_nul(void **state)
     sv_inputs_fini(&inputs);
 }
 
+/* 23 names of which each seventh is of no file: "0", "1", ... */
+static void add_numbers(const char *folder, struct sv_inputs *inputs)
+{
+    char name[16];
+
+    for (int i = 0; i < 23; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        assert_int_equal(sv_inputs_append(inputs, name, i % 7 == 6 ? NULL : folder, i % 7 == 6 ? -ENOENT : 0),
+                         0);
+    }
+}
+
+static void shares_are_the_whole_in_its_order(void **state)
+{
+    (void)state;
+    for (size_t images = 1; images <= 24; images++)
+        for (size_t shares = 1; shares <= 30; shares++) {
+            int next = 0;
+            size_t before = 0;
+
+            for (size_t i = 0; i < shares; i++) {
+                struct sv_inputs inputs = {0};
+
+                add_numbers("/x", &inputs);
+                sv_inputs_keep_share(&inputs, i, shares, images);
+                if (inputs.readable > 0 && before % images != 0)
+                    fail_msg("share %zu of %zu begins inside a step of %zu", i, shares, images);
+                before += inputs.readable;
+                for (size_t k = 0; k < inputs.count; k++)
+                    assert_int_equal(strtol(inputs.item[k].name, NULL, 10), next++);
+                sv_inputs_fini(&inputs);
+            }
+            assert_int_equal(next, 23);
+            assert_int_equal(before, 20);
+        }
+}
+
+static void a_share_is_given_or_a_launcher_says_it(void **state)
+{
+    static const char *const bad[] = {"",    "1",    "1/",   "/2",        "2/2", "-1/2",
+                                      "0/0", "0/2x", " 0/2", "0/1000001", "a/b"};
+    struct im_text text = {""};
+    size_t i, n;
+
+    (void)state;
+    for (size_t k = 0; k < IM_COUNT(bad); k++)
+        assert_int_equal(sv_inputs_parse_share(bad[k], &i, &n, &text), -EINVAL);
+    assert_int_equal(sv_inputs_parse_share("3/4", &i, &n, &text), 0);
+    assert_true(i == 3 && n == 4);
+    assert_int_equal(sv_inputs_parse_share("auto", &i, &n, &text), -EINVAL);
+    assert_non_null(strstr(text.s, "no launcher"));
+    setenv("NODE_RANK", "2", 1);
+    setenv("NNODES", "3", 1);
+    setenv("MASTER_ADDR", "n0", 1);
+    assert_int_equal(sv_inputs_parse_share("auto", &i, &n, &text), 0);
+    assert_true(i == 2 && n == 3);
+    unsetenv("MASTER_ADDR");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_folder_is_searched_by_name, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(what_is_no_file_keeps_its_place, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(names_end_with_a_newline_or_a_nul, make_directory, remove_directory),
+        cmocka_unit_test(shares_are_the_whole_in_its_order),
+        cmocka_unit_test(a_share_is_given_or_a_launcher_says_it),
     };
 
     return cmocka_run_group_tests_name("inputs", tests, NULL, NULL);

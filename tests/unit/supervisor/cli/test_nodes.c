@@ -168,6 +168,133 @@ static void test_what_nodes_agree_on(void **state)
     free(usual);
 }
 
+/* A command executes itself again where its supervisor said so: not where a bit has flipped, not on one machine, not at another
+ * end. */
+static void test_only_a_lost_head_begins_the_command_again(void **state)
+{
+    struct im_control *c = calloc(1, sizeof *c);
+    struct im_conf conf = with("", NULL);
+
+    (void)state;
+    assert_non_null(c);
+    conf.node_count = 3;
+    assert_false(sv_nodes_has_lost_head(&conf, c, 75));
+    for (uint32_t bit = 0; bit < 32; bit++) {
+        atomic_store_explicit(&c->node_lost, 1u << bit, memory_order_relaxed);
+        assert_false(sv_nodes_has_lost_head(&conf, c, 75));
+    }
+    atomic_store_explicit(&c->node_lost, IM_NODE_LOST, memory_order_relaxed);
+    assert_true(sv_nodes_has_lost_head(&conf, c, 75));
+    assert_false(sv_nodes_has_lost_head(&conf, c, 0));
+    assert_false(sv_nodes_has_lost_head(&conf, c, 130));
+    conf.node_count = 1;
+    assert_false(sv_nodes_has_lost_head(&conf, c, 75));
+    free(c);
+}
+
+/* ---- where machines are ---- */
+
+static void put_file(const char *folder, const char *bytes)
+{
+    char path[300];
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/places-1.txt", folder);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs(bytes, f) >= 0);
+    fclose(f);
+}
+
+static void test_places_are_read_from_the_same_start_only(void **state)
+{
+    struct im_node_place place[IM_RANKS_MAX];
+    char folder[] = "/tmp/places.XXXXXX", path[300], *long_file = malloc(100000);
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(sv_nodes_places_read(folder, 1, "machines=3", place), 0);
+    put_file(folder, "machines=3\n0 10.0.0.1 29500\n2 fd00::3 29501\n");
+    assert_int_equal(sv_nodes_places_read(folder, 1, "machines=3", place), 2);
+    assert_string_equal(place[0].address, "10.0.0.1");
+    assert_string_equal(place[1].address, "");
+    assert_string_equal(place[2].address, "fd00::3");
+    assert_int_equal(place[2].port, 29501);
+    assert_int_equal(sv_nodes_places_read(folder, 1, "machines=4", place), 0);
+    assert_string_equal(place[0].address, "");
+    put_file(folder, "machines=3\nx\n64 10.0.0.1 1\n-1 10.0.0.1 1\n1 name 29500\n1 10.0.0.1 0\n1 10.0.0.1 "
+                     "65536\n2 10.0.0.3 7");
+    assert_int_equal(sv_nodes_places_read(folder, 1, "machines=3", place), 1);
+    assert_int_equal(place[2].port, 7);
+    put_file(folder, "");
+    assert_int_equal(sv_nodes_places_read(folder, 1, "machines=3", place), 0);
+    memset(long_file, '1', 99999);
+    long_file[99999] = '\0';
+    put_file(folder, long_file);
+    assert_int_equal(sv_nodes_places_read(folder, 1, "machines=3", place), 0);
+    snprintf(path, sizeof path, "%s/places-1.txt", folder);
+    unlink(path);
+    rmdir(folder);
+    free(long_file);
+}
+
+static void test_hosts_are_those_of_the_list_or_known_places(void **state)
+{
+    struct im_node_place place[IM_RANKS_MAX] = {{.port = 0}};
+    struct sv_machine_at at[IM_RANKS_MAX];
+    struct im_conf conf = with("a,b:7,c", "1");
+
+    (void)state;
+    conf.node_count = 3;
+    conf.node_port = 29500;
+    assert_int_equal(sv_nodes_hosts(&conf, place, at), 3);
+    assert_string_equal(at[2].name, "c");
+    assert_int_equal(at[1].port, 7);
+    conf = with("a,b,a", "1");
+    conf.node_count = 3;
+    assert_int_equal(sv_nodes_hosts(&conf, NULL, at), 0);
+    assert_false(sv_nodes_may_take_over(&conf));
+    conf = with("", NULL);
+    conf.node_count = 3;
+    assert_true(sv_nodes_may_take_over(&conf));
+    assert_int_equal(sv_nodes_hosts(&conf, NULL, at), 0);
+    place[0] = (struct im_node_place){"10.0.0.1", 29500};
+    assert_int_equal(sv_nodes_hosts(&conf, place, at), 0); /* too few to be half */
+    place[2] = (struct im_node_place){"10.0.0.1", 29501};
+    assert_int_equal(sv_nodes_hosts(&conf, place, at), 3);
+    assert_string_equal(at[1].name, "");
+    assert_int_equal(at[2].port, 29501);
+    place[2].port = 29500; /* as a flipped bit makes it */
+    assert_int_equal(sv_nodes_hosts(&conf, place, at), 0);
+    place[2].port = 70000;
+    assert_int_equal(sv_nodes_hosts(&conf, place, at), 0);
+    memset(place[2].address, '1', sizeof place[2].address); /* without an end */
+    place[2].port = 29501;
+    assert_int_equal(sv_nodes_hosts(&conf, place, at), 0);
+    conf.cluster_min_nodes = 1;
+    assert_false(sv_nodes_may_take_over(&conf));
+}
+
+static void test_who_goes_on_is_said(void **state)
+{
+    struct im_conf conf = with("", NULL);
+    struct im_text text;
+
+    (void)state;
+    conf.node_count = 1;
+    assert_string_equal(sv_nodes_describe_succession(&conf, &text), "");
+    conf.node_count = 2;
+    assert_non_null(strstr(sv_nodes_describe_succession(&conf, &text), "waits for it"));
+    conf.node_count = 5;
+    assert_non_null(
+        strstr(sv_nodes_describe_succession(&conf, &text), "takes over, if 3 of the 5 are there"));
+    conf.cluster_min_nodes = 2;
+    assert_non_null(strstr(sv_nodes_describe_succession(&conf, &text), "--cluster-min-nodes"));
+    conf = with("a,b,a", "1");
+    conf.node_count = 3;
+    assert_non_null(strstr(sv_nodes_describe_succession(&conf, &text), "twice"));
+}
+
 static void test_a_meeting_is_passed_on(void **state)
 {
     struct sv_meeting m = {.way = SV_MEET_PMI,
@@ -230,6 +357,10 @@ int main(void)
         cmocka_unit_test(test_an_option_of_several_nodes_alone_is_refused),
         cmocka_unit_test(test_the_part_of_a_node),
         cmocka_unit_test(test_what_nodes_agree_on),
+        cmocka_unit_test(test_only_a_lost_head_begins_the_command_again),
+        cmocka_unit_test(test_places_are_read_from_the_same_start_only),
+        cmocka_unit_test(test_hosts_are_those_of_the_list_or_known_places),
+        cmocka_unit_test(test_who_goes_on_is_said),
         cmocka_unit_test(test_a_meeting_is_passed_on),
     };
 

@@ -124,7 +124,8 @@ static void peer_news(void *context, const struct sv_link_news *news)
 {
     struct net_peer *p = context;
 
-    snprintf(p->text, sizeof p->text, "%s", news->text);
+    if (news->text[0])
+        snprintf(p->text, sizeof p->text, "%s", news->text);
     if (getenv("NET_SHOW"))
         printf("%7.2f node %u: news %d %u %s\n", (double)p->net->now / 1e9, p->node, news->kind, news->number,
                news->text);
@@ -134,6 +135,11 @@ static void peer_news(void *context, const struct sv_link_news *news)
         begin(p, news);
     else if (news->kind == SV_LINK_VALUE)
         take_card(p, news);
+    if (news->kind == SV_LINK_PLACES) {
+        assert_int_equal(news->n, p->net->nodes * sizeof *p->place);
+        memcpy(p->place, news->bytes, news->n);
+        p->places++;
+    }
     p->told += news->kind == SV_LINK_TELL;
     p->told_back += news->kind == SV_LINK_TELL && strstr(news->text, " is back after ") != NULL;
     if (news->kind == SV_LINK_ASKED || news->kind == SV_LINK_ANSWERED) {
@@ -176,7 +182,7 @@ void net_init(struct net *net, uint32_t nodes, uint64_t seed)
 
         p->net = net;
         p->node = i;
-        p->meeting = (struct sv_meeting){.nodes = nodes, .node = i, .here = "10.0.0.1"};
+        p->meeting = (struct sv_meeting){.nodes = nodes, .node = i, .here = "10.0.0.1", .port = 29500};
         p->config = (struct sv_link_config){.meeting = &p->meeting,
                                             .ranks = 1 + i % 2,
                                             .name = "host",

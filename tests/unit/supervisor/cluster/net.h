@@ -37,6 +37,8 @@ struct net_peer {
     char talk[16]; /* of either */
     bool talk_gone;
     char refusal[1024], text[1024], last_over[1024];
+    struct im_node_place place[NET_NODES]; /* as it was last told */
+    uint32_t places;                       /* how often */
 };
 
 struct net_packet {

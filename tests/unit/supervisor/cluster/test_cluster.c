@@ -116,6 +116,103 @@ static void a_short_cut_changes_nothing_and_a_long_one_begins_anew(void **state)
     net_fini(&net);
 }
 
+static void a_closed_port_of_the_head_is_as_good_as_silence(void **state)
+{
+    (void)state;
+    start_all(3);
+    net_run(&net, 2 * S);
+    net_kill(&net, 0, true);
+    net.peer[1].member.refusals = SV_LINK_REFUSALS - 1;
+    net.peer[2].member.refusals = SV_LINK_REFUSALS;
+    net_run(&net, S);
+    assert_false(net.peer[1].lost);
+    assert_true(net.peer[2].lost);
+    assert_non_null(strstr(net.peer[2].text, "is gone: its machine refuses connections"));
+    net_start(&net, 0, false);
+    net.peer[2].member.refusals = 0;
+    net_run(&net, 3 * S);
+    assert_true(net_all_run(&net)); /* both are back */
+    net_fini(&net);
+}
+
+static void check_place(const struct net_peer *p, uint32_t node, const char *address, uint32_t port)
+{
+    assert_string_equal(p->place[node].address, address);
+    assert_int_equal(p->place[node].port, port);
+}
+
+/* Each where it is seen, with the head's port where no other of the same address has it. */
+static void all_are_told_where_each_is(void **state)
+{
+    (void)state;
+    net_init(&net, 4, 1);
+    snprintf(net.peer[1].meeting.here, SV_ADDRESS_MAX, "10.0.0.2");
+    snprintf(net.peer[3].meeting.here, SV_ADDRESS_MAX, "fd00::3");
+    net_start(&net, 2, false); /* at the head's address, before it */
+    net_start(&net, 1, false);
+    net_run(&net, S);
+    net_start(&net, 0, false);
+    net_run(&net, 2 * S);
+    for (uint32_t i = 0; i < 3; i++) {
+        check_place(&net.peer[i], 0, "10.0.0.1", 29500);
+        check_place(&net.peer[i], 1, "10.0.0.2", 29500);
+        check_place(&net.peer[i], 2, "10.0.0.1", 29501);
+        check_place(&net.peer[i], 3, "", 0);
+    }
+    net_start(&net, 3, false);
+    net_run(&net, 2 * S);
+    check_place(&net.peer[1], 3, "fd00::3", 29500);
+    net_kill(&net, 1, true);
+    snprintf(net.peer[1].meeting.here, SV_ADDRESS_MAX, "10.0.0.1"); /* it comes back elsewhere */
+    net_start(&net, 1, false);
+    net_run(&net, 8 * S);
+    check_place(&net.peer[3], 1, "10.0.0.1", 29502);
+    net_fini(&net);
+}
+
+static void a_lost_word_of_where_nodes_are_comes_again(void **state)
+{
+    (void)state;
+    start_all(3);
+    net.cut[2] = true;
+    net_run(&net, S);
+    net.cut[2] = false;
+    net_run(&net, 2 * S);
+    net.peer[2].places = 0;
+    net_run(&net, 11 * S);
+    assert_int_equal(net.peer[2].places, 1);
+    net_fini(&net);
+}
+
+static void what_is_no_address_is_told_to_nobody(void **state)
+{
+    (void)state;
+    net_init(&net, 3, 1);
+    snprintf(net.peer[1].meeting.here, SV_ADDRESS_MAX, "node1;reboot");
+    for (uint32_t i = 0; i < 3; i++)
+        net_start(&net, i, false);
+    net_run(&net, 2 * S);
+    check_place(&net.peer[2], 1, "", 0);
+    check_place(&net.peer[2], 2, "10.0.0.1", 29501);
+    net_fini(&net);
+}
+
+/* A head that took over begins with what the machines were told before, in its own numbers. */
+static void a_new_head_keeps_the_places_of_the_lost(void **state)
+{
+    (void)state;
+    net_init(&net, 3, 1);
+    net.peer[0].meeting.head_machine = 1;
+    snprintf(net.peer[0].meeting.place[0].address, SV_ADDRESS_MAX, "10.0.0.9");
+    net.peer[0].meeting.place[0].port = 29507;
+    net_start(&net, 0, false); /* machine 1 */
+    net_start(&net, 1, false); /* machine 2 */
+    net_run(&net, 2 * S);
+    check_place(&net.peer[1], 2, "10.0.0.9", 29507); /* machine 0 */
+    check_place(&net.peer[1], 0, "10.0.0.1", 29500);
+    net_fini(&net);
+}
+
 static void a_node_may_ask_for_a_new_generation_once(void **state)
 {
     (void)state;
@@ -672,6 +769,11 @@ int main(void)
         cmocka_unit_test(a_dead_node_ends_the_generation_and_its_return_begins_another),
         cmocka_unit_test(a_closed_connection_is_noticed_sooner),
         cmocka_unit_test(a_short_cut_changes_nothing_and_a_long_one_begins_anew),
+        cmocka_unit_test(a_closed_port_of_the_head_is_as_good_as_silence),
+        cmocka_unit_test(all_are_told_where_each_is),
+        cmocka_unit_test(a_lost_word_of_where_nodes_are_comes_again),
+        cmocka_unit_test(what_is_no_address_is_told_to_nobody),
+        cmocka_unit_test(a_new_head_keeps_the_places_of_the_lost),
         cmocka_unit_test(a_node_may_ask_for_a_new_generation_once),
         cmocka_unit_test(stop_reaches_all_and_end_too),
         cmocka_unit_test(after_patience_the_run_stops_or_goes_on_with_fewer),

@@ -246,6 +246,31 @@ static void a_process_that_is_gone_ends_the_generation(void **state)
     assert_true(im_now() - since > SV_LINK_GONE_NS);
 }
 
+static bool members_lost(void)
+{
+    return end[1].lost && end[2].lost;
+}
+
+/* The head's process is gone, and its machine says so: its port is closed. While another process holds the port (the warden, for
+ * the next supervisor), that is no death. */
+static void a_closed_port_is_noticed_before_ten_seconds(void **state)
+{
+    im_ns since;
+
+    (void)state;
+    for (int i = 0; i < NODES; i++)
+        open_link(&end[i]);
+    assert_true(turn_until(all_have_values, 20 * IM_SECOND));
+    sv_link_close(&end[0].link, 0);
+    assert_false(turn_until(members_lost, 4 * IM_SECOND));
+    assert_false(end[1].lost || end[2].lost);
+    since = im_now();
+    sv_meeting_fini(&end[0].meeting);
+    assert_true(turn_until(members_lost, 20 * IM_SECOND));
+    assert_true(im_now() - since >= (SV_LINK_REFUSALS - 1) * SV_LINK_REFUSED_NS);
+    assert_true(im_now() - since < 5 * IM_SECOND); /* 10 s of silence are over 6 s after it */
+}
+
 static void another_key_is_turned_away_and_both_say_so(void **state)
 {
     struct im_text text = {""};
@@ -346,6 +371,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(nodes_join_exchange_values_stop_and_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_process_that_is_gone_ends_the_generation, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_closed_port_is_noticed_before_ten_seconds, set_up, tear_down),
         cmocka_unit_test_setup_teardown(another_key_is_turned_away_and_both_say_so, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_trouble_is_that_of_the_last_attempt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_difference_is_refused_over_the_wire, set_up, tear_down),

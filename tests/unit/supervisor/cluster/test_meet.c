@@ -159,7 +159,7 @@ static int run_task(void *arg)
 
 static void pmi_carries_keys_and_addresses(void **state)
 {
-    char head[TASKS][64], open[TASKS][64], here[64], name[64], member[TASKS][64];
+    char head[TASKS][64], open[TASKS][64], here[64], name[64], member[TASKS][TASKS][64];
     int fds[2][TASKS], pair[2], status, others[2];
     struct task task[TASKS];
     pid_t pid[TASKS + 1];
@@ -200,13 +200,58 @@ static void pmi_carries_keys_and_addresses(void **state)
         FILE *f = fopen(task[i].file, "r");
 
         assert_int_equal(fscanf(f, "%63s %63s %63s %63s %u", head[i], open[i], here, name, &port), 5);
-        for (int k = 0; k < TASKS && i == 0; k++)
-            assert_int_equal(fscanf(f, "%63s", member[k]), 1);
+        for (int k = 0; k < TASKS; k++) /* all: each may be the head one day */
+            assert_int_equal(fscanf(f, "%63s", member[i][k]), 1);
         fclose(f);
         assert_string_equal(head[i], open[0]);
     }
-    for (int k = 0; k < TASKS; k++)
-        assert_string_equal(member[k], open[k]);
+    for (int i = 0; i < TASKS; i++)
+        for (int k = 0; k < TASKS; k++)
+            assert_string_equal(member[i][k], open[k]);
+}
+
+/* A machine that has lost its head: with the keys that PMI gave, in the numbers of the new head. */
+static void keys_of_pmi_serve_under_another_head(void **state)
+{
+    static struct sv_meeting before = {.way = SV_MEET_PMI, .nodes = TASKS, .node = 1, .listener = -1};
+    struct sv_meet_config config = {
+        .nodes = TASKS, .node = 2, .pmi_fd = -1, .before = &before, .head = "127.0.0.1", .port = 29500};
+    struct sv_meeting m;
+    struct im_text text = {""};
+    int fd;
+
+    (void)state;
+    before.keys.members = TASKS;
+    before.keys.member = calloc(TASKS, sizeof *before.keys.member);
+    for (int i = 0; i < TASKS; i++)
+        assert_int_equal(sv_keys_pair(before.keys.member[i], before.keys.secret, &text), 0);
+    memcpy(before.keys.open, before.keys.member[1], SV_KEY_CHARS);
+    snprintf(before.place[2].address, SV_ADDRESS_MAX, "10.0.0.3");
+    config.head_machine = 2; /* machine 1 is node 2 of it */
+    assert_int_equal(sv_meet(&config, &m, &text), 0);
+    assert_int_equal(m.way, SV_MEET_PMI);
+    assert_string_equal(m.keys.head, before.keys.member[2]);
+    assert_string_equal(m.keys.open, before.keys.open);
+    assert_string_equal(m.keys.secret, before.keys.secret);
+    assert_string_equal(m.here, "127.0.0.1");
+    assert_string_equal(m.place[2].address, "10.0.0.3");
+    for (uint32_t i = 0; i < TASKS; i++)
+        assert_string_equal(m.keys.member[i], before.keys.member[(i + 2) % TASKS]);
+    sv_meeting_fini(&before);
+    before = m; /* and once more: it is the head itself */
+    fd = sv_address_listen_everywhere(0);
+    config.node = 0;
+    config.head_machine = 1;
+    config.port = sv_address_port(fd);
+    close(fd);
+    assert_int_equal(sv_meet(&config, &m, &text), 0);
+    assert_true(m.listener >= 0);
+    assert_string_equal(m.keys.head, m.keys.open);
+    assert_string_equal(m.keys.member[2], before.keys.member[1]); /* machine 0 */
+    sv_meeting_fini(&m);
+    before.keys.members = 1;
+    assert_int_equal(sv_meet(&config, &m, &text), -EINVAL);
+    sv_meeting_fini(&before);
 }
 
 static int answer_with(const char *answers, struct sv_pmi *p, struct im_text *text)
@@ -307,6 +352,7 @@ int main(void)
                                         remove_directory),
         cmocka_unit_test(what_is_no_key_file_is_refused),
         cmocka_unit_test_setup_teardown(pmi_carries_keys_and_addresses, make_directory, remove_directory),
+        cmocka_unit_test(keys_of_pmi_serve_under_another_head),
         cmocka_unit_test(a_server_that_answers_nonsense_is_an_error),
         cmocka_unit_test(another_machine_needs_a_key),
         cmocka_unit_test(a_name_that_does_not_resolve_is_waited_for),

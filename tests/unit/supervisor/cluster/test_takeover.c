@@ -1,6 +1,8 @@
 /* Who may be node 0 where it is lost: every case of who sees whom, and two machines that look for a head at once. */
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
+#include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -244,10 +246,71 @@ static void one_alone_waits_and_ends(void **state)
     assert_non_null(strstr(one.text.s, "--cluster-timeout"));
 }
 
+/* Machine 1 looks at the others. */
+static void look_at(struct sv_look *l, const struct sv_machine_at p[3])
+{
+    sv_look_begin(l, p, 3, 1, 300 * IM_MS);
+    while (!sv_look_turn(l, -1, 50))
+        ;
+}
+
+/* A server of names that does not answer: "slow.invalid" takes three seconds. */
+static _Atomic uint32_t asked;
+int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **ret)
+{
+    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) = NULL;
+
+    if (strcmp(name, "slow.invalid") == 0) {
+        asked++;
+        poll(NULL, 0, 3000);
+        return EAI_AGAIN;
+    }
+    *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+    return real(strcmp(name, "quick.invalid") == 0 ? "127.0.0.3" : name, service, hints, ret);
+}
+
+static void a_slow_server_of_names_holds_up_no_look(void **state)
+{
+    static struct sv_look l;
+    struct sv_machine_at p[3];
+    struct sv_address at;
+    im_ns since, longest = 0;
+    int listener;
+
+    (void)state;
+    make_places(p);
+    assert_int_equal(sv_address_of(p[2].name, p[2].port, &at, NULL), 0);
+    listener = sv_address_listen(&at);
+    assert_true(listener >= 0);
+    snprintf(p[0].name, sizeof p[0].name, "slow.invalid");
+    snprintf(p[2].name, sizeof p[2].name, "quick.invalid");
+    since = im_now();
+    for (int i = 0; i < 3; i++) {
+        bool is_over = false;
+
+        sv_look_begin(&l, p, 3, 1, 300 * IM_MS);
+        while (!is_over) { /* as the supervisor's loop does it: no turn waits */
+            const im_ns before = im_now();
+
+            is_over = sv_look_turn(&l, -1, 0);
+            longest = im_now() - before > longest ? im_now() - before : longest;
+            poll(NULL, 0, 1);
+        }
+        assert_int_equal(l.seen[0], SV_SEEN_NOTHING);
+        assert_int_equal(l.seen[2], SV_SEEN_QUIET); /* resolved while it looked */
+    }
+    assert_true(im_now() - since < 2500 * IM_MS);
+    assert_true(longest < IM_SECOND);
+    assert_int_equal(asked, 1); /* and not again before it has answered */
+    sv_look_end(&l);
+    close(listener);
+    poll(NULL, 0, 3000); /* its thread frees what it was asked, for the sanitizers */
+}
+
 /* A process that is stopped: its kernel accepts, and nothing is said. */
 static void a_quiet_machine_is_no_head(void **state)
 {
-    enum sv_seen seen[3];
+    static struct sv_look l;
     struct sv_machine_at p[3];
     struct sv_address at;
     int listener;
@@ -257,22 +320,28 @@ static void a_quiet_machine_is_no_head(void **state)
     assert_int_equal(sv_address_of(p[0].name, p[0].port, &at, NULL), 0);
     listener = sv_address_listen(&at);
     assert_true(listener >= 0);
-    sv_look(p, 3, 1, -1, 300 * IM_MS, seen);
-    assert_int_equal(seen[0], SV_SEEN_QUIET);
-    assert_int_equal(seen[2], SV_SEEN_NOTHING);
+    look_at(&l, p);
+    assert_int_equal(l.seen[0], SV_SEEN_QUIET);
+    assert_int_equal(l.seen[2], SV_SEEN_NOTHING);
     close(listener);
-    sv_look(p, 3, 1, -1, 300 * IM_MS, seen);
-    assert_int_equal(seen[0], SV_SEEN_NOTHING);
+    look_at(&l, p);
+    assert_int_equal(l.seen[0], SV_SEEN_NOTHING);
+    sv_look_end(&l);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(two_sides_never_go_on),       cmocka_unit_test(the_table_up_to_four),
-        cmocka_unit_test(numbers_begin_at_the_head),   cmocka_unit_test(the_first_of_enough_is_chosen),
-        cmocka_unit_test(one_head_for_all_partitions), cmocka_unit_test(lists_of_places),
-        cmocka_unit_test(two_machines_find_one_head),  cmocka_unit_test(one_alone_waits_and_ends),
+        cmocka_unit_test(two_sides_never_go_on),
+        cmocka_unit_test(the_table_up_to_four),
+        cmocka_unit_test(numbers_begin_at_the_head),
+        cmocka_unit_test(the_first_of_enough_is_chosen),
+        cmocka_unit_test(one_head_for_all_partitions),
+        cmocka_unit_test(lists_of_places),
+        cmocka_unit_test(two_machines_find_one_head),
+        cmocka_unit_test(one_alone_waits_and_ends),
         cmocka_unit_test(a_quiet_machine_is_no_head),
+        cmocka_unit_test(a_slow_server_of_names_holds_up_no_look),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
