@@ -154,6 +154,9 @@ int tr_batch_wait(struct tr_trainer *t, uint64_t batch, uint32_t count);
  * on the step. IM_EXIT_CONTRADICTION with a sentence: it is not what its augmenters wrote. */
 int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
                   struct tr_ring_batch *ret, struct im_text *text);
+/* trainer/whiten.c: before the run's first batch is trained on, of all ranks. Nothing for other batches, other networks, and
+ * with --init-from. */
+int tr_trainer_whiten(struct tr_trainer *t, const struct tr_ring_batch *b, struct im_text *text);
 /* trainer/first_batch.c: the images of the first batch, for a picture. */
 void tr_first_batch_keep(const struct tr_trainer *t, const struct tr_ring_batch *b);
 /* Validates on the batch and returns its slots. weight: over all ranks. */

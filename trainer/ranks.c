@@ -372,6 +372,11 @@ int tr_ranks_share_numbers(struct tr_ranks *t, double *x, uint32_t count)
     return leave;
 }
 
+int tr_ranks_sum_numbers(struct tr_ranks *t, double *x, uint32_t count)
+{
+    return exchange_sums(t, x, count);
+}
+
 int tr_ranks_sum_tally(struct tr_ranks *t, struct tr_tally *tally)
 {
     double sums[] = {tally->loss_sum, tally->valid, tally->top1, tally->top5};
