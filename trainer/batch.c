@@ -345,6 +345,8 @@ int tr_batch_train(struct tr_trainer *t, struct tr_ring_batch *b, double weight,
     if (err == 0)
         err = enter(t, b, text);
     if (err == 0)
+        err = tr_trainer_whiten(t, b, text);
+    if (err == 0)
         err = begin_training(t, b, weight, text);
     if (err)
         return err;

@@ -14,6 +14,7 @@ static void groups_of_epoch(struct tr_position *p, const struct im_conf *conf, u
     p->groups.frozen = now;
     p->groups.layer_decay = conf->layer_decay;
     p->groups.rest_rate = im_conf_rest_rate(conf);
+    p->groups.norm_rate = conf->norm_lr_scale;
 }
 
 int tr_finetune_epoch(struct tr_network *net, struct tr_position *p, const struct im_conf *conf,

@@ -160,6 +160,9 @@ int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g
                   struct tr_ring_batch *ret, struct im_text *text);
 /* Whether this rank's batch was trained on before, when the pass's batches were shared by another number of ranks. */
 bool tr_batch_is_done(const struct tr_trainer *t, const struct im_phase *phase, uint64_t g);
+/* trainer/whiten.c: before the run's first batch is trained on, of all ranks. Nothing for other batches, other networks, and
+ * with --init-from. */
+int tr_trainer_whiten(struct tr_trainer *t, const struct tr_ring_batch *b, struct im_text *text);
 /* trainer/first_batch.c: the images of the first batch, for a picture. */
 void tr_first_batch_keep(const struct tr_trainer *t, const struct tr_ring_batch *b);
 /* Validates on the batch and returns its slots. weight: over all ranks. */

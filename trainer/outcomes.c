@@ -18,6 +18,26 @@ void tr_mirror(const uint8_t *from, uint8_t *to, int n, int size)
             memcpy(to + (row * side + x) * 3, from + (row * side + side - 1 - x) * 3, 3);
 }
 
+/* The pixel that stands at `at`, by reflection without the border's pixel once more. */
+static size_t reflected(int at, int size)
+{
+    const int inside = at < 0 ? -at : at >= size ? 2 * (size - 1) - at : at;
+
+    return (size_t)(inside < 0 ? 0 : inside);
+}
+
+void tr_move(const uint8_t *from, uint8_t *to, int n, int size, int by)
+{
+    const size_t side = (size_t)size;
+
+    for (size_t image = 0; image < (size_t)n; image++)
+        for (int y = 0; y < size; y++)
+            for (int x = 0; x < size; x++, to += 3)
+                memcpy(to,
+                       from + ((image * side + reflected(y - by, size)) * side + reflected(x - by, size)) * 3,
+                       3);
+}
+
 static bool is_before(const float *x, uint32_t a, uint32_t b)
 {
     return x[a] > x[b] || (!(x[a] < x[b]) && a < b);
@@ -98,14 +118,15 @@ int tr_outcomes_alloc(struct tr_outcomes *o, const struct im_conf *conf, uint32_
                       size_t pixels)
 {
     *o = (struct tr_outcomes){.file = -1, .classes = classes, .tops = im_outcome_tops(conf, classes)};
-    o->flips = conf->tta == IM_TTA_FLIP;
+    o->tta = (enum im_conf_tta)conf->tta;
     o->is_multi = conf->multi_label;
     o->logits = calloc(images * classes, sizeof *o->logits);
-    o->mirrored = calloc(o->flips ? images * classes : 1, sizeof *o->mirrored);
-    o->pixels = calloc(o->flips ? pixels : 1, 1);
+    o->seen = calloc(o->tta != IM_TTA_NONE ? images * classes : 1, sizeof *o->seen);
+    o->pixels = calloc(o->tta != IM_TTA_NONE ? pixels : 1, 1);
+    o->moved = calloc(o->tta == IM_TTA_VIEWS ? pixels : 1, 1);
     o->shares = calloc(classes, sizeof *o->shares);
     o->record = calloc(1, im_outcome_bytes(o->tops));
-    return o->logits && o->mirrored && o->pixels && o->shares && o->record ? 0 : -ENOMEM;
+    return o->logits && o->seen && o->pixels && o->moved && o->shares && o->record ? 0 : -ENOMEM;
 }
 
 int tr_outcomes_open(struct tr_outcomes *o, const struct im_child *child, struct im_text *text)
@@ -127,26 +148,50 @@ void tr_outcomes_close(struct tr_outcomes *o)
     if (o->record && o->file >= 0)
         close(o->file);
     free(o->logits);
-    free(o->mirrored);
+    free(o->seen);
     free(o->pixels);
+    free(o->moved);
     free(o->shares);
     free(o->record);
     *o = (struct tr_outcomes){0};
 }
 
-/* The mean of both outputs. */
-static int evaluate_mirrored(struct tr_outcomes *o, struct tr_network *net, const struct tr_batch *batch,
-                             struct im_text *text)
+/* Adds `share` of the outputs for these pixels, of which o->logits has 1 - share. */
+static int evaluate_view(struct tr_outcomes *o, struct tr_network *net, const struct tr_batch *batch,
+                         const uint8_t *pixels, float share, struct im_text *text)
 {
-    struct tr_batch seen = *batch;
+    struct tr_batch view = *batch;
     struct tr_tally tally;
     int err;
 
-    tr_mirror(batch->pixels, o->pixels, batch->n, batch->size);
-    seen.pixels = o->pixels;
-    err = tr_network_evaluate(net, &seen, false, o->mirrored, &tally, text);
+    view.pixels = pixels;
+    err = tr_network_evaluate(net, &view, false, o->seen, &tally, text);
     for (size_t i = 0; i < (size_t)batch->n * o->classes && err == 0; i++)
-        o->logits[i] = (o->logits[i] + o->mirrored[i]) / 2;
+        o->logits[i] += share * (o->seen[i] - o->logits[i]);
+    return err;
+}
+
+/* The mean of the outputs for the image and for its mirror image. */
+static int evaluate_mirrored(struct tr_outcomes *o, struct tr_network *net, const struct tr_batch *batch,
+                             struct im_text *text)
+{
+    tr_mirror(batch->pixels, o->pixels, batch->n, batch->size);
+    return evaluate_view(o, net, batch, o->pixels, 0.5F, text);
+}
+
+/* The same of four more views: image and mirror image moved by a pixel up and left, down and right. An eighth each. */
+static int evaluate_moved(struct tr_outcomes *o, struct tr_network *net, const struct tr_batch *batch,
+                          struct im_text *text)
+{
+    int err = 0;
+
+    for (int i = 0; i < 4 && err == 0; i++) {
+        tr_move(batch->pixels, i % 2 ? o->pixels : o->moved, batch->n, batch->size, i < 2 ? -1 : 1);
+        if (i % 2)
+            tr_mirror(o->pixels, o->moved, batch->n, batch->size);
+        /* Shares of what has been added up so far: 1/5, 1/6, 1/7, 1/8 leave an eighth to each and half to the first two. */
+        err = evaluate_view(o, net, batch, o->moved, 1 / (float)(5 + i), text);
+    }
     return err;
 }
 
@@ -183,13 +228,15 @@ int tr_outcomes_logits(struct tr_outcomes *o, struct tr_network *net, const stru
 {
     int err = tr_network_evaluate(net, batch, false, o->logits, ret, text);
 
-    return err == 0 && o->flips ? evaluate_mirrored(o, net, batch, text) : err;
+    if (err == 0 && o->tta != IM_TTA_NONE)
+        err = evaluate_mirrored(o, net, batch, text);
+    return err == 0 && o->tta == IM_TTA_VIEWS ? evaluate_moved(o, net, batch, text) : err;
 }
 
 int tr_outcomes_evaluate(struct tr_outcomes *o, struct tr_network *net, const struct tr_batch *batch,
                          const struct tr_outcome_places *at, struct tr_tally *ret, struct im_text *text)
 {
-    struct tr_tally mirrored = {0};
+    struct tr_tally averaged = {0};
     int err = tr_outcomes_logits(o, net, batch, ret, text);
 
     for (int i = 0; i < batch->n && err == 0; i++) {
@@ -206,14 +253,14 @@ int tr_outcomes_evaluate(struct tr_outcomes *o, struct tr_network *net, const st
             else
                 tr_outcome_judge(o->logits + (size_t)i * o->classes, o->classes, r->label, o->tops, o->shares,
                                  r);
-            mirrored.loss_sum += r->loss;
-            mirrored.valid++;
-            mirrored.top1 += !o->is_multi && r->rank < 1;
-            mirrored.top5 += !o->is_multi && r->rank < 5;
+            averaged.loss_sum += r->loss;
+            averaged.valid++;
+            averaged.top1 += !o->is_multi && r->rank < 1;
+            averaged.top5 += !o->is_multi && r->rank < 5;
         }
         err = write_record(o, at->places[i], text);
     }
-    if (o->flips)
-        *ret = mirrored;
+    if (o->tta != IM_TTA_NONE)
+        *ret = averaged;
     return err;
 }

@@ -13,12 +13,12 @@
 struct tr_outcomes {
     int file;
     uint32_t classes, tops;
-    bool flips;
+    enum im_conf_tta tta;
     const struct im_label_sets *sets; /* NULL: images have one label */
     bool is_multi;                    /* each class is a question of its own */
-    float *logits, *mirrored;         /* [batch][classes] */
+    float *logits, *seen;             /* [batch][classes]; seen: of one view */
     double *shares;                   /* [classes] */
-    uint8_t *pixels;                  /* a batch's, mirrored; NULL: not needed */
+    uint8_t *pixels, *moved;          /* a batch's, mirrored, moved; NULL: not needed */
     struct im_outcome *record;
 };
 
@@ -58,5 +58,8 @@ void tr_outcome_judge_set(const float *logits, uint32_t classes, const struct im
 
 /* to[n][size][size][3]: each image of `from` seen in a mirror. */
 void tr_mirror(const uint8_t *from, uint8_t *to, int n, int size);
+
+/* The same moved down and right by `by` pixels, which may be negative, reflected at the border's pixels. */
+void tr_move(const uint8_t *from, uint8_t *to, int n, int size, int by);
 
 #endif

@@ -401,6 +401,11 @@ int tr_ranks_share_numbers(struct tr_ranks *t, double *x, uint32_t count)
     return leave;
 }
 
+int tr_ranks_sum_numbers(struct tr_ranks *t, double *x, uint32_t count)
+{
+    return exchange_sums(t, x, count);
+}
+
 int tr_ranks_add_tally(struct tr_ranks *t, const struct tr_tally *tally, struct tr_sums *sums)
 {
     double x[] = {tally->loss_sum, tally->valid, tally->top1, tally->top5};

@@ -84,6 +84,10 @@ int tr_ranks_tell_numbers(struct tr_ranks *t, const double *mine, uint32_t count
 /* x[i] <- rank 0's x[i], on all ranks. 0, or a status to leave with. */
 int tr_ranks_share_numbers(struct tr_ranks *t, double *x, uint32_t count);
 
+/* x[i] <- the sum of all ranks' x[i], in their order, the same bits on all; up to IM_PEER_VALUES. 0, or a status to leave
+ * with. */
+int tr_ranks_sum_numbers(struct tr_ranks *t, double *x, uint32_t count);
+
 /* Adds an evaluation's tallies of all ranks. With virtual ranks one after the other. */
 int tr_ranks_add_tally(struct tr_ranks *t, const struct tr_tally *tally, struct tr_sums *sums);
 

@@ -35,6 +35,7 @@ void tr_training_step_network(const struct im_conf *conf, struct tr_network_conf
 {
     config->optimizer = im_conf_rest_opt(conf);
     config->muon = conf->opt == IM_OPTIMIZER_MUON;
+    config->muon_fixed_norm = conf->muon_fixed_norm;
     config->loss = (struct tr_loss){.kind = conf->loss == IM_CONF_LOSS_BCE || conf->multi_label ? TR_LOSS_BCE
                                                                                                 : TR_LOSS_CE,
                                     .threshold = conf->bce_threshold,

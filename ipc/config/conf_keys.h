@@ -89,7 +89,8 @@
     X(IM_WEIGHTS_EMA, "ema")
 #define IM_TTAS(X)                                                                                           \
     X(IM_TTA_NONE, "none")                                                                                   \
-    X(IM_TTA_FLIP, "flip")
+    X(IM_TTA_FLIP, "flip")                                                                                   \
+    X(IM_TTA_VIEWS, "views")
 #define IM_SPLIT_CHOICES(X)                                                                                  \
     X(IM_SPLIT_CHOICE_AUTO, "auto")                                                                          \
     X(IM_SPLIT_CHOICE_VAL, "val")                                                                            \
@@ -302,7 +303,7 @@ typedef uint64_t im_conf_commands;
     TEXT(aug_erase_fill, "aug-erase-fill", "0,0,0", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "FILL", "fill of the erased area: R,G,B or random (per byte)") \
     TEXT(mean, "mean", "0.485,0.456,0.406", IM_GROUP_AUGMENTATION, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "R,G,B", "per-channel mean to subtract (pixels from 0 to 1)") \
     TEXT(std, "std", "0.229,0.224,0.225", IM_GROUP_AUGMENTATION, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "R,G,B", "per-channel standard deviation to divide by") \
-    ENUM(model, "model", IM_MODEL_RESNET50, IM_MODELS, IM_GROUP_MODEL, IM_FOR_BENCH_CLUSTER | IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_MEMORY, "NAME", "the network; resnetv2 is pre-activation, resnet20, 32, 44 and 56 are CIFAR's") \
+    ENUM(model, "model", IM_MODEL_RESNET50, IM_MODELS, IM_GROUP_MODEL, IM_FOR_BENCH_CLUSTER | IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_MEMORY, "NAME", "the network; resnetv2 is pre-activation, resnet20, 32, 44, 56 and airbench94 are CIFAR's") \
     ENUM(stem, "stem", IM_CONF_STEM_AUTO, IM_STEMS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_MEMORY, "NAME", "first layers: imagenet (7x7/2 convolution and pooling) or small (3x3); auto: small for CIFAR's networks, imagenet for the others") \
     ENUM(head, "head", IM_CONF_HEAD_AUTO, IM_HEADS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_MEMORY, "NAME", "classifier: fc or the same as a 1x1 convolution (conv); auto: conv for resnetv2, fc for the others") \
     ENUM(blurpool, "blurpool", IM_CONF_BLURPOOL_NONE, IM_BLURPOOLS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_MEMORY, "NAME", "anti-aliasing blur: zhang (after strided convolutions, as timm's resnetblur50) or ffcv (before every strided convolution)") \
@@ -353,8 +354,10 @@ typedef uint64_t im_conf_commands;
     REAL(eps, "eps", 0, 0, 1, IM_GROUP_TRAINING, IM_FOR_START, "E", "added to denominators in adamw, lars and lamb; 0 = the optimiser's default (1e-8; lamb: 1e-6)") \
     REAL(lars_trust, "lars-trust", 0.001, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "X", "trust coefficient of lars") \
     REAL(muon_momentum, "muon-momentum", 0.95, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum of what muon steps, always Nesterov's") \
+    BOOL(muon_fixed_norm, "muon-fixed-norm", false, IM_GROUP_TRAINING, IM_FOR_START, "", "before each step of muon scale the matrix so that its norm is the root of its rows, instead of decaying it") \
     ENUM(muon_rest, "muon-rest", IM_MUON_REST_ADAMW, IM_MUON_RESTS, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "optimiser of what muon does not step: first layer, classifier, batch norm, biases") \
     REAL(muon_rest_lr, "muon-rest-lr", 0, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "RATE", "peak learning rate of muon-rest; it follows the schedule of lr; 0 = 0.001 for adamw, 0.1 for sgd") \
+    REAL(norm_lr_scale, "norm-lr-scale", 1, 1e-6, 1e6, IM_GROUP_TRAINING, IM_FOR_START, "X", "learning rate of batch norm and of biases of convolutions, times that of other tensors that muon does not step") \
     REAL(weight_decay, "weight-decay", 1e-4, 0, 10, IM_GROUP_TRAINING, IM_FOR_START, "W", "L2 penalty (adamw, muon: decoupled decay); none on batch norm and biases") \
     REAL(grad_clip, "grad-clip", 0, 0, 1e30, IM_GROUP_TRAINING, IM_FOR_START, "NORM", "clip the global gradient norm to this value; 0 = no clipping (lamb: 1)") \
     INT(accumulate, "accumulate", 1, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_MEMORY, "N", "gradient accumulation: batches per optimiser step") \
@@ -474,7 +477,7 @@ typedef uint64_t im_conf_commands;
     BOOL(prove, "prove", true, IM_GROUP_OUTPUT, IM_FOR_EXPORT, "", "compare what was written with what this program computes, and write FILE.proof.json (default); ONNX files are run by onnxruntime, where python3 has it, on validation images of the run or of data-dir") \
     INT(prove_images, "prove-images", 200, 1, 4096, IM_GROUP_OUTPUT, IM_FOR_EXPORT, "N", "validation images to prove an ONNX file with") \
     BOOL(whole_images, "whole-images", false, IM_GROUP_DATA, IM_FOR_PIXELS, "", "send the decoded image beside the sample") \
-    ENUM(tta, "tta", IM_TTA_NONE, IM_TTAS, IM_GROUP_AUGMENTATION, IM_FOR_USE, "HOW", "flip: average the outputs for each image and its mirror image") \
+    ENUM(tta, "tta", IM_TTA_NONE, IM_TTAS, IM_GROUP_AUGMENTATION, IM_FOR_USE, "HOW", "flip: average the outputs for each image and its mirror image; views: the mean of these, weighted half, and of the same moved by a pixel up and left, and down and right") \
     TEXT(class_names, "class-names", "", IM_GROUP_DATA, IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_EVALUATED, "FILE|A,B,...", "names of the classes of weights that have none, or other ones than these, in the order of the outputs: a file with one a line, or the names with commas") \
     ENUM(split, "split", IM_SPLIT_CHOICE_AUTO, IM_SPLIT_CHOICES, IM_GROUP_DATA, IM_FOR_EVAL | IM_FOR_EVALUATED | IM_FOR_LIST | IM_FOR_PIXELS, "WHICH", "images to take; auto: eval: the validation images, or all where there are none; otherwise those of training") \
     TEXT(image_list, "image-list", "", IM_GROUP_DATA, IM_FOR_EVALUATED, "FILE", "absolute paths of images, each ended by a NUL, in place of a data folder") \

@@ -7,13 +7,16 @@
 struct model_traits {
     bool small; /* made for CIFAR's images */
     uint32_t stages;
+    uint32_t side_min; /* 0: it follows from the stages; else the network is no residual one */
 };
 
 static const struct model_traits models[] = {
 #define MODEL_TRAITS(X, constant, name, preact, small, expansion, width, stages, ...)                        \
-    [constant] = {small, stages},
-    IM_MODEL_TABLE(MODEL_TRAITS, )
+    [constant] = {small, stages, 0},
+#define AIRBENCH_TRAITS(X, constant, name, ...) [constant] = {true, IM_AIRBENCH_GROUPS, IM_AIRBENCH_SIDE_MIN},
+    IM_MODEL_TABLE(MODEL_TRAITS, ) IM_AIRBENCH_TABLE(AIRBENCH_TRAITS, )
 #undef MODEL_TRAITS
+#undef AIRBENCH_TRAITS
 };
 
 bool im_conf_small_images(const struct im_conf *c)
@@ -31,7 +34,22 @@ uint32_t im_conf_stride(const struct im_conf *c)
     const struct model_traits *m = &models[c->model];
     const bool small = c->stem == IM_CONF_STEM_SMALL || (c->stem == IM_CONF_STEM_AUTO && m->small);
 
-    return (small ? 1u : 4u) << (m->stages - 1);
+    return m->side_min ? m->side_min : (small ? 1u : 4u) << (m->stages - 1);
+}
+
+/* Options of residual networks. */
+static int check_residual(const struct im_conf *c, struct im_text *text)
+{
+    const char *key = c->stem == IM_CONF_STEM_IMAGENET       ? "stem imagenet"
+                      : c->blurpool != IM_CONF_BLURPOOL_NONE ? "blurpool"
+                      : c->drop_path_rate > 0                ? "drop-path-rate"
+                      : c->zero_init_residual                ? "zero-init-residual"
+                                                             : NULL;
+
+    if (!key || models[c->model].side_min == 0)
+        return 0;
+    return im_fail(text, -EINVAL, "%s belongs to residual networks: leave it out with model %s", key,
+                   im_conf_choice(IM_KEY_model, c->model));
 }
 
 static int check_side(const struct im_conf *c, const char *key, uint32_t size, struct im_text *text)
@@ -42,7 +60,9 @@ static int check_side(const struct im_conf *c, const char *key, uint32_t size, s
         return 0;
     return im_fail(text, -EINVAL, "%s: %u pixels are fewer than the stride of %s, %u: use %u or more%s", key,
                    size, im_conf_choice(IM_KEY_model, c->model), stride, stride,
-                   size >= stride / 4 && c->stem != IM_CONF_STEM_SMALL ? ", or --stem small" : "");
+                   size >= stride / 4 && c->stem != IM_CONF_STEM_SMALL && !models[c->model].side_min
+                       ? ", or --stem small"
+                       : "");
 }
 
 /* With one image whose last values have one place, batch norm sees one value a channel, which is its own
@@ -69,8 +89,10 @@ static int check_batch(const struct im_conf *c, const struct im_conf_resize_entr
 int im_conf_check_network(const struct im_conf *c, struct im_text *text)
 {
     struct im_conf_resize r;
-    int err = im_conf_resize(c, &r, text);
+    int err = check_residual(c, text);
 
+    if (err == 0)
+        err = im_conf_resize(c, &r, text);
     if (err == 0 && !*c->resize_schedule)
         err = check_side(c, "image-size", (uint32_t)c->image_size, text);
     if (err == 0)

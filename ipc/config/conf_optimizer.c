@@ -34,6 +34,7 @@ static int check_optimizer_flags(const struct im_conf *c, struct im_text *text)
         {IM_KEY_eps, {IM_OPTIMIZER_ADAMW, IM_OPTIMIZER_LAMB, IM_OPTIMIZER_LARS}},
         {IM_KEY_lars_trust, {IM_OPTIMIZER_LARS, IM_OPTIMIZER_LARS, IM_OPTIMIZER_LARS}},
         {IM_KEY_muon_momentum, {IM_OPTIMIZER_MUON, IM_OPTIMIZER_MUON, IM_OPTIMIZER_MUON}},
+        {IM_KEY_muon_fixed_norm, {IM_OPTIMIZER_MUON, IM_OPTIMIZER_MUON, IM_OPTIMIZER_MUON}},
         {IM_KEY_muon_rest, {IM_OPTIMIZER_MUON, IM_OPTIMIZER_MUON, IM_OPTIMIZER_MUON}},
         {IM_KEY_muon_rest_lr, {IM_OPTIMIZER_MUON, IM_OPTIMIZER_MUON, IM_OPTIMIZER_MUON}},
     };

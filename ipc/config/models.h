@@ -2,7 +2,7 @@
  * configuration checks, the networks that trainer/model/resnet.c builds, and the classes that `imsuper model`
  * assumes. To add a residual network, add a row here and its golden numbers (CONTRIBUTING.md).
  *
- * A row is ROW(X, constant, "name", preact, small, expansion, width, stages, blocks of each stage...).
+ * A row of residual networks is ROW(X, constant, "name", preact, small, expansion, width, stages, blocks of each stage...).
  *   preact     pre-activation blocks, timm's names; else post-activation, torchvision's names
  *   small      for CIFAR: small stem (3x3, no pooling) by default, 10 classes in `imsuper model`
  *   expansion  a block's output has width * expansion channels; 4 means bottleneck
@@ -30,8 +30,20 @@ enum { IM_MODEL_STAGES_MAX = 4 };
     ROW(X, IM_MODEL_RESNET56, "resnet56", false, true, 1, 16, 3, 9, 9, 9)
 /* clang-format on */
 
+/* Networks of the airbench family (trainer/model/airbench.c): ROW(X, constant, "name", channels of the three groups). */
+/* clang-format off */
+#define IM_AIRBENCH_TABLE(ROW, X)                                                                            \
+    ROW(X, IM_MODEL_AIRBENCH94, "airbench94", 64, 256, 256)
+/* clang-format on */
+
+enum {
+    IM_AIRBENCH_GROUPS = 3,
+    IM_AIRBENCH_SIDE_MIN =
+        25, /* after a 2x2 convolution, three halvings and windows of 3 x 3 a pixel is left */
+};
+
 /* The rows as choices of --model: X(constant, "name"). */
 #define IM_MODEL_CHOICE_(X, constant, name, ...) X(constant, name)
-#define IM_MODELS(X) IM_MODEL_TABLE(IM_MODEL_CHOICE_, X)
+#define IM_MODELS(X) IM_MODEL_TABLE(IM_MODEL_CHOICE_, X) IM_AIRBENCH_TABLE(IM_MODEL_CHOICE_, X)
 
 #endif

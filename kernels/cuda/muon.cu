@@ -60,7 +60,8 @@ template <class T> static __global__ void imk_muon_apply(struct imk_cuda_muon_en
     const double ratio = (double)a.rows / a.columns, tall = ratio > 1.0 ? sqrt(ratio) : 1.0;
     const float take = (float)a.hyper->ema_weight,
                 x = to_float(((const T *)a.x)[place(a.rows, a.columns, i)]);
-    const float w = (float)(1.0 - lr * decay) * a.w[i] - (float)(lr * tall) * x;
+    const double kept = !a.squares ? 1.0 - lr * decay : *a.squares > 0.0 ? sqrt(a.rows / *a.squares) : 1.0;
+    const float w = (float)kept * a.w[i] - (float)(lr * tall) * x;
 
     a.w[i] = w;
     if (a.ema)

@@ -3,7 +3,7 @@
  *
  *     muon_begin, sum_squares of `direction`, muon_scale
  *     5 times: gram = x x^T, q = gram gram, muon_polynomial, x = q x
- *     muon_end
+ *     with a fixed norm sum_squares of w; muon_end
  *
  * x is the matrix, or its transpose where that has fewer rows. A step that the verdict skips changes
  * neither w, m nor ema. */
@@ -56,7 +56,9 @@ struct imk_cuda_muon_end {
     float *ema; /* NULL: none */
     uint32_t rows, columns;
     bool decays;
-    double rate; /* of the step's lr */
+    const double
+        *squares; /* of w, which is scaled to the norm sqrt(rows) and does not decay; NULL: it decays */
+    double rate;  /* of the step's lr */
     const struct imk_hyper *hyper;
     const struct imk_cuda_verdict *verdict;
 };

@@ -157,7 +157,9 @@ static void eval_print_text(const struct im_conf *conf, const struct sv_evaluati
     im_say(stdout, "weights  %s", run->weights.path);
     im_say(stdout, "images   %s of %u classes, %" PRId64 " px%s%s",
            sv_format_count(e->valid, images, sizeof images), e->classes, conf->eval_image_size,
-           conf->tta == IM_TTA_FLIP ? ", with mirror images" : "",
+           conf->tta == IM_TTA_FLIP    ? ", with mirror images"
+           : conf->tta == IM_TTA_VIEWS ? ", with mirror images, each moved in two ways too"
+                                       : "",
            e->unusable ? "; others could not be used" : "");
     for (size_t i = 0; i < IM_COUNT(measures); i++)
         if (measures[i].several == conf->multi_label)

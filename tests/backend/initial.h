@@ -16,6 +16,7 @@ static inline float initial(const struct tr_param_tensor *t, double v)
     case TR_TENSOR_FC_WEIGHT:
     case TR_TENSOR_FC_BIAS:
         return (float)(v * 0.05);
+    case TR_TENSOR_CONV_BIAS:
     case TR_TENSOR_BN_BIAS:
     case TR_TENSOR_BN_MEAN:
         return (float)(v * 0.125);

@@ -597,6 +597,23 @@ static void stochastic_depth(void **state)
     }
 }
 
+static void gelu(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < IM_COUNT(shapes); i++) {
+        for (int bits = 0; bits < 8; bits++) {
+            struct tr_op op = {.kind = TR_OP_GELU,
+                               .x = shapes[i],
+                               .y = shapes[i],
+                               .biased = bits & 4,
+                               .training = bits & 1,
+                               .needs_dx = true};
+
+            conform(&op, true, bits & 2);
+        }
+    }
+}
+
 static void global_average_pool(void **state)
 {
     (void)state;
@@ -760,6 +777,7 @@ int main(void)
         cmocka_unit_test(blur),
         cmocka_unit_test(blur_of_one_pixel_is_refused_where_it_reflects),
         cmocka_unit_test(stochastic_depth),
+        cmocka_unit_test(gelu),
         cmocka_unit_test(global_average_pool),
         cmocka_unit_test(fully_connected),
 #ifndef TESTS_CUDA

@@ -220,6 +220,17 @@ static void stochastic_depth(void **state)
         0, 0);
 }
 
+static void gelu(void **state)
+{
+    struct tr_op op = {
+        .kind = TR_OP_GELU, .x = {3, 4, 3, 5}, .y = {3, 4, 3, 5}, .training = true, .needs_dx = true};
+
+    (void)state;
+    check(op, 0, 0);
+    op.biased = true;
+    check(op, 0, 4);
+}
+
 static void fully_connected(void **state)
 {
     (void)state;
@@ -352,6 +363,7 @@ int main(void)
         cmocka_unit_test(pools),
         cmocka_unit_test(blur),
         cmocka_unit_test(stochastic_depth),
+        cmocka_unit_test(gelu),
         cmocka_unit_test(fully_connected),
         cmocka_unit_test(loss_with_smoothing_and_a_masked_sample),
         cmocka_unit_test(binary_loss_of_shares_and_of_whole_classes),

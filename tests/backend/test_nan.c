@@ -237,6 +237,8 @@ static void elsewhere(void **state)
     add.kind = TR_OP_DROPPATH;
     add.relu = false;
     stays(&add, true, false);
+    add.kind = TR_OP_GELU;
+    stays(&add, true, false);
 }
 
 /* max_pool2d takes the last NaN of a window; relu passes the gradient of a NaN. */

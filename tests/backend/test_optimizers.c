@@ -67,7 +67,8 @@ static struct imk_hyper hyper_of(const char *name)
                           .eps = 1e-8,
                           .weight_decay = 0.05,
                           .trust = 0.001,
-                          .nesterov = strstr(name, "nesterov") || strcmp(name, "muon-sgd") == 0};
+                          .nesterov = strstr(name, "nesterov") || strcmp(name, "muon-sgd") == 0 ||
+                                      strcmp(name, "muon-fixed") == 0};
 
     if (strncmp(name, "lars", 4) == 0)
         h.lr = 0.1;
@@ -84,7 +85,8 @@ static enum im_optimizer kind_of(const char *name)
         return IM_OPTIMIZER_LAMB;
     if (strcmp(name, "adamw") == 0 || strcmp(name, "muon-adamw") == 0 || strcmp(name, "muon-bf16") == 0)
         return IM_OPTIMIZER_ADAMW;
-    assert_true(strncmp(name, "sgd", 3) == 0 || strcmp(name, "muon-sgd") == 0);
+    assert_true(strncmp(name, "sgd", 3) == 0 || strcmp(name, "muon-sgd") == 0 ||
+                strcmp(name, "muon-fixed") == 0);
     return IM_OPTIMIZER_SGD;
 }
 
@@ -96,6 +98,7 @@ static void run(const struct tr_backend_ops *ops, int threads, const char *name,
     const bool muon = strncmp(name, "muon", 4) == 0;
     const struct tr_update u = {.kind = kind_of(name),
                                 .muon = muon,
+                                .muon_fixed_norm = strcmp(name, "muon-fixed") == 0,
                                 .w = a->w,
                                 .m = a->m,
                                 .v = a->v,
@@ -168,7 +171,7 @@ static void against_pytorch(const struct tr_backend_ops *ops)
     fclose(file);
     free(a);
     print_message("%s: %d tensors, worst relative error %.2g\n", ops->name, compared, worst);
-    assert_int_equal(compared, 4 * (2 + 2 + 3 + 2 + 2 + 3) + 2 * 10 + 8);
+    assert_int_equal(compared, 4 * (2 + 2 + 3 + 2 + 2 + 3) + 2 * 10 + 2 * 8);
 }
 
 static void reference_is_pytorchs_and_timms(void **state)
@@ -183,8 +186,8 @@ static void onednn_is_pytorchs_and_timms(void **state)
     against_pytorch(&tr_backend_onednn);
 }
 
-static const char *const names[] = {"sgd",           "sgd-nesterov", "adamw",      "lars",
-                                    "lars-nesterov", "lamb",         "muon-adamw", "muon-sgd"};
+static const char *const names[] = {"sgd",  "sgd-nesterov", "adamw",    "lars",      "lars-nesterov",
+                                    "lamb", "muon-adamw",   "muon-sgd", "muon-fixed"};
 
 static void any_number_of_threads_gives_the_same_bits(void **state)
 {

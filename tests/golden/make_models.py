@@ -108,7 +108,7 @@ def step(net, n, size, classes, stream, every):
     if every:
         numbers("loss", loss)
         for i, (key, p) in enumerate(net.named_parameters()):
-            if i % every == 0 or key.startswith(("fc.", "head.")):
+            if p.grad is not None and (i % every == 0 or key.startswith(("fc.", "head."))):
                 show("grad", key, p.grad)
         for i, (key, t) in enumerate((k, t) for k, t in net.state_dict().items() if "running" in k):
             if i % every == 0:
@@ -145,3 +145,34 @@ ffcv(net)
 golden("preact50_ffcv", net, "resnetv2_50", "imagenet conv ffcv", 12, 4, 64, 4, 8)
 
 golden("resnet101", torchvision.models.resnet101(num_classes=12), "resnet101", "imagenet fc none", 12, 4, 64, 2, 40)
+
+
+class Group(nn.Module):
+    """Of airbench94, Muon's variant (K. Jordan, github.com/KellerJordan/cifar10-airbench, MIT), written from its description."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)
+        self.conv2, self.norm2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)
+        for norm in (self.norm1, self.norm2):
+            norm.weight.requires_grad = False
+
+    def forward(self, x):
+        x = F.gelu(self.norm1(F.max_pool2d(self.conv1(x), 2)))
+        return F.gelu(self.norm2(self.conv2(x)))
+
+
+class Airbench(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.whiten = nn.Conv2d(3, 24, 2)
+        self.whiten.weight.requires_grad = False
+        self.layers = nn.Sequential(nn.GELU(), Group(24, 64), Group(64, 256), Group(256, 256), nn.MaxPool2d(3))
+        self.head = nn.Linear(256, classes)
+
+    def forward(self, x):
+        return self.head(self.layers(self.whiten(x)).flatten(2).mean(2))
+
+
+golden("airbench94", Airbench(12), "airbench94", "small fc none", 12, 4, 32, 1, 1)
+golden("airbench94_large", Airbench(12), "airbench94", "small fc none", 12, 2, 57, 1, 8)

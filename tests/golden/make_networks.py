@@ -99,7 +99,7 @@ def fill(net):
             if t.dim() == 0:
                 continue
             v = draw(index, t.numel())
-            if name.startswith(("fc.", "head.fc.")):
+            if name.startswith(("fc.", "head.")):
                 v = v * 0.05
             elif t.dim() == 4:
                 v = v * np.sqrt(6.0 / (t.shape[0] * t.shape[2] * t.shape[3]))

@@ -67,14 +67,14 @@ run("lamb", lambda g: timm.optim.Lamb(g, betas=(0.9, 0.95), eps=1e-6, max_grad_n
 class Muon:
     """As one optimiser: matrices by Muon, each other tensor by what `rest` makes."""
 
-    def __init__(self, groups, rest):
-        self.shaped, by_muon, others = {}, [], []
+    def __init__(self, groups, rest, fixed_norm=False):
+        self.shaped, by_muon, others, self.fixed_norm = {}, [], [], fixed_norm
         sizes = [(p, g["weight_decay"]) for g in groups for p in g["params"]]
         order = sorted(sizes, key=lambda pair: SIZES.index(pair[0].numel()))
         for i, (p, decay) in enumerate(order):
             if i in SHAPES:
                 self.shaped[p] = torch.nn.Parameter(p.detach().reshape(SHAPES[i]))
-                by_muon.append({"params": [self.shaped[p]], "weight_decay": decay})
+                by_muon.append({"params": [self.shaped[p]], "weight_decay": 0 if fixed_norm else decay})
             else:
                 others.append({"params": [p], "weight_decay": decay})
         self.muon, self.rest = torch.optim.Muon(by_muon, momentum=0.8), rest(others)
@@ -83,6 +83,8 @@ class Muon:
     def step(self):
         for p, q in self.shaped.items():
             q.grad = p.grad.reshape(q.shape)
+            if self.fixed_norm:  # as K. Jordan's airbench94 with Muon
+                q.data.mul_(len(q) ** 0.5 / q.data.norm())
         for opt, rate in ((self.muon, 1), (self.rest, REST_RATE)):
             for group in opt.param_groups:
                 group["lr"] = rate * self.param_groups[0]["lr"]
@@ -112,5 +114,6 @@ bf16 = torch.optim._muon._zeropower_via_newtonschulz
 torch.optim._muon._zeropower_via_newtonschulz = exact
 run("muon-adamw", lambda g: Muon(g, lambda h: torch.optim.AdamW(h, betas=(0.9, 0.95), eps=1e-8)), 0.01)
 run("muon-sgd", lambda g: Muon(g, lambda h: torch.optim.SGD(h, momentum=0.9, nesterov=True)), 0.01)
+run("muon-fixed", lambda g: Muon(g, lambda h: torch.optim.SGD(h, momentum=0.9, nesterov=True), True), 0.01)
 torch.optim._muon._zeropower_via_newtonschulz = bf16
 run("muon-bf16", lambda g: Muon(g, lambda h: torch.optim.AdamW(h, betas=(0.9, 0.95), eps=1e-8)), 0.01)

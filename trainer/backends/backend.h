@@ -52,6 +52,7 @@ enum tr_op_kind {
     TR_OP_FC,       /* y[n][k] = sum_c x[n][c] w[k][c] + b[k]; x and y are plain row-major */
     TR_OP_BLUR,     /* each channel with the filter [1 2 1] x [1 2 1] / 16; kernel 3, pad 1 */
     TR_OP_DROPPATH, /* y[n] = scale[n] x[n] in training, y = x in evaluation (stochastic depth) */
+    TR_OP_GELU,     /* y = g(x + b[c]), g(v) = v (1 + erf(v / sqrt(2))) / 2; b: if op.biased */
     TR_OP_LOSS,     /* op.loss of plain logits x [n][c] and targets q; writes its own dx */
 };
 
@@ -107,6 +108,7 @@ struct tr_op {
     bool reflect;  /* BLUR: the padding mirrors the image at its border pixels, which needs h and w
                       of at least 2; otherwise it is zero */
     bool relu;     /* BN, ADD */
+    bool biased;   /* GELU: b is added to x */
     bool adds;     /* BN: x2, of the shape and layout of x, is added in front of the ReLU; not with pools */
     bool pools;    /* BN: y is the result, max-pooled as in MAXPOOL; has ReLU */
     bool sums_dx;  /* CONV: dx += the gradient, in place of dx = */
@@ -117,7 +119,8 @@ struct tr_op {
     bool
         dw_apart; /* CONV in training: dw may be made beside later ops. x and dy[0] stay as they are, and dw is
                       not read, until await_dw() of trainer/backends/step.h has waited for it */
-    bool frozen;  /* CONV, FC, BN in training: the parameters are constants, and dw and db are not written. BN
+    bool
+        frozen; /* CONV, FC, BN, GELU in training: the parameters are constants, and dw and db are not written. BN
                       uses the running statistics, which are constants too: dx = w / sqrt(var + eps) dy */
     int weight_id; /* CONV: plans with the same number >= 0 have the same weights and may share repacked
                       copies */
@@ -174,9 +177,10 @@ struct tr_bn_sync {
  *   GAP      x -> y                                        dy -> dx
  *   BLUR     x -> y                                        dy -> dx
  *   DROPPATH x, scale -> y                                 scale, dy -> dx
+ *   GELU     x, b -> y                                     x, b, dy -> dx, db
  *   FC       x, w, b -> y                                  x, w, dy -> dx, dw, db
  *   LOSS     x, labels, valid, mix -> dx (if training), tally
- * BN reads x2 and writes dx2, the gradient of x2, if op.adds; it reads y in backward only if it keeps_y.
+ * GELU reads b and writes db if op.biased. BN reads x2 and writes dx2, the gradient of x2, if op.adds; it reads y in backward only if it keeps_y.
  * dy[1], when not NULL, is a second contribution to the gradient of y (a fork of the network): the sum
  * counts, and dy[0] may be overwritten. dw and db are overwritten, not added to. */
 struct tr_exec {
@@ -241,10 +245,13 @@ struct tr_span {
  *          (torch.optim.Muon of PyTorch 2.15 with Nesterov momentum and adjust_lr_fn "original", which is Keller
  *          Jordan's. PyTorch iterates in bf16, the CPU backends in fp32 or more, CUDA in bf16 if activations are)
  *
+ * With muon_fixed_norm, w *= rows^1/2 / |w| in place of w -= lr d w (as K. Jordan's airbench94 with Muon).
+ *
  * The same bits for any number of threads. */
 struct tr_update {
-    enum im_optimizer kind;      /* never Muon, which has another one beside it */
-    bool muon;                   /* SGD, AdamW: spans with rows take Muon's step instead */
+    enum im_optimizer kind; /* never Muon, which has another one beside it */
+    bool muon;              /* SGD, AdamW: spans with rows take Muon's step instead */
+    bool muon_fixed_norm;
     float *w, *m, *v;            /* device: parameters, moments; v: AdamW and LAMB only */
     const float *g;              /* device: gradients */
     const struct tr_span *spans; /* ascending, not overlapping */

@@ -185,6 +185,39 @@ static const char *add_blur(struct graph *g, const struct tr_layer *l)
     return l->name;
 }
 
+static const char *text_of(struct graph *g, const struct tr_layer *l, const char *leaf)
+{
+    const char *name = tr_onnx_text(g->o, "%s.%s", l->name, leaf);
+
+    return name ? name : "";
+}
+
+/* x (1 + erf(x / sqrt(2))) / 2: the operator Gelu is younger than the operators used here. */
+static const char *add_gelu(struct graph *g, const struct tr_layer *l)
+{
+    const char *x = g->value[l->in[0]], *scaled = text_of(g, l, "scaled"), *erf = text_of(g, l, "erf");
+    const char *above = text_of(g, l, "above"), *share = text_of(g, l, "share");
+    static const float numbers[] = {0.70710678118654752F, 1, 0.5F};
+    const char *const names[] = {text_of(g, l, "root"), text_of(g, l, "one"), text_of(g, l, "half")};
+
+    for (int i = 0; i < 3; i++)
+        tr_onnx_floats(g->o, names[i], (const int64_t[]){1}, 1, &numbers[i]);
+    if (l->tensor >= 0) {
+        const struct tr_param_tensor *t = &g->m->tensors[l->tensor];
+        const char *biased = text_of(g, l, "biased");
+
+        tr_onnx_floats(g->o, t->name, (const int64_t[]){1, t->shape[0], 1, 1}, 4, values_of(g, t));
+        tr_onnx_add(g->o, "Add", biased, IN(x, t->name));
+        x = biased;
+    }
+    tr_onnx_add(g->o, "Mul", scaled, IN(x, names[0]));
+    tr_onnx_add(g->o, "Erf", erf, IN(scaled));
+    tr_onnx_add(g->o, "Add", above, IN(erf, names[1]));
+    tr_onnx_add(g->o, "Mul", share, IN(above, names[2]));
+    tr_onnx_add(g->o, "Mul", l->name, IN(x, share));
+    return l->name;
+}
+
 static const char *add_fc(struct graph *g, const struct tr_layer *l)
 {
     const char *flat = tr_onnx_text(g->o, "%s.flat", l->name);
@@ -235,6 +268,8 @@ static const char *add_layer(struct graph *g, int i)
     case TR_OP_GAP:
         tr_onnx_add(g->o, "GlobalAveragePool", l->name, IN(g->value[l->in[0]]));
         return l->name;
+    case TR_OP_GELU:
+        return add_gelu(g, l);
     case TR_OP_FC:
         return add_fc(g, l);
     case TR_OP_BLUR:

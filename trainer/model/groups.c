@@ -10,6 +10,7 @@ bool tr_groups_equal(const struct tr_groups *a, const struct tr_groups *b)
     return a->frozen == b->frozen && a->norms_since == b->norms_since &&
            !(a->layer_decay < b->layer_decay || a->layer_decay > b->layer_decay) &&
            !(a->rest_rate < b->rest_rate || a->rest_rate > b->rest_rate) &&
+           !(a->norm_rate < b->norm_rate || a->norm_rate > b->norm_rate) &&
            memcmp(a->since, b->since, sizeof a->since) == 0;
 }
 
@@ -23,9 +24,14 @@ static bool is_frozen(const struct tr_groups *g, int stage, bool norm)
     return g && (g->frozen >> stage & 1 || (norm && g->frozen & TR_FROZEN_NORMS));
 }
 
+static bool is_trained(const struct tr_groups *g, const struct tr_param_tensor *t)
+{
+    return tr_tensor_home(t) == TR_HOME_PARAMS && !t->constant && !is_frozen(g, t->stage, is_norm(t));
+}
+
 bool tr_layer_is_frozen(const struct tr_groups *g, const struct tr_layer *l)
 {
-    return l->tensor >= 0 && is_frozen(g, l->stage, l->kind == TR_OP_BN);
+    return l->tensor >= 0 && (l->constant || is_frozen(g, l->stage, l->kind == TR_OP_BN));
 }
 
 void tr_groups_backward(const struct tr_model *m, const struct tr_groups *g, bool *ret)
@@ -52,7 +58,7 @@ size_t tr_groups_trained_from(const struct tr_model *m, const struct tr_groups *
     for (int i = 0; i < m->tensor_count; i++) {
         const struct tr_param_tensor *t = &m->tensors[i];
 
-        if (tr_tensor_home(t) == TR_HOME_PARAMS && !is_frozen(g, t->stage, is_norm(t)))
+        if (is_trained(g, t))
             return t->offset;
     }
     return m->param_floats;
@@ -60,7 +66,9 @@ size_t tr_groups_trained_from(const struct tr_model *m, const struct tr_groups *
 
 static double rate_of(const struct tr_model *m, const struct tr_groups *g, const struct tr_param_tensor *t)
 {
-    const double own = g && g->rest_rate > 0 && !tr_tensor_is_hidden_matrix(m, t) ? g->rest_rate : 1;
+    const bool fast = g && g->norm_rate > 0 && (is_norm(t) || t->kind == TR_TENSOR_CONV_BIAS);
+    const double rest = g && g->rest_rate > 0 && !tr_tensor_is_hidden_matrix(m, t) ? g->rest_rate : 1;
+    const double own = fast ? rest * g->norm_rate : rest;
 
     return g && g->layer_decay > 0 ? own * pow(g->layer_decay, m->depths - 1 - t->depth) : own;
 }
@@ -99,7 +107,7 @@ int tr_groups_spans(const struct tr_model *m, const struct tr_groups *g, struct 
                                      .rows = matrix ? t->shape[0] : 0,
                                      .columns = matrix ? (int)(t->count / (size_t)t->shape[0]) : 0};
 
-        if (tr_tensor_home(t) != TR_HOME_PARAMS || is_frozen(g, t->stage, is_norm(t)))
+        if (!is_trained(g, t))
             continue;
         if (count > 0 && continues(&spans[count - 1], &span))
             spans[count - 1].count += span.count;

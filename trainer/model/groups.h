@@ -20,6 +20,7 @@ struct tr_groups {
     uint32_t frozen;    /* bit s: stage s; TR_FROZEN_NORMS */
     double layer_decay; /* 0 counts as 1: one rate */
     double rest_rate;   /* times that, of all but hidden matrices; 0 counts as 1 */
+    double norm_rate;   /* times these, of batch norm's parameters and convolutions' biases; 0 counts as 1 */
     uint64_t since[TR_STAGES_MAX];
     uint64_t norms_since; /* updates that were taken before a stage, the batch norms were trained */
 };

@@ -1,5 +1,5 @@
 /* The tables of a model: tensors with their offsets in the arenas, layers, initial values. The networks
- * themselves are in resnet.c. */
+ * themselves are in resnet.c and airbench.c. */
 #include "trainer/model/model.h"
 
 #include <errno.h>
@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
+#include "ipc/config/models.h"
 #include "trainer/model/build.h"
 
 enum { CLASSES_MAX = 1 << 20 };
@@ -63,6 +65,41 @@ int tr_model_layer(struct tr_model *m, struct tr_layer layer, const char *name)
     return m->layer_count++;
 }
 
+static const struct tr_init zeros = {TR_INIT_CONSTANT, 0}, ones = {TR_INIT_CONSTANT, 1};
+
+int tr_model_batch_norm(struct tr_model *m, int in, const char *name, bool relu)
+{
+    int channels = m->layers[in].channels, shape[4] = {channels}, scalar[4] = {0};
+    int first = tr_model_tensor(m, name, "weight", TR_TENSOR_BN_WEIGHT, shape, ones);
+
+    tr_model_tensor(m, name, "bias", TR_TENSOR_BN_BIAS, shape, zeros);
+    tr_model_tensor(m, name, "running_mean", TR_TENSOR_BN_MEAN, shape, zeros);
+    tr_model_tensor(m, name, "running_var", TR_TENSOR_BN_VAR, shape, ones);
+    tr_model_tensor(m, name, "num_batches_tracked", TR_TENSOR_BN_COUNT, scalar, zeros);
+    return tr_model_layer(
+        m,
+        (struct tr_layer){
+            .kind = TR_OP_BN, .in = {in, -1}, .channels = channels, .relu = relu, .tensor = first},
+        name);
+}
+
+void tr_model_classifier(struct tr_model *m, int in, const char *name, struct tr_init weight,
+                         struct tr_init bias)
+{
+    const int one = m->head == TR_HEAD_CONV ? 1 : 0;
+    const int shape[4] = {m->classes, m->layers[in].channels, one, one}, classes[4] = {m->classes};
+    const int first = tr_model_tensor(m, name, "weight", TR_TENSOR_FC_WEIGHT, shape, weight);
+    int v;
+
+    tr_model_tensor(m, name, "bias", TR_TENSOR_FC_BIAS, classes, bias);
+    v = tr_model_layer(
+        m, (struct tr_layer){.kind = TR_OP_FC, .in = {in, -1}, .channels = m->classes, .tensor = first},
+        name);
+    tr_model_layer(m,
+                   (struct tr_layer){.kind = TR_OP_LOSS, .in = {v, -1}, .channels = m->classes, .tensor = -1},
+                   "loss");
+}
+
 static int check_config(const struct tr_model_config *c, struct im_text *text)
 {
     if (c->classes < 1 || c->classes > CLASSES_MAX)
@@ -90,6 +127,8 @@ int tr_model_new(const struct tr_model_config *config, struct tr_model **ret_mod
         return im_fail(text, -ENOMEM, "no memory for the description of %s", config->name);
     }
     err = tr_resnet_build(m, config);
+    if (err == -EINVAL)
+        err = tr_airbench_build(m, config);
     if (err < 0) {
         char names[512];
 
@@ -110,6 +149,17 @@ void tr_model_free(struct tr_model *m)
     free(m);
 }
 
+/* Whether element i belongs to a filter that passes an input channel. */
+static bool is_identity(const struct tr_param_tensor *t, size_t i, float *ret)
+{
+    const size_t taps = (size_t)t->shape[2] * (size_t)t->shape[3], row = (size_t)t->shape[1] * taps;
+    const size_t middle = (size_t)(t->shape[2] / 2) * (size_t)t->shape[3] + (size_t)(t->shape[3] / 2);
+    const size_t filter = i / row;
+
+    *ret = i % row == filter * taps + middle ? 1 : 0;
+    return filter < (size_t)t->shape[1];
+}
+
 static void init_tensor(const struct tr_param_tensor *t, struct im_rng r, float *values)
 {
     for (size_t i = 0; i < t->count; i++) {
@@ -122,6 +172,10 @@ static void init_tensor(const struct tr_param_tensor *t, struct im_rng r, float 
             break;
         case TR_INIT_UNIFORM:
             values[i] = (float)im_rng_uniform(&r, -t->init_value, t->init_value);
+            break;
+        case TR_INIT_IDENTITY:
+            if (!is_identity(t, i, &values[i]))
+                values[i] = (float)im_rng_uniform(&r, -t->init_value, t->init_value);
             break;
         }
     }
@@ -139,4 +193,17 @@ void tr_model_init(const struct tr_model *m, uint64_t seed, float *params, float
             init_tensor(t, im_rng_at(seed, IM_RNG_INIT, 0, (uint64_t)i),
                         (home == TR_HOME_PARAMS ? params : stats) + t->offset);
     }
+}
+
+void tr_model_names(char *names, size_t size)
+{
+    static const char *const all[] = {
+#define NAME(constant, word) word,
+        IM_MODELS(NAME)
+#undef NAME
+    };
+    size_t used = 0;
+
+    for (size_t i = 0; i < IM_COUNT(all) && used < size; i++)
+        used += (size_t)snprintf(names + used, size - used, "%s%s", i ? ", " : "", all[i]);
 }

@@ -9,6 +9,10 @@
  *     resnet20, 32, 44, 56                for CIFAR (He et al. 2016, "Deep residual learning", section 4.2):
  *                                         three stages of basic blocks with 16, 32 and 64 channels
  *
+ *     airbench94                          for CIFAR (K. Jordan, arXiv 2404.00498, in its Muon variant of 2024-11):
+ *                                         a whitened first layer, three groups of two 3x3 convolutions with 64,
+ *                                         256 and 256 channels, GELU; airbench.c has the details
+ *
  * The shortcuts of the CIFAR networks are projections (option B of section 3.3), so that their state_dict has
  * torchvision's names (`downsample.0`, `downsample.1`) and every operator is one that the larger networks use
  * too: resnet20 has 272,474 parameters at 10 classes, where the parameter-free option A has 269,722.
@@ -22,7 +26,7 @@
  *
  * In this folder: descriptions only, no device and no memory for values. Names, shapes and order of tensors
  * are a file format (state_dict) and do not change for a released model. A new model is a row of
- * ipc/config/models.h and, if its blocks are new, a function in resnet.c or a new builder; tests compare its
+ * ipc/config/models.h and, if its blocks are new, a function in resnet.c or a new builder, as airbench.c is; tests compare its
  * table with torchvision or timm. */
 #ifndef TRAINER_MODEL_MODEL_H
 #define TRAINER_MODEL_MODEL_H
@@ -61,7 +65,8 @@ struct tr_model_config {
 };
 
 enum tr_tensor_kind {
-    TR_TENSOR_CONV_WEIGHT, /* the first five are in the parameter arena */
+    TR_TENSOR_CONV_WEIGHT, /* the first six are in the parameter arena */
+    TR_TENSOR_CONV_BIAS,
     TR_TENSOR_BN_WEIGHT,
     TR_TENSOR_BN_BIAS,
     TR_TENSOR_FC_WEIGHT,
@@ -83,6 +88,8 @@ enum tr_init_kind {
     TR_INIT_CONSTANT, /* all equal to init_value */
     TR_INIT_NORMAL,   /* N(0, init_value^2) */
     TR_INIT_UNIFORM,  /* U(-init_value, init_value) */
+    TR_INIT_IDENTITY, /* of a convolution: the first filters, one for each input channel, pass it as it is; the
+                         others U(-init_value, init_value) */
 };
 
 struct tr_param_tensor {
@@ -94,6 +101,7 @@ struct tr_param_tensor {
     size_t offset; /* of the first element in its arena, in elements; a multiple of TR_ARENA_ALIGN */
     enum tr_init_kind init;
     double init_value;
+    bool constant;    /* never trained */
     int stage, depth; /* groups.h */
 };
 
@@ -108,9 +116,10 @@ struct tr_layer {
     int kernel, stride, pad; /* CONV, MAXPOOL, BLUR */
     bool relu;               /* BN, ADD */
     bool reflect;            /* BLUR: else it is padded with zeros */
-    int tensor; /* first tensor: CONV weight; BN weight, bias, mean, var, count; FC weight, bias; -1: none */
-    int stage;  /* groups.h */
-    int block;  /* DROPPATH: which residual block it is in, from 0 */
+    int tensor; /* first tensor: CONV weight; BN weight, bias, mean, var, count; FC weight, bias; GELU bias; -1: none */
+    bool constant;    /* its parameters are never trained */
+    int stage;        /* groups.h */
+    int block;        /* DROPPATH: which residual block it is in, from 0 */
     double drop_rate; /* DROPPATH: probability that a sample skips the block */
 };
 
@@ -120,14 +129,15 @@ struct tr_model {
     enum tr_head head; /* never AUTO */
     enum tr_blurpool blurpool;
     int classes;
-    int stride;         /* pixels of the image per place of the last values: the least image size */
-    int blocks;         /* number of residual blocks */
-    int stages, depths; /* one more than the largest stage, depth */
+    int stride; /* pixels of the image per place of the last values: the least image size */
+    int blocks; /* number of residual blocks */
+    int whitens; /* the layer whose filters follow from the images (whiten.h), which it takes as they are; 0: none */
+    int stages, depths;              /* one more than the largest stage, depth */
     struct tr_param_tensor *tensors; /* in state_dict order */
     int tensor_count;
     struct tr_layer *layers; /* INPUT first, LOSS last */
     int layer_count;
-    size_t param_count;  /* trainable numbers, as torch counts them */
+    size_t param_count;  /* numbers of parameters, as torch counts them, constant ones among them */
     size_t param_floats; /* size of the parameter, gradient and momentum arenas, with the gaps */
     size_t stat_floats;  /* size of the statistics arena */
 };

@@ -80,7 +80,7 @@ static struct path join_name(const char *block, const char *module, int number)
 
 /* ---- layers ---- */
 
-static const struct tr_init zeros = {TR_INIT_CONSTANT, 0}, ones = {TR_INIT_CONSTANT, 1};
+static const struct tr_init zeros = {TR_INIT_CONSTANT, 0};
 
 /* kaiming_normal_(mode="fan_out", nonlinearity="relu") */
 static int conv_tensor(struct builder *b, const char *name, int in_channels, int channels, int kernel)
@@ -128,22 +128,6 @@ static int conv(struct builder *b, int in, const char *name, int channels, int k
     int tensor = conv_tensor(b, name, b->m->layers[in].channels, channels, kernel);
 
     return conv_layer(b, in, name, tensor, stride);
-}
-
-static int batch_norm(struct builder *b, int in, const char *name, bool relu)
-{
-    int channels = b->m->layers[in].channels, shape[4] = {channels}, scalar[4] = {0};
-    int first = tr_model_tensor(b->m, name, "weight", TR_TENSOR_BN_WEIGHT, shape, ones);
-
-    tr_model_tensor(b->m, name, "bias", TR_TENSOR_BN_BIAS, shape, zeros);
-    tr_model_tensor(b->m, name, "running_mean", TR_TENSOR_BN_MEAN, shape, zeros);
-    tr_model_tensor(b->m, name, "running_var", TR_TENSOR_BN_VAR, shape, ones);
-    tr_model_tensor(b->m, name, "num_batches_tracked", TR_TENSOR_BN_COUNT, scalar, zeros);
-    return tr_model_layer(
-        b->m,
-        (struct tr_layer){
-            .kind = TR_OP_BN, .in = {in, -1}, .channels = channels, .relu = relu, .tensor = first},
-        name);
 }
 
 /* Stochastic depth of this block's residual branch, at a rate that grows with depth. */
@@ -243,14 +227,14 @@ static int post_block(struct builder *b, int in, const char *name, int width, in
     for (int i = 1; i <= s.convs; i++) {
         v = conv(b, v, join_name(name, "conv", i).s, channels_of(&s, i), kernel_of(&s, i),
                  stride_of(b, &s, i));
-        v = batch_norm(b, v, join_name(name, "bn", i).s, i != s.convs);
+        v = tr_model_batch_norm(b->m, v, join_name(name, "bn", i).s, i != s.convs);
         v = blur_behind(b, &s, v, i, name);
     }
     end_branch(b, v);
     v = drop_path(b, v, name);
     if (s.changes) {
         shortcut = conv(b, in, join_name(name, "downsample.", 0).s, s.channels, 1, stride);
-        shortcut = batch_norm(b, shortcut, join_name(name, "downsample.", 1).s, false);
+        shortcut = tr_model_batch_norm(b->m, shortcut, join_name(name, "downsample.", 1).s, false);
     }
     return add_layer(b, v, shortcut, name, true);
 }
@@ -266,7 +250,7 @@ static int pre_block(struct builder *b, int in, const char *name, int width, int
     int v = in, active = in;
 
     for (int i = 1; i <= s.convs; i++) {
-        v = batch_norm(b, v, join_name(name, "norm", i).s, true);
+        v = tr_model_batch_norm(b->m, v, join_name(name, "norm", i).s, true);
         if (i == 1)
             active = v;
         v = blur_behind(b, &s, v, i - 1, name);
@@ -289,7 +273,7 @@ static int stem(struct builder *b)
 
     v = conv(b, v, name, b->f->width, small ? 3 : 7, small ? 1 : 2);
     if (!b->f->preact)
-        v = batch_norm(b, v, "bn1", true);
+        v = tr_model_batch_norm(b->m, v, "bn1", true);
     if (small)
         return v;
     v = tr_model_layer(b->m,
@@ -330,23 +314,14 @@ static int stages(struct builder *b, int v)
 /* Global average, classifier, loss. */
 static void add_head(struct builder *b, int v)
 {
-    int channels = b->m->layers[v].channels, one = b->m->head == TR_HEAD_CONV ? 1 : 0;
-    int weight[4] = {b->m->classes, channels, one, one}, bias[4] = {b->m->classes};
+    int channels = b->m->layers[v].channels;
     struct tr_init linear = {TR_INIT_UNIFORM, 1 / sqrt(channels)}, small = {TR_INIT_NORMAL, 0.01};
-    const char *name = b->f->preact ? "head.fc" : "fc";
-    int first =
-        tr_model_tensor(b->m, name, "weight", TR_TENSOR_FC_WEIGHT, weight, b->f->preact ? small : linear);
 
-    tr_model_tensor(b->m, name, "bias", TR_TENSOR_FC_BIAS, bias, b->f->preact ? zeros : linear);
     v = tr_model_layer(
         b->m, (struct tr_layer){.kind = TR_OP_GAP, .in = {v, -1}, .channels = channels, .tensor = -1},
         b->f->preact ? "head.global_pool" : "avgpool");
-    v = tr_model_layer(
-        b->m, (struct tr_layer){.kind = TR_OP_FC, .in = {v, -1}, .channels = b->m->classes, .tensor = first},
-        name);
-    tr_model_layer(
-        b->m, (struct tr_layer){.kind = TR_OP_LOSS, .in = {v, -1}, .channels = b->m->classes, .tensor = -1},
-        "loss");
+    tr_model_classifier(b->m, v, b->f->preact ? "head.fc" : "fc", b->f->preact ? small : linear,
+                        b->f->preact ? zeros : linear);
 }
 
 int tr_resnet_build(struct tr_model *m, const struct tr_model_config *config)
@@ -370,7 +345,7 @@ int tr_resnet_build(struct tr_model *m, const struct tr_model_config *config)
         m->blocks += b.f->blocks[i];
     v = stages(&b, stem(&b));
     if (b.f->preact) {
-        v = batch_norm(&b, v, "norm", true);
+        v = tr_model_batch_norm(m, v, "norm", true);
         assign(&b);
     }
     b.stage++;
@@ -378,12 +353,4 @@ int tr_resnet_build(struct tr_model *m, const struct tr_model_config *config)
     add_head(&b, v);
     assign(&b);
     return 0;
-}
-
-void tr_model_names(char *names, size_t size)
-{
-    size_t used = 0;
-
-    for (size_t i = 0; i < IM_COUNT(families) && used < size; i++)
-        used += (size_t)snprintf(names + used, size - used, "%s%s", i ? ", " : "", families[i].name);
 }

@@ -31,6 +31,7 @@ struct node {
     int save;     /* block of the saved state; -1: none */
     int dy[2];    /* blocks of the gradient of the output; -1: none */
     int dx, dx2;  /* blocks of the gradients of the inputs; -1: none; of an ADD's both, dx */
+    int dw;       /* block of a gradient that nothing uses: of constant weights; -1: none */
     int last;     /* last time the output is read */
     float *scale; /* DROPPATH in training: of each sample in this step; in tr_graph.scales */
 };
@@ -75,6 +76,7 @@ static void describe_op(struct tr_graph *g, int i)
                          .stride = l->stride,
                          .pad = l->pad,
                          .relu = l->relu,
+                         .biased = l->kind == TR_OP_GELU && l->tensor >= 0,
                          .adds = fused->adds,
                          .pools = fused->pools,
                          .sums_dx = fused->sums_dx,
@@ -190,7 +192,7 @@ static void place_values(struct tr_graph *g)
         struct node *node = &g->nodes[i];
         int in = g->layers[i].layer.in[0];
 
-        node->value = node->save = node->dx = node->dx2 = node->dy[0] = node->dy[1] = -1;
+        node->value = node->save = node->dx = node->dx2 = node->dw = node->dy[0] = node->dy[1] = -1;
         if (node->info.save_bytes > 0)
             node->save = add_block(g, node->info.save_bytes, i, backward_time(g, i));
         if (node->info.y_bytes == 0)
@@ -227,6 +229,15 @@ static bool writes_dx(const struct tr_graph *g, int i)
            (op->needs_dx || (op->kind != TR_OP_CONV && op->kind != TR_OP_FC));
 }
 
+/* Of a batch norm whose bias alone is trained. */
+static bool wastes_dw(const struct tr_graph *g, int i)
+{
+    const struct tr_op *op = &g->nodes[i].op;
+
+    return op->kind == TR_OP_BN && op->training && !op->frozen &&
+           g->config.model->tensors[g->layers[i].layer.tensor].constant;
+}
+
 static void place_gradients(struct tr_graph *g)
 {
     for (int i = g->count - 1; i > 0; i--) {
@@ -240,6 +251,8 @@ static void place_gradients(struct tr_graph *g)
             im_assert(node->dy[1] < 0 && g->blocks[node->dy[0]].last == now);
             g->blocks[node->dy[0]].last = read_until(g, i);
         }
+        if (wastes_dw(g, i))
+            node->dw = add_block(g, (size_t)node->op.x.c * sizeof(float), now, now);
         if (!writes_dx(g, i))
             continue;
         if (node->op.sums_dx) {
@@ -290,7 +303,7 @@ int tr_graph_new(const struct tr_graph_config *config, struct tr_graph **ret_gra
     g->config = *config;
     g->count = count;
     g->nodes = calloc((size_t)count, sizeof *g->nodes);
-    g->blocks = calloc((size_t)count * 4, sizeof *g->blocks);
+    g->blocks = calloc((size_t)count * 5, sizeof *g->blocks);
     if (!g->nodes || !g->blocks) {
         im_fail(text, -ENOMEM, "no memory for a graph");
         goto out;
@@ -384,8 +397,15 @@ static struct tr_exec arguments(const struct tr_graph *g, const struct tr_graph_
 
     if (l->tensor < 0)
         return e;
+    if (l->kind == TR_OP_GELU) {
+        e.b = m->params + t[0].offset;
+        e.db = m->grads ? m->grads + t[0].offset : NULL;
+        return e;
+    }
     e.w = m->params + t[0].offset;
     e.dw = m->grads ? m->grads + t[0].offset : NULL;
+    if (node->dw >= 0)
+        e.dw = at(g, m, node->dw);
     if (l->kind == TR_OP_CONV)
         return e;
     e.b = m->params + t[1].offset;
@@ -515,7 +535,7 @@ static const char *kind_name(const struct tr_op *op)
         [TR_OP_INPUT] = "input", [TR_OP_CONV] = "conv",         [TR_OP_BN] = "bn",
         [TR_OP_ADD] = "add",     [TR_OP_MAXPOOL] = "maxpool",   [TR_OP_GAP] = "gap",
         [TR_OP_BLUR] = "blur",   [TR_OP_DROPPATH] = "droppath", [TR_OP_FC] = "fc",
-        [TR_OP_LOSS] = "loss",
+        [TR_OP_GELU] = "gelu",   [TR_OP_LOSS] = "loss",
     };
 
     return op->adds ? "bn+add" : op->pools ? "bn+pool" : kinds[op->kind];

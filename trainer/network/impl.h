@@ -50,7 +50,7 @@ struct tr_network {
     float *class_weights;
     uint32_t *label_sets;
     enum im_optimizer optimizer;
-    bool muon;
+    bool muon, muon_fixed_norm;
     bool accumulates, averages;
     uint64_t seed;
     size_t memory_max;

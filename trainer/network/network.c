@@ -106,6 +106,7 @@ int tr_network_new(const struct tr_network_config *config, struct tr_network **r
     net->loss.sets = NULL;
     net->optimizer = config->optimizer;
     net->muon = config->muon;
+    net->muon_fixed_norm = config->muon_fixed_norm;
     net->accumulates = config->accumulates;
     net->averages = config->averages;
     net->bn_sync = config->bn_sync;

@@ -48,6 +48,7 @@ struct tr_network_config {
                               weights */
     enum im_optimizer optimizer;
     bool muon;                        /* steps the hidden matrices, the optimiser the other tensors */
+    bool muon_fixed_norm;             /* of struct tr_update */
     struct tr_groups groups;          /* what is trained at first; zeroed: all, at one rate */
     bool accumulates;                 /* steps may consist of several batches */
     bool averages;                    /* of parameters and statistics, with each update */

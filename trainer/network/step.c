@@ -183,6 +183,7 @@ static int update_weights(struct tr_network *net)
     const struct tr_step_ops *ops = net->ops->step;
     const struct tr_update u = {.kind = net->optimizer,
                                 .muon = net->muon,
+                                .muon_fixed_norm = net->muon_fixed_norm,
                                 .w = net->arenas[TR_ARENA_PARAMS],
                                 .m = net->arenas[TR_ARENA_MOMENTUM],
                                 .v = net->arenas[TR_ARENA_SECOND],

@@ -28,9 +28,9 @@ struct table {
 };
 
 static const char *const kinds[] = {
-    [TR_OP_INPUT] = "input",     [TR_OP_CONV] = "conv", [TR_OP_BN] = "bn", [TR_OP_ADD] = "add",
-    [TR_OP_MAXPOOL] = "maxpool", [TR_OP_GAP] = "gap",   [TR_OP_FC] = "fc", [TR_OP_BLUR] = "blur",
-    [TR_OP_DROPPATH] = "drop",   [TR_OP_LOSS] = "loss",
+    [TR_OP_INPUT] = "input",     [TR_OP_CONV] = "conv", [TR_OP_BN] = "bn",     [TR_OP_ADD] = "add",
+    [TR_OP_MAXPOOL] = "maxpool", [TR_OP_GAP] = "gap",   [TR_OP_FC] = "fc",     [TR_OP_BLUR] = "blur",
+    [TR_OP_DROPPATH] = "drop",   [TR_OP_GELU] = "gelu", [TR_OP_LOSS] = "loss",
 };
 
 /* One row. */
@@ -44,9 +44,11 @@ struct row {
 
 static uint64_t params_of(const struct tr_model *m, const struct tr_layer *l)
 {
+    const bool two = l->kind == TR_OP_BN || l->kind == TR_OP_FC;
+
     if (l->tensor < 0)
         return 0;
-    return m->tensors[l->tensor].count + (l->kind == TR_OP_CONV ? 0 : m->tensors[l->tensor + 1].count);
+    return m->tensors[l->tensor].count + (two ? m->tensors[l->tensor + 1].count : 0);
 }
 
 static struct row row_of(const struct table *t, int i)
@@ -61,7 +63,9 @@ static struct row row_of(const struct table *t, int i)
         r.macs = m->tensors[l->tensor].count * (uint64_t)size.y.h * (uint64_t)size.y.w;
     if (l->kernel > 0)
         snprintf(r.op, sizeof r.op, "%s %dx%d%s", kinds[l->kind], l->kernel, l->kernel,
-                 l->stride > 1 ? "/2" : "");
+                 l->stride == 3  ? "/3"
+                 : l->stride > 1 ? "/2"
+                                 : "");
     else
         snprintf(r.op, sizeof r.op, "%s%s", kinds[l->kind], l->relu ? "+relu" : "");
     return r;

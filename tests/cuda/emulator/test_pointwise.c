@@ -7,8 +7,10 @@
 #include <string.h>
 
 #include "ipc/base/count.h"
+#include "kernels/cuda/gelu.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/pointwise.h"
+#include "trainer/backends/ref/ops.h"
 
 static const size_t counts[] = {1, 7, 8, 9, 2048, 5003};
 enum { COUNTS = IM_COUNT(counts) };
@@ -105,6 +107,55 @@ static void check_droppath(int n, size_t per_sample, enum imk_dtype type, bool i
     }
     free(x), free(x2), free(want), free(scale);
     array_free(&ax), array_free(&ax2), array_free(&ay);
+}
+
+/* Against the reference, with two contributions to the gradient, in and out of place. */
+static void check_gelu(struct tr_shape s, int pitch, enum imk_dtype type, bool biased, bool is_aligned)
+{
+    const size_t count = numbers(s);
+    const struct tr_op op = {
+        .kind = TR_OP_GELU, .x = s, .y = s, .biased = biased, .training = true, .needs_dx = true};
+    float *x = drawn(count, 1), *dy = drawn(count, 2), *dy2 = drawn(count, 3), *y = blank(count),
+          *dx = blank(count), *got = blank(count), *bias = drawn((size_t)s.c, 4), *db = blank((size_t)s.c),
+          *my_db = blank((size_t)s.c);
+    struct array ax = array_of(type, s, pitch, x, is_aligned), ady = array_of(type, s, pitch, dy, is_aligned),
+                 ady2 = array_of(type, s, pitch, dy2, is_aligned),
+                 ay = array_of(type, s, pitch, y, is_aligned), adx = array_of(type, s, pitch, dx, is_aligned);
+    const struct imk_cuda_rows rows = {(int64_t)s.n * s.h * s.w, s.c, pitch, type};
+    const struct tr_exec e = {.x = x, .y = y, .dy = {dy, dy2}, .dx = dx, .b = bias, .db = db};
+    void *scratch = malloc(imk_cuda_gelu_scratch(&rows));
+
+    tr_ref_gelu_forward(&op, &e);
+    tr_ref_gelu_backward(&op, &e);
+    EACH_ORDER(order)
+    {
+        RUN(imk_cuda_gelu(&(struct imk_cuda_gelu){rows, ax.data, biased ? bias : NULL, ay.data}, NULL));
+        plain_of(&ay, s, pitch, got);
+        check_near("GELU", type, got, y, count, 2e-6);
+        RUN(imk_cuda_gelu_backward(&(struct imk_cuda_gelu_backward){rows, ax.data, ady.data, ady2.data,
+                                                                    biased ? bias : NULL, adx.data,
+                                                                    biased ? my_db : NULL, scratch},
+                                   NULL));
+        plain_of(&adx, s, pitch, got);
+        check_near("gradient of GELU", type, got, dx, count, 4e-6);
+        if (biased)
+            check_near("gradient of its bias", IMK_F32, my_db, db, (size_t)s.c, 1e-5 * (double)rows.rows);
+    }
+    free(x), free(dy), free(dy2), free(y), free(dx), free(got), free(bias), free(db), free(my_db),
+        free(scratch);
+    array_free(&ax), array_free(&ady), array_free(&ady2), array_free(&ay), array_free(&adx);
+}
+
+static void gelu_is_the_references(void **state)
+{
+    (void)state;
+    EACH_TYPE(type)
+    for (int biased = 0; biased < 2; biased++) {
+        check_gelu((struct tr_shape){1, 1, 1, 1}, 1, type, biased, true);
+        check_gelu((struct tr_shape){2, 24, 9, 7}, 24, type, biased, true);
+        check_gelu((struct tr_shape){3, 10, 5, 4}, 16, type, biased, false);
+        check_gelu((struct tr_shape){2, 64, 31, 31}, 64, type, biased, true);
+    }
 }
 
 static void drop_path_scales_each_sample(void **state)
@@ -340,6 +391,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums_relu_and_its_mask_are_exact),
         cmocka_unit_test(sums_may_be_in_place_and_of_one_operand),
+        cmocka_unit_test(gelu_is_the_references),
         cmocka_unit_test(drop_path_scales_each_sample),
         cmocka_unit_test(every_number_is_cast_as_it_is_defined),
         cmocka_unit_test(fp16_rounds_its_borders_to_even),

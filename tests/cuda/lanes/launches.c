@@ -3,6 +3,7 @@
  * its arguments aborts the test then. */
 #include "ipc/base/err.h"
 #include "kernels/cuda/arena.h"
+#include "kernels/cuda/gelu.h"
 #include "kernels/cuda/input.h"
 #include "kernels/cuda/loss.h"
 #include "kernels/cuda/muon.h"
@@ -51,6 +52,8 @@ LAUNCH(gap_backward)
 LAUNCH(add)
 LAUNCH(add_backward)
 LAUNCH(droppath)
+LAUNCH(gelu)
+LAUNCH(gelu_backward)
 LAUNCH(cast)
 LAUNCH(column_sums)
 LAUNCH(update)

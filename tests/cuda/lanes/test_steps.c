@@ -39,7 +39,7 @@ struct run {
     enum way way;
     enum imk_dtype precision;
     enum im_optimizer optimizer;
-    bool muon;
+    bool muon, fixed_norm;
     struct tr_loss loss_kind;
     double clip, ema, loss_scale, drop;
     int accumulate; /* batches of a step */
@@ -229,6 +229,7 @@ static struct tr_network *open_net(const struct run *run)
         .loss = run->loss_kind,
         .optimizer = run->optimizer,
         .muon = run->muon,
+        .muon_fixed_norm = run->fixed_norm,
         .device = {.deterministic = true, .dw_apart = run->apart, .cache = getenv("IMSUPER_TEST_PLANS")},
         .accumulates = run->accumulate > 1,
         .averages = run->ema > 0,
@@ -410,6 +411,8 @@ static void steps_are_those_of_the_reference(void **state)
              "LAMB");
     all_ways((struct run){.ops = &tr_backend_cuda, .muon = true, .accumulate = 2, .clip = 0.5}, 1e-6,
              "Muon and SGD of two batches");
+    all_ways((struct run){.ops = &tr_backend_cuda, .muon = true, .fixed_norm = true, .ema = 0.9}, 1e-6,
+             "Muon with a fixed norm, averaged");
     if (!everything)
         return;
     all_ways((struct run){.ops = &tr_backend_cuda, .optimizer = IM_OPTIMIZER_LARS, .accumulate = 2}, 1e-6,

@@ -119,11 +119,13 @@ int tr_cuda_measure(struct tr_backend *b, const struct tr_op *op, struct tr_plan
         .y_bytes = op->kind == TR_OP_LOSS ? 0 : tr_cuda_elements(op->y, y->pitch) * imk_dtype_bytes(y->type),
         .save_bytes = save_bytes(op, y->pitch),
         .own_bytes = own_bytes(op, x->pitch, y->pitch),
-        .keeps_x = op->training && !op->frozen &&
-                   (op->kind == TR_OP_CONV || op->kind == TR_OP_BN || op->kind == TR_OP_FC),
+        .keeps_x =
+            op->training &&
+            ((!op->frozen && (op->kind == TR_OP_CONV || op->kind == TR_OP_BN || op->kind == TR_OP_FC)) ||
+             op->kind == TR_OP_GELU),
         .y_may_be_x = op->kind == TR_OP_ADD || op->kind == TR_OP_DROPPATH ||
                       (op->kind == TR_OP_BN && (!op->training || op->frozen) && !op->pools),
-        .dx_may_be_dy = op->kind == TR_OP_ADD || op->kind == TR_OP_DROPPATH,
+        .dx_may_be_dy = op->kind == TR_OP_ADD || op->kind == TR_OP_DROPPATH || op->kind == TR_OP_GELU,
     };
     return 0;
 }

@@ -197,18 +197,27 @@ int tr_cuda_muon_step(struct tr_backend *b, const struct tr_cuda_muon_args *a, c
     err = muon_begin(b, a, s, &at);
     for (int i = 0; i < IMK_MUON_STEPS && err == 0; i++)
         err = iterate(b, p, &at);
+    if (a->u->muon_fixed_norm && err == 0)
+        err =
+            imk_cuda_sum_squares(&(struct imk_cuda_sum_squares){.x = a->u->w + s->first,
+                                                                .count = (size_t)s->rows * (size_t)s->columns,
+                                                                .scratch = b->sum_scratch,
+                                                                .squares = at.squares},
+                                 tr_cuda_stream(b));
     return err < 0 ? err
-                   : imk_cuda_muon_end(&(struct imk_cuda_muon_end){.type = type_of(b),
-                                                                   .x = at.x,
-                                                                   .w = a->u->w + s->first,
-                                                                   .ema = a->ema ? a->ema + s->first : NULL,
-                                                                   .rows = (uint32_t)s->rows,
-                                                                   .columns = (uint32_t)s->columns,
-                                                                   .decays = s->decays,
-                                                                   .rate = s->rate,
-                                                                   .hyper = a->hyper,
-                                                                   .verdict = a->verdict},
-                                       tr_cuda_stream(b));
+                   : imk_cuda_muon_end(
+                         &(struct imk_cuda_muon_end){.type = type_of(b),
+                                                     .x = at.x,
+                                                     .w = a->u->w + s->first,
+                                                     .ema = a->ema ? a->ema + s->first : NULL,
+                                                     .rows = (uint32_t)s->rows,
+                                                     .columns = (uint32_t)s->columns,
+                                                     .decays = s->decays,
+                                                     .squares = a->u->muon_fixed_norm ? at.squares : NULL,
+                                                     .rate = s->rate,
+                                                     .hyper = a->hyper,
+                                                     .verdict = a->verdict},
+                         tr_cuda_stream(b));
 }
 
 void tr_cuda_muon_free(struct tr_backend *b)

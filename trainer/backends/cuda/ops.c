@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "ipc/base/err.h"
+#include "kernels/cuda/gelu.h"
 #include "kernels/cuda/input.h"
 #include "kernels/cuda/loss.h"
 #include "kernels/cuda/pointwise.h"
@@ -314,6 +315,36 @@ static int blur_backward(struct tr_backend *b, const struct tr_op_plan *p, const
                                   tr_cuda_stream(b));
 }
 
+static struct imk_cuda_rows rows_of(const struct tr_op_plan *p)
+{
+    const struct tr_shape s = p->op.x;
+
+    return (struct imk_cuda_rows){
+        .rows = (int64_t)s.n * s.h * s.w, .c = s.c, .pitch = p->x_pitch, .type = p->type};
+}
+
+static int gelu_forward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
+{
+    return imk_cuda_gelu(
+        &(struct imk_cuda_gelu){
+            .shape = rows_of(p), .x = e->x, .bias = p->op.biased ? e->b : NULL, .y = e->y},
+        tr_cuda_stream(b));
+}
+
+static int gelu_backward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
+{
+    return imk_cuda_gelu_backward(
+        &(struct imk_cuda_gelu_backward){.shape = rows_of(p),
+                                         .x = e->x,
+                                         .dy = e->dy[0],
+                                         .dy2 = e->dy[1],
+                                         .bias = p->op.biased ? e->b : NULL,
+                                         .dx = e->dx,
+                                         .dbias = p->op.biased && !p->op.frozen ? e->db : NULL,
+                                         .scratch = b->scratch.memory},
+        tr_cuda_stream(b));
+}
+
 /* ---- the table ---- */
 
 static int tune_new_plans(struct tr_backend *b)
@@ -355,6 +386,8 @@ int tr_cuda_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_
         return blur_forward(b, p, e);
     case TR_OP_DROPPATH:
         return droppath(b, p, e, e->x, NULL, e->y);
+    case TR_OP_GELU:
+        return gelu_forward(b, p, e);
     case TR_OP_LOSS:
         return loss(b, p, e);
     }
@@ -381,6 +414,8 @@ int tr_cuda_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr
         return blur_backward(b, p, e);
     case TR_OP_DROPPATH:
         return droppath(b, p, e, e->dy[0], e->dy[1], e->dx);
+    case TR_OP_GELU:
+        return gelu_backward(b, p, e);
     case TR_OP_INPUT:
     case TR_OP_LOSS:
         break;

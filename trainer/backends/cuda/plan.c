@@ -13,6 +13,7 @@
 
 #include "ipc/base/count.h"
 #include "ipc/base/err.h"
+#include "kernels/cuda/gelu.h"
 #include "kernels/cuda/loss.h"
 #include "kernels/cuda/norm.h"
 #include "trainer/backends/cuda/impl.h"
@@ -177,6 +178,14 @@ static int plan_classifier(struct tr_backend *b, struct tr_op_plan *p, struct im
     return err < 0 ? err : reserve_scratch(b, dy + (size_t)k * (size_t)c * sizeof(float), text);
 }
 
+static int plan_gelu(struct tr_backend *b, const struct tr_op_plan *p, struct im_text *text)
+{
+    const struct imk_cuda_rows shape = {
+        .rows = (int64_t)pixels_of(p->op.x), .c = p->op.x.c, .pitch = p->x_pitch, .type = p->type};
+
+    return p->op.training && p->op.biased ? reserve_scratch(b, imk_cuda_gelu_scratch(&shape), text) : 0;
+}
+
 static int plan_kind(struct tr_backend *b, struct tr_op_plan *p, struct im_text *text)
 {
     const struct tr_op *op = &p->op;
@@ -188,6 +197,8 @@ static int plan_kind(struct tr_backend *b, struct tr_op_plan *p, struct im_text 
         return plan_norm(b, p, text);
     case TR_OP_FC:
         return plan_classifier(b, p, text);
+    case TR_OP_GELU:
+        return plan_gelu(b, p, text);
     case TR_OP_LOSS:
         return reserve_scratch(b, imk_cuda_loss_scratch(op->x.n), text);
     case TR_OP_INPUT:

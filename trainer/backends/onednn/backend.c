@@ -62,6 +62,8 @@ static int plan_op(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_in
         return tr_gap_plan(b, p, info);
     if (kind == TR_OP_BLUR)
         return tr_blur_plan(b, p, info);
+    if (kind == TR_OP_GELU)
+        return tr_gelu_plan(b, p, info);
     if (kind == TR_OP_FC)
         return tr_fc_plan(b, p, info);
     info->keeps_y = p->op.training && kind == TR_OP_ADD && p->op.relu;
@@ -153,6 +155,9 @@ static int forward_op(struct tr_backend *b, struct tr_op_plan *p, const struct t
     case TR_OP_DROPPATH:
         drop_path(p, e->x, e->scale, e->y);
         return 0;
+    case TR_OP_GELU:
+        tr_gelu_forward(b, p, e);
+        return 0;
     case TR_OP_FC:
         return tr_fc_forward(b, p, e);
     case TR_OP_LOSS: /* n x classes numbers: the reference is fast enough */
@@ -190,6 +195,10 @@ static int backward_op(struct tr_backend *b, struct tr_op_plan *p, const struct 
         tr_maxpool_backward(p, e);
         return 0;
     }
+    if (p->op.kind == TR_OP_GELU) {
+        tr_gelu_backward(b, p, e);
+        return 0;
+    }
     if (e->dy[1] && p->op.precision == IMK_BF16)
         tr_cpu_add_bf16(e->dy[0], e->dy[1], p->count);
     else if (e->dy[1])
@@ -211,6 +220,7 @@ static int backward_op(struct tr_backend *b, struct tr_op_plan *p, const struct 
     case TR_OP_FC:
         return tr_fc_backward(b, p, e);
     case TR_OP_ADD:
+    case TR_OP_GELU:
     case TR_OP_MAXPOOL:
     case TR_OP_INPUT:
     case TR_OP_LOSS:

@@ -119,11 +119,23 @@ static void muon_begin(const struct tr_update *u, const struct tr_span *span, st
     }
 }
 
+/* What the weights are multiplied by before the step. */
+static double kept(const struct tr_update *u, const struct tr_span *span, double lr)
+{
+    const size_t count = (size_t)span->rows * (size_t)span->columns;
+    double squares;
+
+    if (!u->muon_fixed_norm)
+        return 1 - lr * (span->decays ? u->hyper->weight_decay : 0);
+    squares = tr_cpu_sum_squares(u->w + span->first, count);
+    return squares > 0 ? sqrt(span->rows / squares) : 1;
+}
+
 static void finish(const struct tr_update *u, const struct tr_span *span, struct matrix *a)
 {
     const size_t count = (size_t)span->rows * (size_t)span->columns;
-    const double lr = u->hyper->lr * span->rate, decay = span->decays ? u->hyper->weight_decay : 0;
-    const float keep = (float)(1 - lr * decay);
+    const double lr = u->hyper->lr * span->rate;
+    const float keep = (float)kept(u, span, lr);
     const float step = (float)(lr * sqrt(fmax(1, (double)span->rows / span->columns)));
     const float *x = a->x;
     float *w = u->w + span->first;

@@ -51,24 +51,31 @@ static struct form form_of(const struct tr_backend *b, const struct tr_op_plan *
     return f;
 }
 
-static struct tr_strip strip_of(const struct form *f, size_t image, size_t group)
+struct tr_strip tr_strip_at(size_t channels, size_t area, size_t inner, size_t image, size_t group)
 {
-    const size_t first = group * f->each, block = first / f->inner,
-                 blocks = (f->channels + f->inner - 1) / f->inner;
-    struct tr_strip s = {.at = (image * blocks + block) * f->area * f->inner + first % f->inner,
-                         .step = f->inner == 1 ? TR_LANES : f->inner,
-                         .whole = f->inner == 1 ? f->area / TR_LANES : f->area,
-                         .bits = (image * f->groups + group) * f->vectors,
-                         .narrow = f->narrow};
+    const size_t first = group * (inner == 1 ? 1 : TR_LANES), block = first / inner,
+                 blocks = (channels + inner - 1) / inner;
+    struct tr_strip s = {.at = (image * blocks + block) * area * inner + first % inner,
+                         .step = inner == 1 ? TR_LANES : inner,
+                         .whole = inner == 1 ? area / TR_LANES : area};
 
-    if (f->inner == 1) {
-        s.lanes = f->area % TR_LANES;
+    if (inner == 1) {
+        s.lanes = area % TR_LANES;
         s.ragged = s.lanes > 0;
-    } else if (f->inner == f->channels && f->channels - first < TR_LANES) {
-        s.lanes = f->channels - first; /* channels last: the next pixel begins there */
+    } else if (inner == channels && channels - first < TR_LANES) {
+        s.lanes = channels - first; /* channels last: the next pixel begins there */
         s.ragged = s.whole;
         s.whole = 0;
     }
+    return s;
+}
+
+static struct tr_strip strip_of(const struct form *f, size_t image, size_t group)
+{
+    struct tr_strip s = tr_strip_at(f->channels, f->area, f->inner, image, group);
+
+    s.bits = (image * f->groups + group) * f->vectors;
+    s.narrow = f->narrow;
     return s;
 }
 

@@ -15,6 +15,7 @@
 #include "trainer/backends/backend.h"
 #include "trainer/backends/host_step.h"
 #include "trainer/backends/onednn/dnnl.h"
+#include "trainer/backends/onednn/vector_loops.h"
 #include "trainer/backends/onednn/winograd.h"
 
 /* One layer's weights in one layout. */
@@ -75,7 +76,7 @@ struct tr_op_plan {
     bool wino_values, wino_weights; /* CONV: by winograd.h; the gradient of the weights too */
     struct tr_staged forward, backward_data, backward_weights;
     struct tr_pack *pack_forward, *pack_backward;
-    size_t inner;         /* BN, MAXPOOL, BLUR: of tr_value_form() */
+    size_t inner;         /* BN, MAXPOOL, BLUR, GELU: of tr_value_form() */
     struct tr_taps *taps; /* BLUR: rows of y, of x, columns of y, of x */
     struct tr_narrow {
         bool on;
@@ -144,6 +145,13 @@ int tr_gap_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_
 int tr_frozen_norm_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info);
 void tr_frozen_norm_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
 void tr_frozen_norm_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
+
+int tr_gelu_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info);
+void tr_gelu_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
+void tr_gelu_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
+
+/* norm.c: the values of one image's group of channels: 8 that lie beside each other, or where inner is 1 a single one. */
+struct tr_strip tr_strip_at(size_t channels, size_t area, size_t inner, size_t image, size_t group);
 
 int tr_blur_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info);
 void tr_blur_forward(struct tr_op_plan *p, const struct tr_exec *e);

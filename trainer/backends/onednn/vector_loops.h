@@ -1,6 +1,6 @@
-/* The loops of batch norm and max-pooling over vectors of 8 numbers.
+/* The loops of batch norm, max-pooling and GELU over vectors of 8 numbers.
  *
- * Batch norm goes over the values of a few channels of one image, a strip: vectors that lie `step` numbers apart. In
+ * Batch norm and GELU go over the values of a few channels of one image, a strip: vectors that lie `step` numbers apart. In
  * layouts whose channels are blocked or last, a vector is 8 channels of a pixel; in plain NCHW 8 pixels of one channel.
  * Sums are added up in double, one value after the other within each of 8 lanes. norm.c puts strips together.
  *
@@ -54,6 +54,15 @@ struct tr_norm_backward {
     void *dx;
 };
 
+/* GELU of x + bias; dx gets g = (dy[0] + dy[1]) times its slope there. dy[1] may be NULL. */
+struct tr_gelu {
+    const float *x;
+    float *y;
+    const float *dy[2];
+    float *dx;
+    float bias[TR_LANES];
+};
+
 /* Square windows over a plane of h x w pixels of `inner` numbers; the result has oh x ow. A place is where in its
  * window a maximum was found, row by row; of equal ones the first. */
 struct tr_windows {
@@ -70,6 +79,9 @@ struct tr_vector_loops {
     void (*sums)(const struct tr_strip *s, const struct tr_norm_lanes *p, const struct tr_norm_backward *k,
                  struct tr_norm_sums *sums);
     void (*dx)(const struct tr_strip *s, const struct tr_norm_lanes *p, const struct tr_norm_backward *k);
+    /* Of fp32 strips. The second adds the sums of what it stores in dx to sums->first. */
+    void (*gelu)(const struct tr_strip *s, const struct tr_gelu *g);
+    void (*gelu_backward)(const struct tr_strip *s, const struct tr_gelu *g, struct tr_norm_sums *sums);
     /* Row oh of y and of its places. */
     void (*maxpool)(const struct tr_windows *w, const void *x, void *y, uint8_t *places, int oh);
     /* Row h of dx: what each pixel gets from the windows whose maximum it is. dy[1] may be NULL. */

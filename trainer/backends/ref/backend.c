@@ -134,11 +134,13 @@ static int plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan 
         .x_bytes = tr_count(op->x) * sizeof(float),
         .y_bytes = kind == TR_OP_LOSS ? 0 : tr_count(op->y) * sizeof(float),
         .keeps_x =
-            op->training && !op->frozen && (kind == TR_OP_CONV || kind == TR_OP_BN || kind == TR_OP_FC),
+            op->training && ((!op->frozen && (kind == TR_OP_CONV || kind == TR_OP_BN || kind == TR_OP_FC)) ||
+                             kind == TR_OP_GELU),
         .keeps_y = op->training && op->relu && (kind == TR_OP_ADD || (is_frozen_norm(op) && !op->pools)),
         .y_may_be_x = kind == TR_OP_ADD || kind == TR_OP_DROPPATH ||
                       (kind == TR_OP_BN && (!op->training || op->frozen) && !op->pools),
-        .dx_may_be_dy = kind == TR_OP_ADD || kind == TR_OP_DROPPATH || (kind == TR_OP_BN && !op->pools),
+        .dx_may_be_dy = kind == TR_OP_ADD || kind == TR_OP_DROPPATH || kind == TR_OP_GELU ||
+                        (kind == TR_OP_BN && !op->pools),
     };
     if (op->training && kind == TR_OP_BN)
         ret_info->save_bytes = tr_ref_bn_save_bytes(op) + (op->pools ? tr_count(op->y) * sizeof(int32_t) : 0);
@@ -218,6 +220,7 @@ static int forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_e
         [TR_OP_GAP] = tr_ref_gap_forward,
         [TR_OP_BLUR] = tr_ref_blur_forward,
         [TR_OP_DROPPATH] = tr_ref_droppath_forward,
+        [TR_OP_GELU] = tr_ref_gelu_forward,
         [TR_OP_FC] = tr_ref_fc_forward,
         [TR_OP_LOSS] = tr_ref_loss,
     };
@@ -245,6 +248,7 @@ static int backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_
         [TR_OP_FC] = tr_ref_fc_backward,
         [TR_OP_BLUR] = tr_ref_blur_backward,
         [TR_OP_DROPPATH] = tr_ref_droppath_backward,
+        [TR_OP_GELU] = tr_ref_gelu_backward,
     };
 
     int err = 0;

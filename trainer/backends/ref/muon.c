@@ -55,11 +55,23 @@ static size_t place(const struct tr_span *span, size_t i)
     return rows > columns ? i % columns * rows + i / columns : i;
 }
 
+/* What the weights are multiplied by before the step. */
+static double kept(const struct tr_update *u, const struct tr_span *span, double lr)
+{
+    double squares = 0;
+
+    if (!u->muon_fixed_norm)
+        return 1 - lr * (span->decays ? u->hyper->weight_decay : 0);
+    for (size_t i = 0; i < (size_t)span->rows * (size_t)span->columns; i++)
+        squares += (double)u->w[span->first + i] * (double)u->w[span->first + i];
+    return squares > 0 ? sqrt(span->rows / squares) : 1;
+}
+
 static void step(const struct tr_update *u, const struct tr_span *span, struct matrix *a)
 {
     const struct imk_hyper *h = u->hyper;
     const size_t count = a->rows * a->columns;
-    const double lr = h->lr * span->rate, decay = span->decays ? h->weight_decay : 0;
+    const double lr = h->lr * span->rate, keep = kept(u, span, lr);
     const double adjusted = lr * sqrt(fmax(1, (double)span->rows / span->columns));
     double squares = 0;
 
@@ -79,7 +91,7 @@ static void step(const struct tr_update *u, const struct tr_span *span, struct m
         iterate(a);
     for (size_t i = 0; i < count; i++)
         u->w[span->first + i] =
-            (float)((double)u->w[span->first + i] * (1 - lr * decay) - adjusted * a->x[place(span, i)]);
+            (float)((double)u->w[span->first + i] * keep - adjusted * a->x[place(span, i)]);
 }
 
 int tr_ref_muon(const struct tr_update *u, const struct tr_span *span)

@@ -27,6 +27,8 @@ void tr_ref_blur_forward(const struct tr_op *op, const struct tr_exec *e);
 void tr_ref_blur_backward(const struct tr_op *op, const struct tr_exec *e);
 void tr_ref_droppath_forward(const struct tr_op *op, const struct tr_exec *e);
 void tr_ref_droppath_backward(const struct tr_op *op, const struct tr_exec *e);
+void tr_ref_gelu_forward(const struct tr_op *op, const struct tr_exec *e);
+void tr_ref_gelu_backward(const struct tr_op *op, const struct tr_exec *e);
 void tr_ref_fc_forward(const struct tr_op *op, const struct tr_exec *e);
 void tr_ref_fc_backward(const struct tr_op *op, const struct tr_exec *e);
 void tr_ref_loss(const struct tr_op *op, const struct tr_exec *e);

@@ -119,6 +119,12 @@ static void a_flag_that_does_nothing_is_refused(void **state)
         {{"--on-bad-sample", "stop", "--bad-sample-limit", "3"}, "bad-sample-limit"},
         {{"--train-crop", "center", "--rrc-scale-min", "0.3"}, "rrc-scale-min"},
         {{"--aug-magnitude", "5"}, "aug-magnitude"},
+        {{"--muon-fixed-norm"}, "muon-fixed-norm"},
+        {{"--model", "airbench94", "--blurpool", "zhang"}, "blurpool belongs to residual networks"},
+        {{"--model", "airbench94", "--stem", "imagenet"}, "stem imagenet belongs to residual networks"},
+        {{"--model", "airbench94", "--drop-path-rate", "0.1"}, "drop-path-rate belongs to"},
+        {{"--model", "airbench94", "--image-size", "24"},
+         "image-size: 24 pixels are fewer than the stride of"},
         {{"--aug-jitter-p", "0.5"}, "aug-jitter-p"},
     };
     static const char shorter[] = "schedule: step\nstep-epochs: 30\nepochs: 1\n";
@@ -144,6 +150,7 @@ static void a_recipe_that_can_be_is_taken(void **state)
         {"--mixup", "0.2", "--cutmix", "1", "--mix-switch-p", "0.3", "--batch-size", "3"},
         {"--ema", "0.999", "--ema-warmup", "timm", "--accumulate", "4", "--grad-clip", "1"},
         {"--opt", "muon", "--lr", "0.02", "--muon-momentum", "0.9", "--beta1", "0.8"},
+        {"--opt", "muon", "--lr", "0.02", "--muon-fixed-norm", "--norm-lr-scale", "64"},
         {"--opt", "muon", "--lr", "0.02", "--nesterov", "--muon-rest", "sgd", "--momentum", "0.8"},
     };
 

@@ -294,8 +294,15 @@ static void pointwise(struct onnx_run *r, const Onnx__NodeProto *n)
     const struct value x = *need(r, n->input[0]), *x2 = n->n_input > 1 ? need(r, n->input[1]) : NULL;
     struct value *y = make(r, n->output[0], 1, x.d[1], x.d[2], x.d[3]);
 
-    for (size_t i = 0; i < y->n; i++)
-        y->x[i] = x2 ? x.x[i] + x2->x[i] : fmaxf(x.x[i], 0);
+    for (size_t i = 0; i < y->n; i++) {
+        const size_t channel = i / ((size_t)x.d[2] * (size_t)x.d[3]);
+        const float b = !x2 ? 0 : x2->x[x2->n == 1 ? 0 : x2->n == (size_t)x.d[1] ? channel : i];
+
+        y->x[i] = strcmp(n->op_type, "Relu") == 0  ? fmaxf(x.x[i], 0)
+                  : strcmp(n->op_type, "Erf") == 0 ? erff(x.x[i])
+                  : strcmp(n->op_type, "Mul") == 0 ? x.x[i] * b
+                                                   : x.x[i] + b;
+    }
 }
 
 static void softmax(struct onnx_run *r, const Onnx__NodeProto *n)
@@ -337,6 +344,8 @@ static const struct {
     {"Pad", reflect},
     {"Add", pointwise},
     {"Relu", pointwise},
+    {"Mul", pointwise},
+    {"Erf", pointwise},
     {"Flatten", flatten},
     {"Gemm", multiply},
     {"Softmax", softmax},

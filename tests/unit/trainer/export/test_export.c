@@ -138,6 +138,7 @@ static void an_onnx_file_computes_what_the_network_does(void **state)
         {.name = "resnet32", .classes = 1, .head = TR_HEAD_CONV, .blurpool = TR_BLURPOOL_FFCV},
         {.name = "resnet50", .classes = 3},
         {.name = "resnetv2_18", .classes = 4, .head = TR_HEAD_FC, .blurpool = TR_BLURPOOL_ZHANG},
+        {.name = "airbench94", .classes = 6},
     };
     float planes[3 * 32 * 32], logits[8];
 
@@ -148,7 +149,7 @@ static void an_onnx_file_computes_what_the_network_does(void **state)
         size_t bn_count = 0;
 
         draw(&s, &configs[i]);
-        s.size = s.model->stem == TR_STEM_SMALL ? 8 : 32;
+        s.size = s.model->stem == TR_STEM_SMALL && !s.model->whitens ? 8 : 32;
         evaluate(&s, planes, logits);
         for (int k = 0; k < s.model->layer_count; k++)
             bn_count += s.model->layers[k].kind == TR_OP_BN;
@@ -289,9 +290,10 @@ static void a_pt_file_holds_the_same_tensors_on_whole_lines(void **state)
 static void a_file_says_which_network_it_is_of(void **state)
 {
     static const struct tr_model_config configs[] = {
-        {.name = "resnet20", .classes = 16},  {.name = "resnet44", .classes = 64},
-        {.name = "resnet18", .classes = 512}, {.name = "resnet18", .classes = 2, .stem = TR_STEM_SMALL},
-        {.name = "resnet32", .classes = 1},   {.name = "resnetv2_18", .classes = 1000, .head = TR_HEAD_FC},
+        {.name = "resnet20", .classes = 16},   {.name = "resnet44", .classes = 64},
+        {.name = "resnet18", .classes = 512},  {.name = "resnet18", .classes = 2, .stem = TR_STEM_SMALL},
+        {.name = "resnet32", .classes = 1},    {.name = "resnetv2_18", .classes = 1000, .head = TR_HEAD_FC},
+        {.name = "airbench94", .classes = 10},
     };
 
     (void)state;
@@ -443,6 +445,7 @@ static void what_a_library_lacks_is_refused(void **state)
         {{.name = "resnet18", .classes = 2, .stem = TR_STEM_SMALL}, NULL, NULL},
         {{.name = "resnetv2_101", .classes = 2}, "resnetv2_101", NULL},
         {{.name = "resnet20", .classes = 2}, NULL, NULL},
+        {{.name = "airbench94", .classes = 2}, NULL, NULL},
     };
 
     (void)state;
@@ -458,7 +461,7 @@ static void what_a_library_lacks_is_refused(void **state)
         if (name)
             assert_string_equal(name, cases[i].timm);
         else
-            assert_non_null(strstr(text.s, "timm has no resnet"));
+            assert_non_null(strstr(text.s, "timm has no "));
         name = tr_torchvision_name(m, &shape, &text);
         assert_int_equal(name != NULL, cases[i].torchvision != NULL);
         tr_model_free(m);

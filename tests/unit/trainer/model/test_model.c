@@ -58,6 +58,7 @@ static void parameter_counts_are_torchvisions_and_timms(void **state)
         {"resnet32", 10, 466906, 31 * 6 + 2 * 6 + 2},
         {"resnet44", 10, 661338, 43 * 6 + 2 * 6 + 2},
         {"resnet56", 10, 855770, 55 * 6 + 2 * 6 + 2},
+        {"airbench94", 10, 1972802, 2 + 6 * 6 + 2}, /* Jordan's, and the classifier's bias */
     };
 
     (void)state;
@@ -260,6 +261,78 @@ static void initial_values_have_the_right_spread(void **state)
                 params[named(m, "bn1.bias")->offset] == 0);
     assert_true(stats[named(m, "bn1.running_var")->offset + 63] == 1 &&
                 stats[named(m, "bn1.running_mean")->offset] == 0);
+    free(params);
+    free(stats);
+    tr_model_free(m);
+}
+
+/* The names of Jordan's state_dict, and what of them is never trained: no span covers it. */
+static void airbench_is_jordans(void **state)
+{
+    static const char *const head[] = {"whiten.weight",
+                                       "whiten.bias",
+                                       "layers.1.conv1.weight",
+                                       "layers.1.norm1.weight",
+                                       "layers.1.norm1.bias",
+                                       "layers.1.norm1.running_mean",
+                                       "layers.1.norm1.running_var",
+                                       "layers.1.norm1.num_batches_tracked",
+                                       "layers.1.conv2.weight"};
+    const struct tr_groups groups = {.rest_rate = 0.5, .norm_rate = 16};
+    struct tr_model *m = make("airbench94", TR_STEM_AUTO, 10);
+    struct tr_span *spans = NULL;
+    size_t count = 0;
+
+    (void)state;
+    for (size_t i = 0; i < IM_COUNT(head); i++)
+        assert_string_equal(m->tensors[i].name, head[i]);
+    assert_string_equal(m->layers[m->whitens].name, "whiten");
+    assert_int_equal(tr_groups_trained_from(m, NULL), named(m, "whiten.bias")->offset);
+    assert_int_equal(tr_groups_spans(m, &groups, &spans, &count), 0);
+    for (int i = 0; i < m->tensor_count; i++) {
+        const struct tr_param_tensor *t = &m->tensors[i];
+        const bool constant = strcmp(t->name, "whiten.weight") == 0 || t->kind == TR_TENSOR_BN_WEIGHT;
+        const bool fast = t->kind == TR_TENSOR_BN_BIAS || strcmp(t->name, "whiten.bias") == 0;
+        const struct tr_span *of = NULL;
+
+        for (size_t k = 0; k < count; k++)
+            if (t->offset >= spans[k].first && t->offset < spans[k].first + spans[k].count)
+                of = &spans[k];
+        if (tr_tensor_home(t) != TR_HOME_PARAMS)
+            continue;
+        assert_int_equal(t->constant, constant);
+        assert_int_equal(of == NULL, constant);
+        if (of)
+            assert_true(of->rate == (fast ? 8 : of->rows > 0 ? 1 : 0.5) && of->decays == (t->rank >= 2));
+    }
+    free(spans);
+    tr_model_free(m);
+}
+
+/* The first filters pass the input channels; the others are drawn as torch's Conv2d draws. */
+static void its_convolutions_begin_as_the_identity(void **state)
+{
+    struct tr_model *m = make("airbench94", TR_STEM_AUTO, 10);
+    float *params = calloc(m->param_floats, sizeof *params), *stats = calloc(m->stat_floats, sizeof *stats);
+    const struct tr_param_tensor *conv = named(m, "layers.1.conv1.weight"), *fc = named(m, "head.weight");
+    double top = 0, squares = 0;
+
+    (void)state;
+    tr_model_init(m, 7, params, stats);
+    for (size_t k = 0; k < 64; k++)
+        for (size_t c = 0; c < 24; c++)
+            for (size_t i = 0; i < 9; i++) {
+                const float v = params[conv->offset + (k * 24 + c) * 9 + i];
+
+                if (k < 24)
+                    assert_true(v == (k == c && i == 4 ? 1 : 0));
+                else
+                    top = fmax(top, fabs((double)v));
+            }
+    assert_true(top <= 1 / sqrt(216) && top > 0.99 / sqrt(216));
+    for (size_t i = 0; i < fc->count; i++)
+        squares += (double)params[fc->offset + i] * (double)params[fc->offset + i];
+    assert_true(fabs(sqrt(squares / (double)fc->count) * 256 - 1) < 0.05);
     free(params);
     free(stats);
     tr_model_free(m);
@@ -483,6 +556,8 @@ int main(void)
         cmocka_unit_test(only_weights_of_conv_and_fc_decay),
         cmocka_unit_test(hidden_filters_are_matrices),
         cmocka_unit_test(initial_values_have_the_right_spread),
+        cmocka_unit_test(airbench_is_jordans),
+        cmocka_unit_test(its_convolutions_begin_as_the_identity),
         cmocka_unit_test(initial_values_follow_the_seed),
         cmocka_unit_test(unknown_names_are_refused_with_a_sentence),
         cmocka_unit_test(every_model_of_the_command_line_exists),
