@@ -136,11 +136,7 @@ static struct rd_io_result read_two_to(struct fixture *f, const char *path, stru
     return result;
 }
 
-static struct rd_io_result read_two(struct fixture *f, const char *path, uint32_t head, uint32_t from,
-                                    uint32_t to)
-{
-    return read_two_to(f, path, (struct rd_io_two){head, from, to, from});
-}
+#define read_two(f, path, head, from, to) read_two_to(f, path, (struct rd_io_two){head, from, to, from})
 
 static void two_parts_of_a_file_are_read_and_nothing_else(void **state)
 {
@@ -151,28 +147,19 @@ static void two_parts_of_a_file_are_read_and_nothing_else(void **state)
     make_file(f, "parts", 1000);
     for (size_t i = 0; i < IM_COUNT(parts); i++) {
         const uint32_t head = parts[i][0], from = parts[i][1], to = parts[i][2];
-        struct rd_io_result result;
+        const uint32_t places[] = {from, head,
+                                   CAPACITY - (to - from)}; /* its own; behind the other; the last */
 
-        memset(f->buffer, 0x33, CAPACITY);
-        result = read_two(f, "parts", head, from, to);
-        assert_int_equal(result.bytes, head + to - from);
-        check_content(f->buffer, head, 1000);
-        for (uint32_t k = from; k < to; k++)
-            assert_int_equal((unsigned char)f->buffer[k], (unsigned char)(k * 31 + 1000));
-        for (uint32_t k = head; k < CAPACITY; k++)
-            if (k < from || k >= to)
-                assert_int_equal((unsigned char)f->buffer[k], 0x33);
-        /* One after the other, and further apart. */
-        for (uint32_t at = head; at <= CAPACITY - (to - from); at += CAPACITY - (to - from) - head) {
+        for (size_t place = 0; place < IM_COUNT(places); place++) {
+            const uint32_t at = places[place], end = at + (to - from);
+
             memset(f->buffer, 0x33, CAPACITY);
-            result = read_two_to(f, "parts", (struct rd_io_two){head, from, to, at});
-            assert_int_equal(result.bytes, head + to - from);
+            assert_int_equal(read_two_to(f, "parts", (struct rd_io_two){head, from, to, at}).bytes,
+                             head + to - from);
             check_content(f->buffer, head, 1000);
-            for (uint32_t k = from; k < to; k++)
-                assert_int_equal((unsigned char)f->buffer[at + k - from], (unsigned char)(k * 31 + 1000));
             for (uint32_t k = head; k < CAPACITY; k++)
-                if (k < at || k >= at + to - from)
-                    assert_int_equal((unsigned char)f->buffer[k], 0x33);
+                assert_int_equal((unsigned char)f->buffer[k],
+                                 k >= at && k < end ? (unsigned char)((k - at + from) * 31 + 1000) : 0x33);
         }
     }
     /* Files that end before, or are none. */
@@ -189,24 +176,23 @@ static void two_parts_of_a_file_are_read_and_nothing_else(void **state)
 
 static void parts_beside_the_buffer_are_refused(void **state)
 {
+    /* One in the other; less than nothing; both at one place; behind the end, and further than numbers go. */
     static const struct rd_io_two parts[] = {
-        {10, 9, 20, 10},              /* one in the other */
-        {10, 20, 19, 20},             /* less than nothing */
-        {10, 20, 30, 9},              /* at the same place */
-        {10, 20, 30, CAPACITY - 9},   /* behind the end */
-        {10, 20, 30, CAPACITY + 1},   /* far behind */
-        {10, 20, 30, UINT32_MAX - 5}, /* further than numbers go */
-        {CAPACITY + 1, CAPACITY + 2, CAPACITY + 3, CAPACITY + 2},
+        {10, 9, 20, 10},
+        {10, 20, 19, 20},
+        {10, 20, 30, 9},
+        {10, 20, 30, CAPACITY - 9},
+        {10, 20, 30, CAPACITY + 1},
+        {10, 20, 30, UINT32_MAX - 5},
     };
     struct fixture *f = ready(state);
 
     make_file(f, "parts", 1000);
-    for (size_t i = 0; i < IM_COUNT(parts); i++) {
-        const struct rd_io_request request = {
-            .path = "parts", .buffer = f->buffer, .capacity = CAPACITY, .two = parts[i]};
-
-        assert_int_equal(rd_io_submit(f->io, &request), -EINVAL);
-    }
+    for (size_t i = 0; i < IM_COUNT(parts); i++)
+        assert_int_equal(
+            rd_io_submit(f->io,
+                         &(struct rd_io_request){.path = "parts", .capacity = CAPACITY, .two = parts[i]}),
+            -EINVAL);
     assert_int_equal(read_two_to(f, "parts", (struct rd_io_two){10, 20, 30, CAPACITY - 10}).bytes, 20);
 }
 
@@ -498,10 +484,7 @@ static void two_parts_of_a_part_are_read_and_nothing_else(void **state)
     make_file(f, "a.tar", 2000);
     for (size_t i = 0; i < IM_COUNT(parts); i++) {
         request.container = parts[i][0];
-        request.two.head = parts[i][1];
-        request.two.from = parts[i][2];
-        request.two.to = parts[i][3];
-        request.two.at = i % 2 ? parts[i][2] : parts[i][1];
+        request.two = (struct rd_io_two){parts[i][1], parts[i][2], parts[i][3], parts[i][i % 2 ? 2 : 1]};
         memset(f->buffer, 0x33, CAPACITY);
         assert_int_equal(rd_io_submit(f->io, &request), 0);
         assert_int_equal(rd_io_reap(f->io, &result, 1, WAIT_NS), 1);
@@ -509,11 +492,12 @@ static void two_parts_of_a_part_are_read_and_nothing_else(void **state)
         assert_int_equal(result.too_large, 0);
         for (uint32_t k = 0; k < CAPACITY; k++) {
             const struct rd_io_two *two = &request.two;
-            const bool is_second = k >= two->at && k < two->at + (two->to - two->from);
+            const bool is_second = k - two->at < two->to - two->from; /* k < at is far more */
             const uint32_t from = is_second ? two->from + k - two->at : k;
+            const bool is_read = k < two->head || is_second;
 
             assert_int_equal((unsigned char)f->buffer[k],
-                             k < two->head || is_second ? (unsigned char)((700 + from) * 31 + 2000) : 0x33);
+                             is_read ? (unsigned char)((700 + from) * 31 + 2000) : 0x33);
         }
     }
     request.two.to = 1001; /* behind the part */
@@ -600,10 +584,7 @@ static void a_part_without_its_header_is_refused(void **state)
         if (round == 3)
             assert_int_equal(pwrite(fd, "y", 1, 0), 1); /* another name: the sum is not right */
         request.offset = is_shorter ? 100 : 512;
-        request.two.head = is_two ? 1 : 0;
-        request.two.from = is_two ? 900 : 0;
-        request.two.to = is_two ? 1000 : 0;
-        request.two.at = request.two.from;
+        request.two = is_two ? (struct rd_io_two){1, 900, 1000, 900} : (struct rd_io_two){0};
         assert_int_equal(rd_io_submit(f->io, &request), 0);
         assert_int_equal(rd_io_reap(f->io, &result, 1, WAIT_NS), 1);
         assert_int_equal(result.bytes, !is_there ? -EBADMSG : is_two ? 101 : 1000);
@@ -612,9 +593,7 @@ static void a_part_without_its_header_is_refused(void **state)
     assert_int_equal(pwrite(fd, "a", 1, 0), 1);
     request.offset = 512;
     request.bytes = 999; /* of another size */
-    request.two.head = 10;
-    request.two.from = request.two.at = 20;
-    request.two.to = 30;
+    request.two = (struct rd_io_two){10, 20, 30, 20};
     assert_int_equal(rd_io_submit(f->io, &request), 0);
     assert_int_equal(rd_io_reap(f->io, &result, 1, WAIT_NS), 1);
     assert_int_equal(result.bytes, -EBADMSG);
