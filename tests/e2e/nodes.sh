@@ -540,10 +540,10 @@ a_process_stops() {
   done
   return 1
 }
-# three_undisturbed FLAG...: into $T/three.
+# Into $T/three.
 three_undisturbed() {
   local k
-  for k in 0 1 2; do start_machine $k '' "$@"; done
+  for k in 0 1 2; do start_machine $k ''; done
   machines_end 0
   mv "${OWN:-$T/w}${OWN:+0}" "$T/three"
   rm -rf "$T"/own* "$T"/out?
