@@ -17,7 +17,7 @@
 
 static void name_file(const char *folder, uint32_t machine, char ret[PATH_MAX])
 {
-    snprintf(ret, PATH_MAX, "%s/places-%" PRIu32 ".txt", folder, machine);
+    snprintf(ret, PATH_MAX, "%.4000s/places-%" PRIu32 ".txt", folder, machine);
 }
 
 static bool is_good(const struct im_node_place *place)
