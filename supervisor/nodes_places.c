@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "ipc/base/file.h"
+#include "ipc/base/number.h"
 #include "supervisor/cluster/address.h"
 #include "supervisor/cluster/link.h"
 #include "supervisor/super.h"
@@ -118,6 +119,21 @@ static void write_file(struct sv_super *s, const struct im_node_place *place)
                        text.s);
 }
 
+/* "NODE ADDRESS PORT"; takes the line apart. */
+static bool read_place(char *line, int64_t *ret_node, struct im_node_place *ret)
+{
+    const char *node = strsep(&line, " "), *address = strsep(&line, " "), *port = line;
+    int64_t number;
+
+    if (!port || strlen(address) >= sizeof ret->address)
+        return false;
+    number = im_whole_number(port);
+    *ret_node = im_whole_number(node);
+    *ret = (struct im_node_place){.port = number > 0 && number <= 65535 ? (uint32_t)number : 0};
+    snprintf(ret->address, sizeof ret->address, "%s", address);
+    return *ret_node >= 0 && *ret_node < IM_RANKS_MAX && is_good(ret);
+}
+
 uint32_t sv_nodes_places_read(const char *folder, uint32_t machine, const char *start,
                               struct im_node_place ret[IM_RANKS_MAX])
 {
@@ -135,11 +151,10 @@ uint32_t sv_nodes_places_read(const char *folder, uint32_t machine, const char *
     if (strcmp(line, start) != 0)
         rest = NULL;
     while ((line = strsep(&rest, "\n"))) {
-        struct im_node_place p = {.port = 0};
-        uint32_t of;
+        struct im_node_place p;
+        int64_t of;
 
-        if (sscanf(line, "%" SCNu32 " %63s %" SCNu32, &of, p.address, &p.port) == 3 && of < IM_RANKS_MAX &&
-            is_good(&p)) {
+        if (read_place(line, &of, &p)) {
             ret[of] = p;
             count++;
         }

@@ -14,9 +14,11 @@
 #include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "ipc/base/image_type.h"
+#include "ipc/base/number.h"
 #include "supervisor/cluster/env.h"
 
 #define DEPTH_MAX 64
+#define SHARES_MAX 1000000
 
 int sv_inputs_append(struct sv_inputs *inputs, const char *name, const char *path, int err)
 {
@@ -236,8 +238,11 @@ void sv_inputs_keep_share(struct sv_inputs *inputs, size_t share, size_t shares,
 
 int sv_inputs_parse_share(const char *word, size_t *ret_share, size_t *ret_shares, struct im_text *text)
 {
+    char first[32];
+    const size_t digits = strcspn(word, "/");
     struct sv_launch launch;
-    int end = 0, err;
+    int64_t share, shares;
+    int err;
 
     if (strcmp(word, "auto") == 0) {
         err = sv_launch_find(getenv, &launch, text);
@@ -248,11 +253,15 @@ int sv_inputs_parse_share(const char *word, size_t *ret_share, size_t *ret_share
         *ret_shares = launch.tasks;
         return err;
     }
-    if (*word >= '0' && *word <= '9' && sscanf(word, "%zu/%zu%n", ret_share, ret_shares, &end) == 2 &&
-        word[end] == '\0' && *ret_share < *ret_shares && *ret_shares <= 1000000)
-        return 0;
-    return im_fail(text, -EINVAL,
-                   "--shard %.64s: expected I/N, such as 0/4 for the first of four parts, or auto", word);
+    snprintf(first, sizeof first, "%.*s", (int)digits, word);
+    share = im_whole_number(first);
+    shares = word[digits] == '/' ? im_whole_number(word + digits + 1) : -1;
+    if (digits >= sizeof first || share < 0 || share >= shares || shares > SHARES_MAX)
+        return im_fail(text, -EINVAL,
+                       "--shard %.64s: expected I/N, such as 0/4 for the first of four parts, or auto", word);
+    *ret_share = (size_t)share;
+    *ret_shares = (size_t)shares;
+    return 0;
 }
 
 int sv_inputs_write(const struct sv_inputs *inputs, const char *path, struct im_text *text)

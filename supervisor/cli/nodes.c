@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include "ipc/base/count.h"
 #include "ipc/base/exit.h"
 #include "ipc/base/fault.h"
+#include "ipc/base/number.h"
 #include "ipc/base/printable.h"
 #include "supervisor/cluster/pass.h"
 #include "supervisor/nodes.h"
@@ -175,18 +177,23 @@ static void shorten_time_limit(struct im_conf *conf, im_ns began)
 /* What a command that lost its head has handed on. */
 static int take_before(struct sv_nodes_found *ret, struct im_text *text)
 {
-    const char *value = getenv(SV_NODES_LOST);
-    int64_t began;
-    int fd, err;
+    const char *value = getenv(SV_NODES_LOST), *second;
+    char first[32];
+    int64_t began, fd;
+    int err;
 
     if (!value)
         return 0;
-    if (sscanf(value, "%" SCNd64 " %d", &began, &fd) != 2)
+    second = strchr(value, ' ');
+    snprintf(first, sizeof first, "%.*s", second ? (int)(second - value) : 0, value);
+    began = im_whole_number(first);
+    fd = second ? im_whole_number(second + 1) : -1;
+    if (began < 0 || fd < 0 || fd > INT_MAX)
         return im_fail(text, -EINVAL, "%s=%s: expected a time and a descriptor", SV_NODES_LOST, value);
-    err = sv_meeting_take(fd, -1, &ret->before, text);
+    err = sv_meeting_take((int)fd, -1, &ret->before, text);
     if (err < 0)
         return err;
-    close(fd);
+    close((int)fd);
     unsetenv(SV_NODES_LOST);
     ret->began = (im_ns)began;
     ret->has_before = true;
