@@ -22,28 +22,28 @@ interrupt() {
 # Three trainers, stopped within the first epoch; then one, which does not divide what is left in threes; then four. A step has a
 # batch of each, 48 batches are an epoch, and each pass is exactly once.
 case_ranks() {
-  local steps done
+  local steps gone
   start 0 --ranks 3 "${DROP[@]}"
   must_balance
   rates "$RUN" >"$T/rates"
   [ "$(wc -l <"$T/rates")" = 32 ] || fail "$(wc -l <"$T/rates") steps of three trainers in two epochs, not 32"
   rm -rf "$T/w"
   interrupt 3 5
-  steps=$(state_number step) done=$(state_number order.next)
-  [ "$done" = $((3 * steps)) ] || fail "$steps steps of three trainers, and $done batches are done"
+  steps=$(state_number step) gone=$(state_number order.next)
+  [ "$gone" = $((3 * steps)) ] || fail "$steps steps of three trainers, and $gone batches are done"
   interrupt 1 $((steps + 4))
   must_say "ranks   1 x accumulate 1, before 3: the same order of images, 4 images a step, before 12 (elastic drop); the learning rate stays that of the same place in the data"
-  done=$((2 * steps + $(state_number step)))
-  [ "$(state_number order.next)" = $done ] || fail "$(state_number order.next) batches are done, not $done"
+  gone=$((2 * steps + $(state_number step)))
+  [ "$(state_number order.next)" = "$gone" ] || fail "$(state_number order.next) batches are done, not $gone"
   # A step of one trainer has the rate of the step of three that its batch would have been in.
-  diff <(rates "$RUN" | awk 'NR > '$steps) <(awk -v from=$((3 * steps)) -v to=$done '{ rate[NR] = $0 } END { for (q = from; q < to; q++) print rate[int(q / 3) + 1] }' "$T/rates") ||
+  diff <(rates "$RUN" | awk -v from="$steps" 'NR > from') <(awk -v from=$((3 * steps)) -v to="$gone" '{ rate[NR] = $0 } END { for (q = from; q < to; q++) print rate[int(q / 3) + 1] }' "$T/rates") ||
     fail "the learning rates are not those of the same place"
   steps=$(state_number step)
   start 0 --ranks 4 "${DROP[@]}"
   must_say "16 images a step, before 4"
   must_balance
-  [ "$(ledger train_samples)" = $((4 * (48 - done) + 192)) ] || fail "the last start delivered $(ledger train_samples) images, and $done of 48 batches of the first epoch were done before it"
-  [ "$(state_number step)" = $((steps + 12 - done / 4 + 12)) ] || fail "$(state_number step) steps in all"
+  [ "$(ledger train_samples)" = $((4 * (48 - gone) + 192)) ] || fail "the last start delivered $(ledger train_samples) images, and $gone of 48 batches of the first epoch were done before it"
+  [ "$(state_number step)" = $((steps + 12 - gone / 4 + 12)) ] || fail "$(state_number step) steps in all"
   if grep -q 'the ledger does not balance' "$RUN/log.txt"; then fail "a sample was lost or came twice"; fi
 }
 

@@ -172,7 +172,7 @@ case_away() {
 # augmenters read them. (A change that keeps the time is what a failing disk makes.)
 damage() { cp -p "$1" "$T/before" && "${@:2}" && touch -r "$T/before" "$1"; }
 case_damaged() {
-  local data file most=0
+  local data file large most=0
   serve
   over_http
   start 0 "${CACHE[@]}"
@@ -194,7 +194,8 @@ case_damaged() {
   rm -r "$RUN"
 
   # Larger than a cell, and in the run.
-  for file in $(find "$data" -size +4096c); do
+  mapfile -t large < <(find "$data" -type f -size +4096c)
+  for file in "${large[@]}"; do
     damage "$file" dd if=/dev/zero of="$file" bs=1 seek=300 count=9 conv=notrunc status=none
     most=$((most + 1))
   done
@@ -202,7 +203,8 @@ case_damaged() {
   FAULTS=$QUICK_PACE
   launch "${CACHE[@]}" --cell-bytes 4096
   until is_over; do
-    for file in "$data"/class_00$((most % 4))/0000$((most % 9)).jpg; do damage "$file" dd if=/dev/zero of="$file" bs=1 seek=300 count=9 conv=notrunc status=none; done
+    file=$data/class_00$((most % 4))/0000$((most % 9)).jpg
+    damage "$file" dd if=/dev/zero of="$file" bs=1 seek=300 count=9 conv=notrunc status=none
     most=$((most + 1))
     sleep 0.1
   done
