@@ -45,7 +45,7 @@ static bool set_another(struct im_conf *conf, const char *name, enum im_conf_key
         "none",    "linear",   "step",  "ref",       "single",   "pread",   "small",    "conv",
         "zhang",   "bf16",     "adamw", "bce",       "tf",       "dynamic", "stop",     "heavy",
         "trivial", "constant", "debug", "always",    "resnet18", "nearest", "bilinear", "x",
-        "sqrt",    "balanced", "loss",  "alternate", "sgd",      "edge",    "off"};
+        "sqrt",    "balanced", "loss",  "alternate", "sgd",      "edge",    "off",      "drop"};
     char before[IM_CONF_TEXT_BYTES], after[IM_CONF_TEXT_BYTES];
     const struct im_conf old = *conf;
 
