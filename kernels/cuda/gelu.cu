@@ -97,7 +97,7 @@ template <class T, bool WIDE> static __global__ void imk_gelu_dx(struct backward
 
         for (int y = 0; y < w.down; y++)
             all += (double)sums[y * width + lane];
-        k.scratch[(size_t)blockIdx.x * (size_t)k.cut.pitch + channel] = (float)all;
+        k.scratch[(size_t)blockIdx.x * (size_t)k.cut.pitch + (size_t)channel] = (float)all;
     }
 }
 
@@ -110,7 +110,7 @@ static __global__ void imk_gelu_dbias(struct backward_args k)
 
     if (channel < k.cut.c)
         for (int s = y; s < k.cut.slices; s += THREADS / WARP)
-            sum += (double)k.scratch[(size_t)s * (size_t)k.cut.pitch + channel];
+            sum += (double)k.scratch[(size_t)s * (size_t)k.cut.pitch + (size_t)channel];
     parts[threadIdx.x] = sum;
     __syncthreads();
     if (y > 0 || channel >= k.cut.c)

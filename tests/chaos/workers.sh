@@ -23,8 +23,8 @@ rules_of() {
   augment.memory) echo "augmenter#1:$1=kill@1" ;;
   # One that dies before it can do anything: the others of its role go on without it.
   process.*) echo "reader#1:$1=kill@1,augmenter#1:$1=kill@1" ;;
-  # Of other roles and verbs: supervisor.sh, seek.sh, pixels.sh, snapshot.sh, ending.sh; tests/e2e/control.sh, layouts.sh and remote.sh; the unit test of torch.
-  fetcher.* | organise.* | pack.* | torch.* | supervisor.* | reclaim.* | seek.* | pixels.* | trainer.* | checkpoint.* | file.* | shm.* | snapshot.* | ending.* | saver.* | control.*) ;;
+  # Of other roles and verbs: supervisor.sh, seek.sh, pixels.sh, snapshot.sh, ending.sh; tests/e2e/control.sh, layouts.sh, nodes.sh and remote.sh; the unit test of torch.
+  fetcher.* | organise.* | pack.* | torch.* | supervisor.* | reclaim.* | seek.* | pixels.* | trainer.* | checkpoint.* | file.* | shm.* | snapshot.* | ending.* | saver.* | control.* | nodes.*) ;;
   *) fail "whose is the fault point $1? Say it in rules_of" ;;
   esac
 }
