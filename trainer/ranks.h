@@ -58,12 +58,11 @@ const struct tr_rank_sum *tr_ranks_rank_sum(struct tr_ranks *t);
 struct tr_agreement {
     bool stop;      /* stop requested; agreed: by any rank */
     uint32_t saves; /* checkpoint requests seen; agreed: the maximum */
-    double
-        weight; /* of this batch's samples in the loss, each 1 without --class-weights; agreed: of the window, with all
-                       ranks' batches of this step */
-    double before; /* of the window's batches before it, the same on all ranks */
-    bool paused;   /* the run is paused; agreed: any rank has seen it, and no rank takes the step */
-    bool snapshot; /* on several machines: rank 0 asks for one after the step; agreed: every node takes it */
+    double weight;  /* of this batch's samples in the loss, each 1 without --class-weights; agreed: of
+                      the window, with all ranks' batches of this step */
+    double before;  /* of the window's batches before it, the same on all ranks */
+    bool paused;    /* the run is paused; agreed: any rank has seen it, and no rank takes the step */
+    bool snapshot;  /* on several machines: rank 0 asks for one after the step; agreed: every node takes it */
 };
 int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a);
 

@@ -244,7 +244,7 @@ static int look(struct im_conf *conf, const struct sv_launch *launch, const stru
         return sv_look_for_head(&config, text);
     l = calloc(1, sizeof *l);
     if (!l)
-        return -ENOMEM;
+        return im_fail(text, -ENOMEM, "no memory to look for node 0");
     sv_look_once(l, place, config.count, config.self, NAMES_NS, leave);
     while (head < config.count && (head == config.self || l->seen[head] != SV_SEEN_HEAD))
         head++;

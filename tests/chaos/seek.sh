@@ -82,6 +82,19 @@ case_refused() {
   must_say "no seek index"
 }
 
+# replace_files SIDE: other pixels in files of the same names and times, sides of SIDE to 460; a run without an index is kept as "others".
+replace_files() {
+  local file
+  "$BIN/imsuper" data synth --out "$T/replacement" --classes 4 --per-class 24 --val-per-class 4 --side-min "$1" --side-max 460 --jpeg-quality 97 --seed 5 --quiet
+  for file in "$DATA"/train/*/*; do
+    touch -r "$file" "$T/time"
+    cat "$T/replacement/${file#"$DATA"/}" >"$file"
+    touch -r "$T/time" "$file"
+  done
+  start 0 --seek-index off
+  kept others
+}
+
 # Readers that read what a crop needs change no weight: with links that are made and used, with files that are others than when
 # theirs was made, and where parts are refused, at every place where someone may die of it.
 case_ranges() {
@@ -159,14 +172,7 @@ case_ranges_large() {
   kept members
 
   # Files of the same names and times that are others, some of them shorter.
-  "$BIN/imsuper" data synth --out "$T/replacement" --classes 4 --per-class 24 --val-per-class 4 --side-min 300 --side-max 460 --jpeg-quality 97 --seed 5 --quiet
-  for file in "$DATA"/train/*/*; do
-    touch -r "$file" "$T/time"
-    cat "$T/replacement/${file#"$DATA"/}" >"$file"
-    touch -r "$T/time" "$file"
-  done
-  start 0 --seek-index off
-  kept others
+  replace_files 300
   start 0 --read-ranges on
   [ "$(ledger ranges_changed)" -gt 0 ] || fail "the reader found no file to be another"
   [ "$(ledger ranges_refused)" -gt 0 ] || fail "the augmenters found no file to be another"
@@ -214,15 +220,7 @@ case_ranges_changed() {
   make_data --side-min 400 --side-max 460
   start 0 --read-ranges on
   kept links
-  "$BIN/imsuper" data synth --out "$T/replacement" --classes 4 --per-class 24 --val-per-class 4 --side-min 400 --side-max 460 --jpeg-quality 97 --seed 5 --quiet
-  local file
-  for file in "$DATA"/train/*/*; do
-    touch -r "$file" "$T/time"
-    cat "$T/replacement/${file#"$DATA"/}" >"$file"
-    touch -r "$T/time" "$file"
-  done
-  start 0 --seek-index off
-  kept others
+  replace_files 400
   start 0 --read-ranges on
   [ "$(ledger ranges_changed)" -gt 0 ] || fail "no file was found to be another"
   [ "$(ledger ranges_refused)" = 0 ] || fail "augmenters got parts of files that are others"

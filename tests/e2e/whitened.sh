@@ -52,10 +52,14 @@ case_killed() {
   grep -c "the first layer whitens" "$T/w/parts/log.txt" | grep -qx 1 || fail "the run that went on has whitened again"
 }
 
-# All ranks have the same filters: their states are compared at each checkpoint.
+# All ranks have the same filters: their states are compared at each checkpoint. With virtual ranks the filters are those of the first of
+# them, however many trainers there are.
 case_ranks() {
   start 0 --run-name two --ranks 2 --batch-size 16
   grep -q "the first layer whitens patches of the first batch.*patches=30752" "$T/w/two/log.txt" || fail "not all ranks' patches count"
+  start 0 --run-name one_of_two --epochs 1 --ranks 1 --batch-size 16 --virtual-ranks 2
+  start 0 --run-name two_of_two --epochs 1 --ranks 2 --batch-size 16 --virtual-ranks 2
+  [ -z "$(changed "$T"/w/{one_of_two,two_of_two}/checkpoints/last.safetensors)" ] || fail "with virtual ranks the weights depend on the trainers"
 }
 
 run_case

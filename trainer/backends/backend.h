@@ -119,9 +119,8 @@ struct tr_op {
     bool
         dw_apart; /* CONV in training: dw may be made beside later ops. x and dy[0] stay as they are, and dw is
                       not read, until await_dw() of trainer/backends/step.h has waited for it */
-    bool
-        frozen; /* CONV, FC, BN, GELU in training: the parameters are constants, and dw and db are not written. BN
-                      uses the running statistics, which are constants too: dx = w / sqrt(var + eps) dy */
+    bool frozen;  /* CONV, FC, BN, GELU in training: parameters are constants, without dw and db. BN
+                     uses the running statistics, which are constants too: dx = w / sqrt(var + eps) dy */
     int weight_id; /* CONV: plans with the same number >= 0 have the same weights and may share repacked
                       copies */
     float mean[3], std[3]; /* INPUT */

@@ -54,8 +54,7 @@ struct tr_inputs {
 /* The result of a step. */
 struct tr_outcome {
     struct tr_tally tally; /* of this rank, or of all after sum_tally() */
-    const double *
-        losses; /* the loss sum of each rank, which make up the tally's; NULL: not kept; until the next step */
+    const double *losses;  /* of each rank, until the next step; their sum is the tally's; NULL: not kept */
     uint32_t loss_count;
     double norm;  /* of the gradient of the mean loss, before clipping */
     bool skipped; /* norm and skipped are set if decide() was part of the step */

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Reading from a cold disk with and without byte ranges (--read-ranges), in turns.
 
-    tests/bench/io/cold.py BIN DIR [--rounds N] [--passes N] [--depth N] [--data]
+    tests/bench/io/cold.py BIN DIR [--rounds N] [--passes N] [--depth N]
 
 BIN: folder of the programs; DIR: a data set of JPEG files on a disk, at best several times the size that the disk keeps in a cache of
-its own. Its seek index is made first (`data index --seek`, in a folder of its own). Each measurement is `imsuper bench read --cold`
-(--data: `bench data --cold`), which has the page cache forget the files before each pass. Whole files and ranges alternate, so that
+its own. Its seek index is made first (`data index --seek`, in a folder of its own). Each measurement is `imsuper bench read --cold`,
+which has the page cache forget the files before each pass. Whole files and ranges alternate, so that
 what else the machine does meets both; the ratio is that of each pair, and its median and range are printed. No network, no root.
 """
 import argparse
@@ -18,8 +18,7 @@ import tempfile
 
 def measure(args, folder, ranges):
     """images/s of one measurement, and its whole answer."""
-    verb = ["bench", "data", "--augmenters", str(args.augmenters)] if args.data else ["bench", "read"]
-    command = [os.path.join(args.bin, "imsuper"), *verb, "--data-dir", args.dir, "--cold", "--json", "--seek-index", folder,
+    command = [os.path.join(args.bin, "imsuper"), "bench", "read", "--data-dir", args.dir, "--cold", "--json", "--seek-index", folder,
                "--read-ranges", "on" if ranges else "off", "--passes", str(args.passes), "--cell-bytes", str(args.cell_bytes),
                "--queue-depth", str(args.depth)]
     answer = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -38,8 +37,6 @@ def main():
     parser.add_argument("--passes", type=int, default=3)
     parser.add_argument("--depth", type=int, default=64, help="--queue-depth")
     parser.add_argument("--cell-bytes", type=int, default=1 << 20, help="larger than the largest file, so that bench read reads all")
-    parser.add_argument("--data", action="store_true", help="bench data: reading and augmenting")
-    parser.add_argument("--augmenters", type=int, default=1)
     args = parser.parse_args()
     rates = {False: [], True: []}
     sizes = {False: [], True: []}
