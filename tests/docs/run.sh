@@ -83,6 +83,7 @@ run_command() {
     *--gpus*) try "0 69" "$@" --dry-run --workspace new ;;
     *--resume*) try 0 "$@" --dry-run "${TRAIN[@]:2}" ;;
     "torchrun "*) try 0 "$@" --dry-run --workspace new --batch-size 16 ;;
+    *cifar10-fast*) try 0 "$@" --dry-run --workspace new --batch-size 256 ;; # fewer images here than its batches of 2,000
     *) try 0 "$@" --dry-run --workspace new ;;
     esac
     ;;
