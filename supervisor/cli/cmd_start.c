@@ -38,6 +38,7 @@
 #include "supervisor/nodes.h"
 #include "supervisor/report/history.h"
 #include "supervisor/report/rundir.h"
+#include "supervisor/report/saved.h"
 #include "supervisor/report/screen.h"
 #include "supervisor/warden/topology.h"
 #include "supervisor/warden/warden.h"
@@ -170,6 +171,23 @@ static int check_outputs(const struct start *s, struct im_text *text)
                    s->conf.init_from, s->conf.outputs, s->data.classes);
 }
 
+/* Of a new run that begins with weights. */
+static void advise_of_weights(const struct im_conf *conf)
+{
+    struct sv_state_file saved, weights;
+    struct im_text text = {""};
+
+    if (!conf->init_from[0] || conf->evaluate)
+        return;
+    sv_saved_read(conf->run_dir, &saved);
+    if (!saved.exists && sv_saved_open(conf->init_from, &weights, NULL) == 0) {
+        if (sv_advice_weights(conf, im_json_get(weights.header, "__metadata__"), &text))
+            im_say(stderr, "imsuper: warning: %s", text.s);
+        sv_saved_close(&weights);
+    }
+    sv_saved_close(&saved);
+}
+
 /* The dataset, and how the run is cut for it and for the machine. 0, or an exit status. */
 static int measure(struct start *s)
 {
@@ -231,6 +249,7 @@ static int measure(struct start *s)
         return fail(&text, status_of(err));
     if (!im_conf_is_probe(&s->conf) && sv_advice_ema(&s->conf, sv_advice_updates(&s->conf, &plan), &text))
         im_say(stderr, "imsuper: %s", text.s);
+    advise_of_weights(&s->conf);
     err = sv_advice_onecycle(&s->conf, &plan, &text);
     if (err < 0) {
         im_plan_fini(&plan);
@@ -468,7 +487,7 @@ static const char *format_recipe(const struct im_conf *c, char *s, size_t n)
         bool on;
     } parts[] = {
         {" wd", c->weight_decay, true},
-        {", bce", c->bce_threshold, c->loss == IM_CONF_LOSS_BCE},
+        {", bce threshold", c->bce_threshold, c->bce_threshold > 0},
         {", smoothing", c->label_smoothing, c->label_smoothing > 0},
         {", mixup", c->mixup, c->mixup > 0},
         {", cutmix", c->cutmix, c->cutmix > 0},
@@ -487,6 +506,8 @@ static const char *format_recipe(const struct im_conf *c, char *s, size_t n)
     for (size_t i = 0; i < IM_COUNT(parts); i++)
         if (parts[i].on && used < n)
             used += (size_t)snprintf(s + used, n - used, "%s %g", parts[i].name, parts[i].value);
+    if (c->loss == IM_CONF_LOSS_BCE && used < n)
+        snprintf(s + used, n - used, ", bce");
     return s;
 }
 
