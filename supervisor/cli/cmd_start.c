@@ -38,7 +38,6 @@
 #include "supervisor/nodes.h"
 #include "supervisor/report/history.h"
 #include "supervisor/report/rundir.h"
-#include "supervisor/report/saved.h"
 #include "supervisor/report/screen.h"
 #include "supervisor/warden/topology.h"
 #include "supervisor/warden/warden.h"
@@ -171,23 +170,6 @@ static int check_outputs(const struct start *s, struct im_text *text)
                    s->conf.init_from, s->conf.outputs, s->data.classes);
 }
 
-/* Of a new run that begins with weights. */
-static void advise_of_weights(const struct im_conf *conf)
-{
-    struct sv_state_file saved, weights;
-    struct im_text text = {""};
-
-    if (!conf->init_from[0] || conf->evaluate)
-        return;
-    sv_saved_read(conf->run_dir, &saved);
-    if (!saved.exists && sv_saved_open(conf->init_from, &weights, NULL) == 0) {
-        if (sv_advice_weights(conf, im_json_get(weights.header, "__metadata__"), &text))
-            im_say(stderr, "imsuper: warning: %s", text.s);
-        sv_saved_close(&weights);
-    }
-    sv_saved_close(&saved);
-}
-
 /* The dataset, and how the run is cut for it and for the machine. 0, or an exit status. */
 static int measure(struct start *s)
 {
@@ -249,7 +231,8 @@ static int measure(struct start *s)
         return fail(&text, status_of(err));
     if (!im_conf_is_probe(&s->conf) && sv_advice_ema(&s->conf, sv_advice_updates(&s->conf, &plan), &text))
         im_say(stderr, "imsuper: %s", text.s);
-    advise_of_weights(&s->conf);
+    if (sv_header_advice(&s->conf, &text))
+        im_say(stderr, "imsuper: warning: %s", text.s);
     err = sv_advice_onecycle(&s->conf, &plan, &text);
     if (err < 0) {
         im_plan_fini(&plan);

@@ -7,6 +7,7 @@
 
 #include "ipc/abi.h"
 #include "ipc/base/count.h"
+#include "supervisor/cli/advice.h"
 #include "supervisor/cli/precision.h"
 #include "supervisor/report/fold.h"
 #include "supervisor/report/saved.h"
@@ -62,6 +63,22 @@ const char *sv_header_origin(const struct im_conf *conf, char *s, size_t n)
     }
     sv_saved_close(&saved);
     return s;
+}
+
+bool sv_header_advice(const struct im_conf *conf, struct im_text *ret)
+{
+    struct sv_state_file saved, weights;
+    bool is_told = false;
+
+    if (!conf->init_from[0] || conf->evaluate)
+        return false;
+    sv_saved_read(conf->run_dir, &saved);
+    if (!saved.exists && sv_saved_open(conf->init_from, &weights, NULL) == 0) {
+        is_told = sv_advice_weights(conf, im_json_get(weights.header, "__metadata__"), ret);
+        sv_saved_close(&weights);
+    }
+    sv_saved_close(&saved);
+    return is_told;
 }
 
 /* The option's name as users write it: aug.hue for aug-hue. */

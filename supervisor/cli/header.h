@@ -2,6 +2,7 @@
 #ifndef SUPERVISOR_CLI_HEADER_H
 #define SUPERVISOR_CLI_HEADER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "ipc/config/conf.h"
@@ -19,5 +20,8 @@ const char *sv_header_augment(const struct im_conf *conf, char *s, size_t n);
 /* "batch 32 · 32 px", and of several trainers or batches a step "batch 32 · 32 px, 128 images a step (2 trainers x 32 x
  * accumulate 2)". */
 const char *sv_header_batch(const struct im_conf *conf, char *s, size_t n);
+
+/* sv_advice_weights() of a new run that begins with the weights of a safetensors file. */
+bool sv_header_advice(const struct im_conf *conf, struct im_text *ret);
 
 #endif

@@ -1,5 +1,6 @@
 /* What a start says of options that are allowed and rarely meant. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "ipc/base/err.h"
@@ -164,7 +165,7 @@ static void images_unlike_those_of_the_weights_are_told(void **state)
 
     (void)state;
     im_conf_defaults(&conf);
-    strcpy(conf.init_from, "w.safetensors");
+    snprintf(conf.init_from, sizeof conf.init_from, "w.safetensors");
     assert_false(sv_advice_weights(&conf, NULL, &text));
     assert_int_equal(im_json_set_str(metadata, "eval-image-size", "32"), 0);
     assert_int_equal(im_json_set_str(metadata, "eval-resize", "36"), 0);
