@@ -10,6 +10,7 @@
 #include "supervisor/report/screen.h"
 
 #define EMA_LEFT_MOST 0.01
+#define FINE_TUNING_UPDATES 300 /* tests/bench/results/2026-12-01-finetune.md */
 
 uint64_t sv_advice_updates(const struct im_conf *conf, const struct im_plan *plan)
 {
@@ -106,6 +107,19 @@ bool sv_advice_ema(const struct im_conf *conf, uint64_t updates, struct im_text 
             " updates, the averages still hold %.0f %% of the weights they "
             "began with; use --ema-warmup tf (or timm), or a decay below %.3g",
             conf->ema, updates, 100 * left, floor(1000 * decay) / 1000);
+    return true;
+}
+
+bool sv_advice_few_updates(const struct im_conf *conf, uint64_t updates, struct im_text *ret)
+{
+    const double an_epoch = (double)updates / (double)(conf->epochs > 0 ? conf->epochs : 1);
+
+    if (!im_conf_finetunes(conf) || updates == 0 || updates >= FINE_TUNING_UPDATES)
+        return false;
+    im_fail(ret, 0,
+            "the whole run updates the weights %" PRIu64
+            " times, which is few for fine-tuning: --epochs %.0f makes it %d",
+            updates, ceil(FINE_TUNING_UPDATES / an_epoch), FINE_TUNING_UPDATES);
     return true;
 }
 

@@ -229,10 +229,8 @@ static int measure(struct start *s)
         err = im_plan_from_conf(&s->conf, s->data.samples, &plan, &text);
     if (err < 0)
         return fail(&text, status_of(err));
-    if (!im_conf_is_probe(&s->conf) && sv_advice_ema(&s->conf, sv_advice_updates(&s->conf, &plan), &text))
-        im_say(stderr, "imsuper: %s", text.s);
-    if (sv_header_advice(&s->conf, &text))
-        im_say(stderr, "imsuper: warning: %s", text.s);
+    if (!im_conf_is_probe(&s->conf))
+        sv_header_say_advice(&s->conf, sv_advice_updates(&s->conf, &plan));
     err = sv_advice_onecycle(&s->conf, &plan, &text);
     if (err < 0) {
         im_plan_fini(&plan);

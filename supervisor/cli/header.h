@@ -2,8 +2,8 @@
 #ifndef SUPERVISOR_CLI_HEADER_H
 #define SUPERVISOR_CLI_HEADER_H
 
-#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "ipc/config/conf.h"
 
@@ -21,7 +21,7 @@ const char *sv_header_augment(const struct im_conf *conf, char *s, size_t n);
  * accumulate 2)". */
 const char *sv_header_batch(const struct im_conf *conf, char *s, size_t n);
 
-/* sv_advice_weights() of a new run that begins with the weights of a safetensors file. */
-bool sv_header_advice(const struct im_conf *conf, struct im_text *ret);
+/* Says on standard error what advice.h has of the whole run: averages, few updates, images unlike those of init-from. */
+void sv_header_say_advice(const struct im_conf *conf, uint64_t updates);
 
 #endif

@@ -18,6 +18,7 @@ case_whole_way() {
   start 2 "${FEW[@]}" --finetune "${WEIGHTS%/checkpoints/*}" && must_say "name its file, ${WEIGHTS%/*}/best.safetensors"
   "$BIN/imsuper" start --data-dir "$T/few" --batch-size 8 --model resnet20 --finetune "$WEIGHTS" --workspace "$T/w" --dry-run >"$T/out" 2>&1
   must_say "learnt from images that were made otherwise: give --image-size "
+  must_say "the whole run updates the weights 60 times, which is few for fine-tuning: --epochs 100 makes it 300"
   start 0 "${FEW[@]}" --finetune --init-from "$WEIGHTS" --freeze backbone --run-name head
   grep -q "the classifier is new.*classes=3.*for 8 classes" "$T/w/head/log.txt" || fail "the new classifier is not told"
   [ "$(changed head)" = "fc.bias fc.weight " ] || fail "of a frozen network changed: $(changed head)"

@@ -156,6 +156,21 @@ static void images_that_fill_no_batch_are_told(void **state)
     assert_false(asks(sv_advice_left_out, &conf, &text));
 }
 
+static void fine_tuning_of_few_updates_is_told(void **state)
+{
+    struct im_conf conf = with_ema(0, 2);
+    struct im_text text = {""};
+
+    (void)state;
+    assert_false(sv_advice_few_updates(&conf, 32, &text));
+    assert_int_equal(im_conf_set(&conf, "finetune", "true", &text), 0);
+    assert_true(sv_advice_few_updates(&conf, 32, &text));
+    assert_non_null(strstr(text.s, "updates the weights 32 times"));
+    assert_non_null(strstr(text.s, "--epochs 19 makes it 300"));
+    assert_false(sv_advice_few_updates(&conf, 300, &text));
+    assert_false(sv_advice_few_updates(&conf, 0, &text));
+}
+
 /* What nobody said is compared with what the weights say; what somebody said is meant. */
 static void images_unlike_those_of_the_weights_are_told(void **state)
 {
@@ -188,6 +203,7 @@ int main(void)
         cmocka_unit_test(averages_that_forget_nothing_are_warned_of),
         cmocka_unit_test(images_that_fill_no_batch_are_told),
         cmocka_unit_test(others_are_not),
+        cmocka_unit_test(fine_tuning_of_few_updates_is_told),
         cmocka_unit_test(images_unlike_those_of_the_weights_are_told),
     };
 
