@@ -399,8 +399,9 @@ static void a_table_that_cannot_be_used_is_named(void **state)
 
     tree_file(tree, "one/img/1.jpg", "");
     tree_file(tree, "one/labels.csv", "file,label\n1.jpg,cat\n2.jpg,\n");
-    check_refused(tree, "one", RD_LAYOUT_AUTO, -EBADMSG,
-                  "labels.csv, line 3: the class is empty; --layout single");
+    check_refused(
+        tree, "one", RD_LAYOUT_AUTO, -EBADMSG,
+        "labels.csv, line 3: the class is empty (images without a label: --multi-label); --layout single");
     open_data(tree, "one", RD_LAYOUT_SINGLE, &data);
     rd_data_close(&data);
     tree_file(tree, "loose/1.jpg", "");
