@@ -316,6 +316,16 @@ static int add_words(struct build *build, struct im_text *text)
     return err;
 }
 
+/* What helps where no image has a label; "": nothing known. */
+static const char *advice_for(const struct rd_shard_list *list)
+{
+    for (uint64_t i = 0; i < list->count; i++)
+        if (strstr(list->shards[i].path, "ILSVRC2012_img_"))
+            return "; these are ImageNet's archives as it is downloaded: examples/imagenet.sh unpacks and "
+                   "sorts them";
+    return "";
+}
+
 static int find_classes(struct build *build, struct im_text *text)
 {
     int err = rd_shard_classes_read(build->root_fd, build->layout, &build->classes, text);
@@ -333,9 +343,9 @@ static int find_classes(struct build *build, struct im_text *text)
     build->by_number = build->form.labelled > 0 && !build->form.has_names;
     err = build->by_number ? add_numbers(build, text) : add_words(build, text);
     if (err == 0 && build->classes.names.count == 0)
-        err = im_fail(text, -EBADMSG, "no image in the shards of '%.500s' has a label%s%.300s",
+        err = im_fail(text, -EBADMSG, "no image in the shards of '%.500s' has a label%s%.300s%s",
                       build->layout->root, build->list.count ? ", the first of them " : "",
-                      build->list.count ? build->list.shards[0].path : "");
+                      build->list.count ? build->list.shards[0].path : "", advice_for(&build->list));
     return err < 0 ? err : rd_shard_classes_settle(&build->classes, text);
 }
 

@@ -31,6 +31,9 @@
     "/{train,val}, Tiny ImageNet, images with a table (train.csv or labels.csv: file,label), or tar shards " \
     "(train-000000.tar with 000123.jpg and 000123.cls)"
 
+#define SINGLE "; --layout single takes each folder as a class, without the table"
+#define FOLDERS "; --layout folders takes each folder of train/ as a class, without the table"
+
 struct content {
     int exists, has_folders, has_images;
 };
@@ -114,6 +117,7 @@ static int find_labels(int root_fd, const char *base, const struct rd_label_file
     static const char *const above[] = {"", "..", "../..", "../../.."};
     size_t heights = is_inside_ilsvrc(layout, base) ? IM_COUNT(above) : 1;
     char folder[NAME_MAX / 2], path[NAME_MAX];
+    struct im_text why = {""};
     int found;
 
     for (size_t i = 0; i < IM_COUNT(known) && !*files->val_labels; i++) {
@@ -127,9 +131,14 @@ static int find_labels(int root_fd, const char *base, const struct rd_label_file
             }
         }
     }
-    found = rd_layout_find_val_table(root_fd, files, layout, text);
+    found = rd_layout_find_val_table(root_fd, files, layout, &why);
     if (found != 0)
-        return found < 0 ? found : 0;
+        return found < 0 ? im_fail(text, found, "%.1000s", why.s) : 0;
+    if (why.s[0])
+        return im_fail(
+            text, -EBADMSG,
+            "'%.300s/%.100s' holds images without class folders, and their table cannot be used: %.500s",
+            layout->root, layout->val, why.s);
     return im_fail(
         text, -EBADMSG,
         "'%.600s/%.100s' holds images without class folders, and no labels for them were found: put a "
@@ -274,6 +283,24 @@ static int find_doubled(int root_fd, struct rd_layout *layout, struct im_text *t
     return err < 0 ? err : 0;
 }
 
+/* Whether folders beside a table hold its images and are no classes: a single one with images in it, or one that is a part
+ * of a set by its name. Also where there is no folder. */
+static int hold_images_of_a_table(int root_fd, bool *ret_do, struct im_text *text)
+{
+    struct rd_listing listing = {.path = "."};
+    struct content content = {0};
+    int err = rd_scan(root_fd, &listing, 1, NULL, text);
+
+    if (err == 0 && listing.folders.count == 1)
+        err = look(root_fd, rd_names_at(&listing.folders, 0), &content, text);
+    *ret_do = listing.folders.count == 0 || content.has_images;
+    for (uint32_t i = 0; i < listing.folders.count; i++)
+        *ret_do |= rd_role_of(rd_names_at(&listing.folders, i)) != RD_ROLE_NONE ||
+                   rd_role_is_train(rd_names_at(&listing.folders, i));
+    rd_listing_fini(&listing);
+    return err;
+}
+
 static int find_single(int root_fd, enum rd_layout_kind forced, struct rd_layout *layout,
                        struct im_text *text)
 {
@@ -332,6 +359,8 @@ static int take_train(int root_fd, const char *base, enum rd_layout_kind forced,
     }
     if (err < 0)
         return err;
+    if (content.has_folders && why.s[0])
+        return im_fail(text, -EBADMSG, "the table of the images cannot be used: %.900s" FOLDERS, why.s);
     if (!content.has_folders)
         return im_fail(text, -EBADMSG, "'%.300s/%.100s' holds no class folders%s%.300s. " TAKES, layout->root,
                        layout->train, why.s[0] ? "; " : "", why.s);
@@ -357,7 +386,12 @@ static int find_without_train(int root_fd, enum rd_layout_kind forced, const str
 {
     struct im_text why = {""};
     int found = forced == RD_LAYOUT_AUTO ? rd_layout_find_table(root_fd, files, layout, &why) : 0;
+    bool is_table = false;
 
+    if (found == 0 && why.s[0])
+        found = hold_images_of_a_table(root_fd, &is_table, text);
+    if (is_table)
+        return im_fail(text, -EBADMSG, "the table of the images cannot be used: %.900s" SINGLE, why.s);
     if (found != 0)
         return found < 0 ? im_fail(text, found, "%.1000s", why.s) : 0;
     return find_single(root_fd, forced, layout, text);

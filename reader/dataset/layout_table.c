@@ -231,6 +231,8 @@ static int find_val(int root_fd, const struct rd_label_files *files, struct rd_l
         found = find_named(root_fd, layout,
                            &(struct usual){val_tables, val_bases, IM_COUNT(val_tables), IM_COUNT(val_bases)},
                            layout->labels_path, layout->val, &why);
+    if (found == 0 && why.s[0])
+        return im_fail(text, -EBADMSG, "%.900s", why.s);
     if (found == 0)
         found =
             find_named(root_fd, layout,

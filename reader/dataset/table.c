@@ -331,8 +331,9 @@ static int add_row(struct rd_table *table, struct reading *r, struct rd_csv_row 
     file = clean_path(row->fields[columns->file]);
     class = row->fields[columns->class];
     if (!*file || !*class)
-        return im_fail(text, -EBADMSG, "%.500s, line %llu: %s is empty", path, (unsigned long long)line,
-                       *file ? "the class" : "the file");
+        return im_fail(text, -EBADMSG, "%.500s, line %llu: %s", path, (unsigned long long)line,
+                       *file ? "the class is empty (images without a label: --multi-label)"
+                             : "the file is empty");
     if (strlen(class) > CLASS_BYTES_MAX || strlen(file) > FILE_BYTES_MAX)
         return im_fail(text, -EBADMSG, "%.500s, line %llu: %s has %zu bytes, which is too long", path,
                        (unsigned long long)line, strlen(class) > CLASS_BYTES_MAX ? "the class" : "the file",

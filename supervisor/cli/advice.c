@@ -3,11 +3,14 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "ipc/base/err.h"
 #include "supervisor/report/screen.h"
 
 #define EMA_LEFT_MOST 0.01
+#define FINE_TUNING_UPDATES 300 /* tests/bench/results/2026-12-01-finetune.md */
 
 uint64_t sv_advice_updates(const struct im_conf *conf, const struct im_plan *plan)
 {
@@ -104,5 +107,50 @@ bool sv_advice_ema(const struct im_conf *conf, uint64_t updates, struct im_text 
             " updates, the averages still hold %.0f %% of the weights they "
             "began with; use --ema-warmup tf (or timm), or a decay below %.3g",
             conf->ema, updates, 100 * left, floor(1000 * decay) / 1000);
+    return true;
+}
+
+bool sv_advice_few_updates(const struct im_conf *conf, uint64_t updates, struct im_text *ret)
+{
+    const double an_epoch = (double)updates / (double)(conf->epochs > 0 ? conf->epochs : 1);
+
+    if (!im_conf_finetunes(conf) || updates == 0 || updates >= FINE_TUNING_UPDATES)
+        return false;
+    im_fail(ret, 0,
+            "the whole run updates the weights %" PRIu64
+            " times, which is few for fine-tuning: --epochs %.0f makes it %d",
+            updates, ceil(FINE_TUNING_UPDATES / an_epoch), FINE_TUNING_UPDATES);
+    return true;
+}
+
+/* " --NAME VALUE" where the weights have another value than this run, and nobody gave one. */
+static void add_option_of_weights(const struct im_conf *conf, const struct im_json *metadata,
+                                  enum im_conf_key_id of_weights, enum im_conf_key_id key, const char *ours,
+                                  struct im_text *options)
+{
+    const char *theirs = im_json_str_or(metadata, im_conf_name(of_weights), "");
+    const size_t used = strlen(options->s);
+
+    if (*theirs && strcmp(theirs, ours) != 0 && conf->origin[key].source == IM_CONF_DEFAULT)
+        snprintf(options->s + used, sizeof options->s - used, " --%s %.60s", im_conf_name(key), theirs);
+}
+
+bool sv_advice_weights(const struct im_conf *conf, const struct im_json *metadata, struct im_text *ret)
+{
+    struct im_text options = {""};
+    char side[24], resize[24];
+
+    snprintf(side, sizeof side, "%" PRId64, im_conf_eval_image_size(conf));
+    snprintf(resize, sizeof resize, "%" PRId64, im_conf_eval_resize(conf));
+    add_option_of_weights(conf, metadata, IM_KEY_eval_image_size, IM_KEY_image_size, side, &options);
+    add_option_of_weights(conf, metadata, IM_KEY_eval_resize, IM_KEY_eval_resize, resize, &options);
+    add_option_of_weights(conf, metadata, IM_KEY_mean, IM_KEY_mean, conf->mean, &options);
+    add_option_of_weights(conf, metadata, IM_KEY_std, IM_KEY_std, conf->std, &options);
+    if (!options.s[0])
+        return false;
+    im_fail(
+        ret, 0,
+        "the weights of %.300s learnt from images that were made otherwise: give%s, or values of your own",
+        conf->init_from, options.s);
     return true;
 }

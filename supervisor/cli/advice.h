@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ipc/base/json.h"
 #include "ipc/config/conf.h"
 #include "ipc/plan.h"
 
@@ -25,5 +26,12 @@ int sv_advice_onecycle(const struct im_conf *conf, const struct im_plan *plan, s
 /* Averages that still hold more than a hundredth of the weights they began with at the end of the run. True with a
  * sentence that names what helps. */
 bool sv_advice_ema(const struct im_conf *conf, uint64_t updates, struct im_text *ret);
+
+/* Fine-tuning that ends after a few updates. True with a sentence that says how many epochs make more. */
+bool sv_advice_few_updates(const struct im_conf *conf, uint64_t updates, struct im_text *ret);
+
+/* Images that will be made otherwise than those of the weights in init-from, because the user left out options that their
+ * header (its __metadata__; NULL: none) has other values of. True with a sentence that names these. */
+bool sv_advice_weights(const struct im_conf *conf, const struct im_json *metadata, struct im_text *ret);
 
 #endif

@@ -229,8 +229,8 @@ static int measure(struct start *s)
         err = im_plan_from_conf(&s->conf, s->data.samples, &plan, &text);
     if (err < 0)
         return fail(&text, status_of(err));
-    if (!im_conf_is_probe(&s->conf) && sv_advice_ema(&s->conf, sv_advice_updates(&s->conf, &plan), &text))
-        im_say(stderr, "imsuper: %s", text.s);
+    if (!im_conf_is_probe(&s->conf))
+        sv_header_say_advice(&s->conf, sv_advice_updates(&s->conf, &plan));
     err = sv_advice_onecycle(&s->conf, &plan, &text);
     if (err < 0) {
         im_plan_fini(&plan);
@@ -468,7 +468,7 @@ static const char *format_recipe(const struct im_conf *c, char *s, size_t n)
         bool on;
     } parts[] = {
         {" wd", c->weight_decay, true},
-        {", bce", c->bce_threshold, c->loss == IM_CONF_LOSS_BCE},
+        {", bce threshold", c->bce_threshold, c->bce_threshold > 0},
         {", smoothing", c->label_smoothing, c->label_smoothing > 0},
         {", mixup", c->mixup, c->mixup > 0},
         {", cutmix", c->cutmix, c->cutmix > 0},
@@ -487,6 +487,8 @@ static const char *format_recipe(const struct im_conf *c, char *s, size_t n)
     for (size_t i = 0; i < IM_COUNT(parts); i++)
         if (parts[i].on && used < n)
             used += (size_t)snprintf(s + used, n - used, "%s %g", parts[i].name, parts[i].value);
+    if (c->loss == IM_CONF_LOSS_BCE && used < n)
+        snprintf(s + used, n - used, ", bce");
     return s;
 }
 

@@ -7,6 +7,8 @@
 
 #include "ipc/abi.h"
 #include "ipc/base/count.h"
+#include "ipc/base/printable.h"
+#include "supervisor/cli/advice.h"
 #include "supervisor/cli/precision.h"
 #include "supervisor/report/fold.h"
 #include "supervisor/report/saved.h"
@@ -62,6 +64,35 @@ const char *sv_header_origin(const struct im_conf *conf, char *s, size_t n)
     }
     sv_saved_close(&saved);
     return s;
+}
+
+/* sv_advice_weights() of a new run that begins with the weights of a safetensors file. */
+static bool find_other_images(const struct im_conf *conf, struct im_text *ret)
+{
+    struct sv_state_file saved, weights;
+    bool is_told = false;
+
+    if (!conf->init_from[0])
+        return false;
+    sv_saved_read(conf->run_dir, &saved);
+    if (!saved.exists && sv_saved_open(conf->init_from, &weights, NULL) == 0) {
+        is_told = sv_advice_weights(conf, im_json_get(weights.header, "__metadata__"), ret);
+        sv_saved_close(&weights);
+    }
+    sv_saved_close(&saved);
+    return is_told;
+}
+
+void sv_header_say_advice(const struct im_conf *conf, uint64_t updates)
+{
+    struct im_text text;
+
+    if (sv_advice_ema(conf, updates, &text))
+        im_say(stderr, "imsuper: %s", text.s);
+    if (sv_advice_few_updates(conf, updates, &text))
+        im_say(stderr, "imsuper: %s", text.s);
+    if (find_other_images(conf, &text))
+        im_say(stderr, "imsuper: warning: %s", text.s);
 }
 
 /* The option's name as users write it: aug.hue for aug-hue. */

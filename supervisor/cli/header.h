@@ -3,6 +3,7 @@
 #define SUPERVISOR_CLI_HEADER_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "ipc/config/conf.h"
 
@@ -19,5 +20,8 @@ const char *sv_header_augment(const struct im_conf *conf, char *s, size_t n);
 /* "batch 32 · 32 px", and of several trainers or batches a step "batch 32 · 32 px, 128 images a step (2 trainers x 32 x
  * accumulate 2)". */
 const char *sv_header_batch(const struct im_conf *conf, char *s, size_t n);
+
+/* Says on standard error what advice.h has of the whole run: averages, few updates, images unlike those of init-from. */
+void sv_header_say_advice(const struct im_conf *conf, uint64_t updates);
 
 #endif

@@ -16,6 +16,9 @@ case_whole_way() {
   must_say "fc.weight is [8, 64], the model has [3, 64]"
   start 65 "${FEW[@]}" --finetune "${WEIGHTS%/*}/last.state.safetensors" && must_say "is a training state; take the weights beside it"
   start 2 "${FEW[@]}" --finetune "${WEIGHTS%/checkpoints/*}" && must_say "name its file, ${WEIGHTS%/*}/best.safetensors"
+  "$BIN/imsuper" start --data-dir "$T/few" --batch-size 8 --model resnet20 --finetune "$WEIGHTS" --workspace "$T/w" --dry-run >"$T/out" 2>&1
+  must_say "learnt from images that were made otherwise: give --image-size "
+  must_say "the whole run updates the weights 60 times, which is few for fine-tuning: --epochs 100 makes it 300"
   start 0 "${FEW[@]}" --finetune --init-from "$WEIGHTS" --freeze backbone --run-name head
   grep -q "the classifier is new.*classes=3.*for 8 classes" "$T/w/head/log.txt" || fail "the new classifier is not told"
   [ "$(changed head)" = "fc.bias fc.weight " ] || fail "of a frozen network changed: $(changed head)"

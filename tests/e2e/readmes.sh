@@ -61,6 +61,21 @@ python train.py \
 END
   planned "--ddp was ignored"
   must_say "4 trainers"
+  paste 0 <<'END'
+python train.py \
+    --ddp \
+    --world-size 4 \
+    --data-dir /path/to/ILSVRC \
+    --subset \
+    --subset-size 1100 \
+    --epochs 30 \
+    --batch-size 256 \
+    --lr 1.2e-3
+END
+  planned "1,100 train"
+  must_say "4 trainers"
+  paste 0 <<<'python train.py --ddp --world-size 4 --lr 1.2e-3 --data-dir /path/to/ILSVRC'
+  planned "sgd lr 0.0012"
   paste 0 <<<'python train.py --ddp --world-size 4 --lr 2e-3 --data-dir /path/to/ILSVRC'
   planned "sgd lr 0.002"
   paste 0 <<<'python train.py --ddp --world-size 4 --lr 2e-3 --data-dir /path/to/ILSVRC --recipe resnet50-adamw-90'

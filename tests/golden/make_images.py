@@ -5,7 +5,8 @@ and damaged.bin: files that are cut or damaged, with what Pillow makes of those.
     python3 make_images.py images.bin damaged.bin
 
 Made with Pillow 13.0.0 (libjpeg-turbo 3.2.0, libwebp 1.6.0, libtiff 4.7.2, OpenJPEG 2.5.4, libavif 1.4.2), tifffile 2026.3.3,
-imagecodecs 2026.3.6, numpy 2.4.6; OpenCV takes no part. What Pillow cannot write is written here, byte by byte.
+imagecodecs 2026.3.6, numpy 2.4.6, and cjpeg of libjpeg-turbo 2.1.5 (on the PATH); OpenCV takes no part. What Pillow cannot write
+is written here, byte by byte.
 
 Left out, because Pillow 13 is wrong there: a GIF frame whose own palette is plain grey beside a global one of colours (gets the
 colours), compressed real numbers in big-endian TIFF (bytes swapped), 16-bit samples of JPEG 2000 that round up to 256 (become 0).
@@ -14,10 +15,12 @@ Records of both, little-endian: u16 length of the name, name, u32 length of the 
 damaged.bin width and height are 0 where Pillow refuses the file."""
 import io
 import struct
+import subprocess
 import sys
 import warnings
 import zlib
 
+import imagecodecs
 import numpy
 import tifffile
 from PIL import Image
@@ -98,6 +101,11 @@ def gifs():
     yield "gif-short-palette", gif([(0, 0, INDEX, None)], palette=PALETTE[:24])
     yield "gif-comment", gif([(0, 0, INDEX, None)], control=b"!\xfe\x05hello\x02yo\0" + control())
     yield "gif-animated", saved(image, "GIF", save_all=True, append_images=[image.rotate(90), image.rotate(180)])
+    yield "gif-interlaced-part-transparent", gif([(4, 3, part, None)], interlaced=True, background=2, control=control(3))
+    yield "gif-local-palette-part", gif([(4, 3, part, bytes(reversed(PALETTE)))], background=7, control=control(5))
+    yield "gif-no-global-palette-part", gif([(4, 3, part, bytes(reversed(PALETTE)))], palette=b"")
+    yield "gif-screen-of-nothing", gif([(0, 0, INDEX, None)], screen=(0, 0))
+    yield "gif-disposal", gif([(0, 0, INDEX, None), (3, 3, INDEX[:5, :5], None)], control=control(None, 2))
     yield "gif-no-trailer", gif([(0, 0, INDEX, None)])[:-2]
 
 
@@ -190,6 +198,11 @@ def bmps():
     yield "bmp-32-info-masks", bmp(RGBA, 32, compression=3, masks=(0xff000000, 0xff0000, 0xff00))
     yield "bmp-rle8", bmp(INDEX, 8, bgrx(PALETTE + bytes(720)), compression=1, pixels=rle8())
     yield "bmp-rle4", bmp(INDEX, 4, bgrx(PALETTE), compression=2, pixels=rle4())
+    yield "bmp-4-top-down", bmp(INDEX, 4, bgrx(PALETTE), top_down=True)
+    yield "bmp-32-top-down", bmp(RGBA, 32, top_down=True)
+    yield "bmp-os2-64", bmp(INDEX, 4, bgrx(PALETTE), header=64)
+    yield "bmp-32-header-52", bmp(RGBA, 32, header=52, compression=3, masks=(0xff0000, 0xff00, 0xff))
+    yield "bmp-32-header-56", bmp(RGBA, 32, header=56, compression=3, masks=(0xff0000, 0xff00, 0xff, 0xff000000))
     yield "bmp-gap", bmp(RGB[:, :, ::-1], 24, extra=bytes(10))
 
 
@@ -301,6 +314,23 @@ def tiffs():
     yield "tiff-jpeg-ycbcr", saved(image, "TIFF", compression="jpeg", quality=90)
     yield "tiff-jpeg-grey", saved(Image.fromarray(GREY), "TIFF", compression="jpeg", quality=90)
     yield "tiff-ycbcr-deflate", tiff(numpy.asarray(image.convert("YCbCr")), photometric="ycbcr", compression="zlib", subsampling=(1, 1))
+    wide, cmyk = numpy.array(WIDE, numpy.uint16).reshape(3, 256), numpy.moveaxis(RGBA, 2, 0)
+    yield "tiff-palette-tiles", tiff(INDEX, photometric="palette", colormap=wide, tile=(16, 16), compression="zlib")
+    yield "tiff-palette1", plain_tiff(packed(INDEX % 2, 1), 1, 3, tags=[(320, 3, 6, struct.pack("<6H", *[WIDE[c * 256 + i] for c in range(3) for i in range(2)]))])
+    yield "tiff-palette2", plain_tiff(packed(INDEX % 4, 2), 2, 3, tags=[(320, 3, 12, struct.pack("<12H", *[WIDE[c * 256 + i] for c in range(3) for i in range(4)]))])
+    yield "tiff-bigtiff-lzw-tiles", tiff(RGB, photometric="rgb", bigtiff=True, tile=(16, 16), compression="lzw", predictor=True)
+    yield "tiff-jpeg-rgb", tiff(RGB, photometric="rgb", compression="jpeg")
+    yield "tiff-jpeg-420-strips", tiff(RGB, photometric="ycbcr", compression="jpeg", subsampling=(2, 2), rowsperstrip=8)
+    yield "tiff-jpeg-420-tiles", tiff(RGB, photometric="ycbcr", compression="jpeg", subsampling=(2, 2), tile=(16, 16))
+    yield "tiff-jpeg-cmyk", saved(image.convert("CMYK"), "TIFF", compression="jpeg")
+    yield "tiff-cmyk-planes", tiff(cmyk, photometric="separated", planarconfig="separate")
+    yield "tiff-cmyk-lzw", tiff(RGBA, photometric="separated", compression="lzw", predictor=True)
+    yield "tiff-grey-signed8", tiff(GREY.astype(numpy.int8), photometric="minisblack")
+    yield "tiff-grey16-white", tiff(GREY16, photometric="miniswhite")
+    yield "tiff-grey-real-tiles", tiff(real, photometric="minisblack", tile=(16, 16))
+    yield "tiff-grey-real-predictor", tiff(real, photometric="minisblack", compression="zlib", predictor=3)
+    yield "tiff-rgb16-lzw", tiff(RGB.astype(numpy.uint16) * 211, photometric="rgb", compression="lzw", predictor=True)
+    yield "tiff-first-page-smaller", saved(image.crop((0, 0, 9, 7)), "TIFF", save_all=True, append_images=[image])
     for orientation in range(2, 9):
         yield f"tiff-orientation-{orientation}", saved(image, "TIFF", tiffinfo={274: orientation})
     yield "tiff-orientation-6-grey16", tiff(GREY16, photometric="minisblack", compression="zlib", extratags=[(274, "H", 1, 6, True)])
@@ -350,6 +380,9 @@ def webps():
     yield "webp-animated-lossless", saved(image, "WEBP", save_all=True, append_images=more, lossless=True)
     yield "webp-animated-alpha", saved(alpha, "WEBP", save_all=True, append_images=[alpha.rotate(180)], lossless=True, exact=True)
     yield "webp-animated-offset", frame_in_the_middle()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    yield "webp-rotated", saved(image, "WEBP", exif=exif)
 
 
 def chunk(name, data):
@@ -367,6 +400,16 @@ def pngs():
     yield "png-palette-transparent", saved(image.quantize(20), "PNG", transparency=3)
     yield "png-bits", saved(image.convert("1"), "PNG")
     yield "png-profile", saved(image, "PNG", icc_profile=b"nonsense" * 9)
+    begin, header = b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", struct.pack(">2I5B", W, H, 8, 2, 0, 0, 0))
+    raw = b"".join(b"\0" + row.tobytes() for row in RGB)
+    packed_raw = zlib.compress(raw)
+    pieces = [b"", *(packed_raw[i:i + 7] for i in range(0, len(packed_raw), 7)), b""]
+    yield "png-pieces", begin + header + b"".join(chunk(b"IDAT", piece) for piece in pieces) + chunk(b"IEND", b"")
+    yield "png-suggested-palette", begin + header + chunk(b"PLTE", PALETTE) + chunk(b"IDAT", packed_raw) + chunk(b"IEND", b"")
+    yield "png-more-than-its-rows", begin + header + chunk(b"IDAT", zlib.compress(raw + bytes(99))) + chunk(b"IEND", b"") + b"and more"
+    raw = b"".join(b"\0" + (row.astype(">u2") * 211).tobytes() for row in RGB)
+    yield "png-rgb16-transparent", (begin + chunk(b"IHDR", struct.pack(">2I5B", W, H, 16, 2, 0, 0, 0)) + chunk(b"tRNS", b"\0\1\0\2\0\3") +
+                                    chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b""))
     raw = b"".join(b"\0" + row.tobytes() for row in INDEX + 9)
     yield "png-colour-not-in-palette", (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">2I5B", W, H, 8, 3, 0, 0, 0)) +
                                         chunk(b"PLTE", PALETTE) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b""))
@@ -387,6 +430,11 @@ def jpeg2000s():
     yield "jp2-ycc", saved(image.convert("YCbCr"), "JPEG2000")
     yield "jp2-signed", saved(image, "JPEG2000", signed=True)
     yield "jp2-cmyk", saved(image.convert("CMYK"), "JPEG2000")
+    yield "jp2-lossy-alpha", saved(alpha, "JPEG2000", irreversible=True, quality_mode="rates", quality_layers=[10])
+    yield "jp2-rgb16", imagecodecs.jpeg2k_encode(RGB.astype(numpy.uint16) * 250, level=0, codecformat="jp2")
+    yield "jp2-rgba16", imagecodecs.jpeg2k_encode(RGBA.astype(numpy.uint16) * 250, level=0, codecformat="jp2")
+    yield "jp2-rgb12", imagecodecs.jpeg2k_encode(RGB.astype(numpy.uint16) * 16, level=0, bitspersample=12, codecformat="jp2")
+    yield "jp2-grey12", imagecodecs.jpeg2k_encode(GREY.astype(numpy.uint16) * 16, level=0, bitspersample=12, codecformat="jp2")
 
 
 def avifs():
@@ -405,6 +453,28 @@ def avifs():
     yield "avif-full-range", saved(smooth, "AVIF", quality=80, range="limited")
     yield "avif-rotated", saved(smooth, "AVIF", quality=80, exif=exif)
     yield "avif-animated", saved(smooth, "AVIF", quality=80, save_all=True, append_images=[smooth.rotate(180)])
+    deep = numpy.asarray(smooth).astype(numpy.uint16)
+    for bits, sampling in ((10, "420"), (10, "422"), (10, "444"), (12, "420"), (12, "444")):
+        yield f"avif-deep{bits}-{sampling}", imagecodecs.avif_encode(deep << (bits - 8), level=90, bitspersample=bits, pixelformat=sampling)
+    yield "avif-deep10-grey", imagecodecs.avif_encode(deep[:, :, 0] << 2, level=90, bitspersample=10)
+
+
+def marker_at(data, marker):
+    return data.index(bytes([255, marker]))
+
+
+def named_rgb(data):
+    """A file without JFIF's or Adobe's marker, whose components are named R, G and B."""
+    frame, scan, out = marker_at(data, 0xc0), marker_at(data, 0xda), bytearray(data.replace(b"JFIF", b"none"))
+    for k, name in enumerate(b"RGB"):
+        out[frame + 10 + 3 * k] = out[scan + 5 + 2 * k] = name
+    return bytes(out)
+
+
+def grey_of_four_blocks(data):
+    """Sampling factors 2x2 of the only component, which count for nothing."""
+    at = marker_at(data, 0xc0) + 11
+    return data[:at] + b"\x22" + data[at + 1:]
 
 
 def jpegs():
@@ -415,6 +485,24 @@ def jpegs():
     yield "jpeg-cmyk-progressive", saved(image.convert("CMYK"), "JPEG", progressive=True)
     yield "jpeg-rgb", saved(image, "JPEG", keep_rgb=True, quality=90)
     yield "jpeg-rotated", saved(image, "JPEG", exif=exif)
+    yield "jpeg-grey-progressive", saved(Image.fromarray(GREY), "JPEG", progressive=True)
+    yield "jpeg-grey-2x2", grey_of_four_blocks(saved(Image.fromarray(GREY), "JPEG"))
+    yield "jpeg-restarts", saved(image, "JPEG", restart_marker_blocks=1)
+    yield "jpeg-restarts-progressive", saved(image, "JPEG", restart_marker_rows=1, progressive=True)
+    yield "jpeg-names-of-rgb", named_rgb(saved(image, "JPEG", subsampling=0))
+    yield "jpeg-cmyk-no-adobe", saved(image.convert("CMYK"), "JPEG").replace(b"Adobe", b"none.")
+    for colours in ("CMYK", "YCCK"):
+        yield f"jpeg-adobe-{colours.lower()}", imagecodecs.jpeg8_encode(RGBA, level=85, colorspace="CMYK", outcolorspace=colours)
+
+    def cjpeg(*flags):
+        return subprocess.run(["cjpeg", *flags], input=saved(image, "PPM"), stdout=subprocess.PIPE, check=True).stdout
+    for sampling in ("2x1", "1x2", "4x1", "4x2", "1x4", "2x2,1x2,1x1", "1x1,2x1,2x1"):
+        yield f"jpeg-sampling-{sampling}", cjpeg("-sample", sampling)
+    yield "jpeg-4x1-progressive", cjpeg("-sample", "4x1", "-progressive")
+    yield "jpeg-arithmetic", cjpeg("-arithmetic")
+    yield "jpeg-arithmetic-progressive", cjpeg("-arithmetic", "-progressive")
+    yield "jpeg-arithmetic-restarts", cjpeg("-arithmetic", "-restart", "1", "-sample", "4x1")
+    yield "jpeg-quality-1", cjpeg("-quality", "1")
 
 
 def files():

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What fine-tuning is worth with few images a class: imsuper and PyTorch with timm's optimiser groups, from the same weights.
 
-    finetune_few.py --imsuper PROGRAM --data DIR --work DIR [--images 10 25] [--seeds 5] [--epochs 100] [--peers]
+    finetune_few.py --imsuper PROGRAM --data DIR --work DIR [--images 10 25] [--seeds 5] [--epochs 100] [--source-epochs 6] [--peers]
 
 DIR of --data holds train/CLASS/*.jpg and test/CLASS/*.jpg of CIFAR-10. A resnet20 learns six classes (unless WORK/runs/six is there);
 then N images a class of the four others (automobile, dog, horse, truck) are learnt from scratch and from its weights, in the same steps
@@ -19,7 +19,7 @@ import subprocess
 TARGETS = ("automobile", "dog", "horse", "truck")
 COMMON = ["--model", "resnet20", "--image-size", "32", "--eval-resize", "32", "--augment", "light", "--mean", "0.4914,0.4822,0.4465", "--std",
           "0.2470,0.2435,0.2616", "--trainer-threads", "1", "--readers", "1", "--augmenters", "1", "--plain"]
-SOURCE = ["--batch-size", "128", "--epochs", "6", "--opt", "muon", "--lr", "0.05", "--muon-momentum", "0.9", "--muon-rest", "sgd",
+SOURCE = ["--batch-size", "128", "--opt", "muon", "--lr", "0.05", "--muon-momentum", "0.9", "--muon-rest", "sgd",
           "--muon-rest-lr", "0.1", "--momentum", "0.9", "--weight-decay", "5e-4", "--label-smoothing", "0.1", "--schedule", "onecycle",
           "--anneal", "linear", "--pct-start", "0.2", "--div-factor", "5", "--no-cycle-momentum", "--train-crop", "pad:2", "--flip", "alternate"]
 FEW = ["--batch-size", "20", "--train-crop", "pad:4", "--hflip", "0.5", "--nesterov", "--momentum", "0.9", "--weight-decay", "5e-4",
@@ -130,12 +130,13 @@ def main():
     parser.add_argument("--images", type=int, nargs="+", default=[10, 25])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--source-epochs", type=int, default=6)
     parser.add_argument("--peers", action="store_true")
     args = parser.parse_args()
 
     six = os.path.join(args.work, "six")
     link(args.data, [c for c in sorted(os.listdir(os.path.join(args.data, "train"))) if c not in TARGETS], six)
-    print(f"six classes: {run(args, 'six', six, [*SOURCE, '--seed', '1', '--validate-every', '3']):.2f}%", flush=True)
+    print(f"six classes: {run(args, 'six', six, [*SOURCE, '--epochs', str(args.source_epochs), '--validate-every', str(args.source_epochs), '--seed', '1']):.2f}%", flush=True)
     weights = os.path.join(args.work, "runs", "six", "checkpoints", "last.safetensors")
     for each in args.images:
         found = {}

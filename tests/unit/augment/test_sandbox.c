@@ -30,7 +30,7 @@
 #include "tests/unit/ipc/sandboxed.h"
 
 #define SIZE 32
-#define IMAGES (35 + 149)
+#define IMAGES (35 + 211)
 
 /* The file that cases open; its bytes are a whole golden file of formats. */
 #define FILE_TO_READ GOLDEN_DIR "/formats.bin"

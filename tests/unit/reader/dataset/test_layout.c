@@ -391,6 +391,59 @@ static void a_missing_or_empty_data_folder_is_named(void **state)
     check_refused(tree, "loose", RD_LAYOUT_AUTO, -EBADMSG, "loose/train' holds no class folders");
 }
 
+/* The folders of a table's images are no classes: what is wrong with the table is said. */
+static void a_table_that_cannot_be_used_is_named(void **state)
+{
+    struct tree *tree = *state;
+    struct rd_data data;
+
+    tree_file(tree, "one/img/1.jpg", "");
+    tree_file(tree, "one/labels.csv", "file,label\n1.jpg,cat\n2.jpg,\n");
+    check_refused(
+        tree, "one", RD_LAYOUT_AUTO, -EBADMSG,
+        "labels.csv, line 3: the class is empty (images without a label: --multi-label); --layout single");
+    open_data(tree, "one", RD_LAYOUT_SINGLE, &data);
+    rd_data_close(&data);
+    tree_file(tree, "loose/1.jpg", "");
+    tree_file(tree, "loose/labels.csv", "file,label\n\"1.jpg,cat\n");
+    check_refused(tree, "loose", RD_LAYOUT_AUTO, -EBADMSG, "line 2: a quote has no other one");
+    tree_file(tree, "parts/train_images/1.jpg", "");
+    tree_file(tree, "parts/test_images/2.jpg", "");
+    tree_file(tree, "parts/train.csv", "id,label\n7,cat\n");
+    check_refused(tree, "parts", RD_LAYOUT_AUTO, -EBADMSG, "train.csv names '7'");
+    tree_file(tree, "deep/train/images/1.jpg", "");
+    tree_file(tree, "deep/train.csv", "file,label\n");
+    check_refused(tree, "deep", RD_LAYOUT_AUTO, -EBADMSG, "train.csv holds no rows; --layout folders");
+    tree_file(tree, "val/img/1.jpg", "");
+    tree_file(tree, "val/train.csv", "file,label\n1.jpg,cat\n");
+    tree_file(tree, "val/val.csv", "file,label\n1.jpg,\n");
+    check_refused(tree, "val", RD_LAYOUT_AUTO, -EBADMSG, "val.csv, line 2: the class is empty");
+    tree_file(tree, "flat/train/cat/1.jpg", "");
+    tree_file(tree, "flat/val/2.jpg", "");
+    tree_file(tree, "flat/val.csv", "file,label\n2.jpg,\n");
+    check_refused(tree, "flat", RD_LAYOUT_AUTO, -EBADMSG, "flat/val.csv, line 2: the class is empty");
+}
+
+/* A table of other things beside class folders. */
+static void class_folders_may_have_a_table_beside_them(void **state)
+{
+    struct tree *tree = *state;
+    struct rd_data data;
+
+    tree_file(tree, "d/cat/1.jpg", "");
+    tree_file(tree, "d/dog/1.jpg", "");
+    tree_file(tree, "d/labels.csv", "ClassId,Name\n0,cat\n1,dog\n");
+    open_data(tree, "d", RD_LAYOUT_AUTO, &data);
+    assert_int_equal(rd_index_class_count(&data.index), 2);
+    rd_data_close(&data);
+    tree_file(tree, "pets/pets/cat/1.jpg", "");
+    tree_file(tree, "pets/pets/dog/1.jpg", "");
+    tree_file(tree, "pets/labels.csv", "ClassId,Name\n0,cat\n1,dog\n");
+    open_data(tree, "pets", RD_LAYOUT_AUTO, &data);
+    assert_int_equal(rd_index_class_count(&data.index), 2);
+    rd_data_close(&data);
+}
+
 static void a_class_folder_without_images_is_named(void **state)
 {
     struct tree *tree = *state;
@@ -705,6 +758,8 @@ int main(void)
         T(a_folder_that_may_not_be_read_is_named),
         T(links_are_followed),
         T(a_missing_or_empty_data_folder_is_named),
+        T(a_table_that_cannot_be_used_is_named),
+        T(class_folders_may_have_a_table_beside_them),
         T(a_class_folder_without_images_is_named),
         T(a_validation_class_that_training_lacks_is_left_out),
         T(class_folders_alone_are_a_set),

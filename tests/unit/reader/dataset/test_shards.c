@@ -471,6 +471,9 @@ static void archives_without_labels_have_class_folders(void **state)
     check_data(tree, "b", "t n01 train/n01.tar/n01_1.JPEG\nt n02 train/n02.tar/n02_1.JPEG\n");
     add(a, "1.jpg", "x"), put(tree, "c/train-000000.tar", a);
     check_data(tree, "c", "!'train-000000.tar' holds no labels");
+    add(a, "n01440764.tar", "x"), put(tree, "h/ILSVRC2012_img_train.tar", a);
+    add(a, "ILSVRC2012_val_00000001.JPEG", "x"), put(tree, "h/ILSVRC2012_img_val.tar", a);
+    check_data(tree, "h", "!examples/imagenet.sh unpacks and sorts them");
     tree_file(tree, "d/train-0.tar.gz", "x");
     check_data(tree, "d", "!are compressed");
     tree_file(tree, "f/train-0.tar", "<html>404</html>");

@@ -1,5 +1,6 @@
 /* What a start says of options that are allowed and rarely meant. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "ipc/base/err.h"
@@ -155,6 +156,45 @@ static void images_that_fill_no_batch_are_told(void **state)
     assert_false(asks(sv_advice_left_out, &conf, &text));
 }
 
+static void fine_tuning_of_few_updates_is_told(void **state)
+{
+    struct im_conf conf = with_ema(0, 2);
+    struct im_text text = {""};
+
+    (void)state;
+    assert_false(sv_advice_few_updates(&conf, 32, &text));
+    assert_int_equal(im_conf_set(&conf, "finetune", "true", &text), 0);
+    assert_true(sv_advice_few_updates(&conf, 32, &text));
+    assert_non_null(strstr(text.s, "updates the weights 32 times"));
+    assert_non_null(strstr(text.s, "--epochs 19 makes it 300"));
+    assert_false(sv_advice_few_updates(&conf, 300, &text));
+    assert_false(sv_advice_few_updates(&conf, 0, &text));
+}
+
+/* What nobody said is compared with what the weights say; what somebody said is meant. */
+static void images_unlike_those_of_the_weights_are_told(void **state)
+{
+    struct im_json *metadata = im_json_object();
+    struct im_text text = {""};
+    struct im_conf conf;
+
+    (void)state;
+    im_conf_defaults(&conf);
+    snprintf(conf.init_from, sizeof conf.init_from, "w.safetensors");
+    assert_false(sv_advice_weights(&conf, NULL, &text));
+    assert_int_equal(im_json_set_str(metadata, "eval-image-size", "32"), 0);
+    assert_int_equal(im_json_set_str(metadata, "eval-resize", "36"), 0);
+    assert_int_equal(im_json_set_str(metadata, "mean", conf.mean), 0);
+    assert_int_equal(im_json_set_str(metadata, "std", "0.25,0.25,0.25"), 0);
+    assert_true(sv_advice_weights(&conf, metadata, &text));
+    assert_non_null(strstr(text.s, "give --image-size 32 --eval-resize 36 --std 0.25,0.25,0.25, or"));
+    assert_int_equal(im_conf_set(&conf, "image-size", "32", &text), 0);
+    assert_int_equal(im_conf_set(&conf, "eval-resize", "36", &text), 0);
+    assert_int_equal(im_conf_set(&conf, "std", "0.25,0.25,0.25", &text), 0);
+    assert_false(sv_advice_weights(&conf, metadata, &text));
+    im_json_free(&metadata);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -163,6 +203,8 @@ int main(void)
         cmocka_unit_test(averages_that_forget_nothing_are_warned_of),
         cmocka_unit_test(images_that_fill_no_batch_are_told),
         cmocka_unit_test(others_are_not),
+        cmocka_unit_test(fine_tuning_of_few_updates_is_told),
+        cmocka_unit_test(images_unlike_those_of_the_weights_are_told),
     };
 
     return cmocka_run_group_tests_name("advice", tests, NULL, NULL);
