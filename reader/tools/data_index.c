@@ -52,6 +52,7 @@ struct answer {
     int is_subset;
     bool with_names;       /* JSON lists the classes */
     bool is_evaluated;     /* the index is that of an evaluation */
+    bool is_part;          /* of a part of it (--shard) */
     int64_t changed_since; /* 0: not asked for */
     struct rd_changed changed;
     struct rd_empty empty;
@@ -184,7 +185,7 @@ static int index_print_json(const struct answer *answer)
     im_json_set_bool(json, "subset", answer->is_subset != 0);
     im_json_set_str(json, "note", answer->data.note.s);
     rd_report_add_json(&(struct rd_report){index, &answer->empty}, json);
-    im_json_set(json, "warnings", rd_report_warnings(index));
+    im_json_set(json, "warnings", rd_report_warnings(index, !answer->is_part));
     if (answer->with_names)
         add_classes(json, index);
     if (answer->changed_since > 0)
@@ -358,6 +359,7 @@ static int make_answer(const struct im_conf *conf, struct answer *answer, struct
         err = choose_evaluated(conf, answer, text);
     if (err < 0)
         return err;
+    answer->is_part = answer->is_evaluated && *conf->shard;
     answer->is_subset = !answer->is_evaluated && wants_subset(conf);
     memcpy(answer->path, answer->data.path, sizeof answer->path);
     err = answer->is_evaluated ? 0
@@ -365,7 +367,7 @@ static int make_answer(const struct im_conf *conf, struct answer *answer, struct
                                                   sizeof answer->seek, text);
     if (err == 0 && *conf->subset_out)
         err = write_out(conf, answer, text);
-    if (err == 0 && !*conf->shard) /* of a part classes without images say nothing */
+    if (err == 0)
         err = rd_index_empty(&answer->index, EMPTY_LIMIT_NS, &answer->empty);
     if (err == 0 && *conf->subset_out)
         err = rd_report_write(&(struct rd_report){&answer->index, &answer->empty}, conf->subset_out, text);

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +13,7 @@
 #include "ipc/base/output.h"
 
 #define PART_BYTES_MAX ((size_t)1 << 40)
+#define PARTS_MAX 1000000
 
 /* ---- writing ---- */
 
@@ -74,7 +74,7 @@ int sv_evaluation_write_part(const struct sv_evaluation *e, struct im_json *head
 /* ---- reading ---- */
 
 struct part {
-    char path[PATH_MAX];
+    char *path; /* owned */
     struct im_json *head;
     char *bytes, *body; /* bytes: of the file, owned */
     size_t n;           /* of body */
@@ -88,12 +88,17 @@ struct parts {
     uint32_t count;
 };
 
+static void part_fini(struct part *p)
+{
+    im_json_free(&p->head);
+    free(p->bytes);
+    free(p->path);
+}
+
 static void parts_fini(struct parts *p)
 {
-    for (uint32_t i = 0; i < p->count; i++) {
-        im_json_free(&p->part[i].head);
-        free(p->part[i].bytes);
-    }
+    for (uint32_t i = 0; i < p->count; i++)
+        part_fini(&p->part[i]);
     free(p->part);
 }
 
@@ -175,44 +180,43 @@ static int check_same(const struct part *a, const struct part *b, struct im_text
     return 0;
 }
 
+static int check_place(const struct parts *all, int64_t number, int64_t count, const struct part *p,
+                       struct im_text *text)
+{
+    const struct part *other = all->part;
+
+    while (!other->head)
+        other++; /* there is one */
+    if (all->count != (uint32_t)count)
+        return im_fail(text, -EBADMSG,
+                       "%.200s is one of %u parts, %.200s of %" PRId64
+                       ": keep those of one evaluation in a folder",
+                       other->path, all->count, p->path, count);
+    if (all->part[number].head)
+        return im_fail(text, -EBADMSG, "%.200s and %.200s are both part %" PRId64 " of %" PRId64,
+                       all->part[number].path, p->path, number, count);
+    return check_same(other, p, text);
+}
+
 /* Takes what was read into its place, or says why not. */
 static int place_part(struct parts *all, struct part *p, struct im_text *text)
 {
     const int64_t number = im_json_int_or(p->head, "shard", -1),
                   count = im_json_int_or(p->head, "shards", -1);
+    int err = 0;
 
-    if (number < 0 || count < 1 || number >= count || count > 1000000)
+    if (number < 0 || count < 1 || number >= count || count > PARTS_MAX)
         return im_fail(text, -EBADMSG, "%.300s says to be part %" PRId64 " of %" PRId64, p->path, number,
                        count);
-    if (!all->part) {
+    if (all->part)
+        err = check_place(all, number, count, p, text);
+    else
         all->part = calloc((size_t)count, sizeof *all->part);
-        if (!all->part)
-            return -ENOMEM;
-        all->count = (uint32_t)count;
-    }
-    for (uint32_t i = 0; i < all->count; i++) {
-        int err;
-
-        if (!all->part[i].head)
-            continue;
-        if (all->count != (uint32_t)count)
-            return im_fail(text, -EBADMSG,
-                           "%.200s is one of %u parts, %.200s of %" PRId64
-                           ": keep those of one evaluation in a folder",
-                           all->part[i].path, all->count, p->path, count);
-        if (i == (uint32_t)number)
-            return im_fail(text, -EBADMSG, "%.200s and %.200s are both part %u of %u", all->part[i].path,
-                           p->path, i, all->count);
-        err = check_same(&all->part[i], p, text);
-        if (err < 0)
-            return err;
-        break;
-    }
-    if (all->part[number].head)
-        return im_fail(text, -EBADMSG, "%.200s and %.200s are both part %" PRId64 " of %" PRId64,
-                       all->part[number].path, p->path, number, count);
+    if (err < 0 || !all->part)
+        return err < 0 ? err : -ENOMEM;
+    all->count = (uint32_t)count;
     all->part[number] = *p;
-    *p = (struct part){0};
+    *p = (struct part){.path = NULL};
     return 0;
 }
 
@@ -231,18 +235,15 @@ static int read_folder(const char *folder, struct parts *all, struct im_text *te
         count < 0 ? im_fail(text, -errno, "cannot read the folder %.300s: %s", folder, strerror(errno)) : 0;
 
     for (int i = 0; i < count; i++) {
-        struct part *p = err == 0 && ends_like_a_part(entry[i]->d_name) ? calloc(1, sizeof *p) : NULL;
+        struct part p = {.path = NULL};
 
-        if (p) {
-            if (snprintf(p->path, sizeof p->path, "%s/%s", folder, entry[i]->d_name) >= (int)sizeof p->path)
-                err = -ENAMETOOLONG;
+        if (err == 0 && ends_like_a_part(entry[i]->d_name)) {
+            if (asprintf(&p.path, "%s/%s", folder, entry[i]->d_name) < 0)
+                p.path = NULL;
+            err = p.path ? read_part(&p, text) : -ENOMEM;
             if (err == 0)
-                err = read_part(p, text);
-            if (err == 0)
-                err = place_part(all, p, text);
-            im_json_free(&p->head);
-            free(p->bytes);
-            free(p);
+                err = place_part(all, &p, text);
+            part_fini(&p);
         }
         free(entry[i]);
     }

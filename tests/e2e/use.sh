@@ -109,6 +109,7 @@ case_eval_parts() {
   evaluate 2 "$T/parts" --join --tta flip && must_say "leave it out"
   evaluate 2 run --shard 2/2 -o "$T/parts" && must_say "expected I/N"
   part 0 3 && part 2 3
+  if grep -q "no validation images" "$T/out"; then fail "what a part lacks was warned of: $(cat "$T/out")"; fi
   refused "part 1 of 3 is missing"
   NODE_RANK=1 NNODES=3 MASTER_ADDR=n0 evaluate 0 run --weights last --batch-size 8 --shard auto -o "$T/parts"
   evaluate 0 "$T/parts" --join --json -o "$T/joined"
