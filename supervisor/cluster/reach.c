@@ -59,7 +59,8 @@ void sv_reach_take(struct sv_reach *r, im_ns now, int fd, uint32_t port)
     r->heard = r->looked = now;
 }
 
-/* Not what is sent into a window that is full: the other kernel has said so. */
+/* What cannot be sent, because this machine's own interface is down, is owed as well. Into a window that is full nothing is sent either, but there the other
+ * kernel answers now and then. */
 static void look_at_connection(struct sv_reach *r, im_ns now)
 {
     struct tcp_info info;
@@ -73,10 +74,12 @@ static void look_at_connection(struct sv_reach *r, im_ns now)
         r->fd = -1;
         return;
     }
-    r->is_owed = info.tcpi_unacked > 0;
+    r->is_owed = info.tcpi_unacked > 0 || info.tcpi_notsent_bytes > 0;
     if (!r->is_owed || info.tcpi_bytes_acked != r->acked)
         r->heard = now;
     r->acked = info.tcpi_bytes_acked;
+    if (info.tcpi_unacked == 0 && now - info.tcpi_last_ack_recv * IM_MS > r->heard)
+        r->heard = now - info.tcpi_last_ack_recv * IM_MS;
 }
 
 /* Its machine has answered, if only that nothing listens there. */

@@ -66,8 +66,16 @@ if grep -q "lost: the head" "$T/a2.log"; then fail "3 s were too much for the ma
 ip -n "$tag-2" link set eth0 down
 await "node 2 (.*) is silent" a0
 await "over: node 2 (.*) is cut off" a0 a1
-await "lost: the head" a2
+await "lost: the head .* is cut off" a2
 ip -n "$tag-2" link set eth0 up
+regenerated a0 a1 a2
+
+# The same of the head, whose own interface is down: it cannot even send.
+ip -n "$tag-0" link set eth0 down
+await "lost: the head .* is cut off" a1
+COUNT=2 await "lost: the head .* is cut off" a2
+await "node 1 (.*) is cut off" a0
+ip -n "$tag-0" link set eth0 up
 regenerated a0 a1 a2
 
 # Killed, and another in its place.
