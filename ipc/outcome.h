@@ -12,6 +12,8 @@
 
 #define IM_OUTCOMES_FILE "outcomes.bin"
 #define IM_EVALUATED_FILE "evaluated.txt" /* names of the images in this order, each ended by a NUL */
+#define IM_EVALUATED_PART_FILE                                                                               \
+    "evaluated_part.json" /* of a part: "hash" of the index of all, its "first" image, "images" in all */
 
 struct im_outcome_class {
     uint32_t class;

@@ -1,4 +1,4 @@
-/* Names that are numbers: of classes and of labels. */
+/* Names that are numbers: of classes, of labels, of parts. */
 #ifndef IPC_BASE_NUMBER_H
 #define IPC_BASE_NUMBER_H
 
@@ -13,6 +13,21 @@ static inline int64_t im_whole_number(const char *word)
     const size_t digits = strspn(word, "0123456789");
 
     return digits == 0 || digits > 18 || word[digits] ? -1 : strtoll(word, NULL, 10);
+}
+
+/* "I/N", part I of N, from 0: whole numbers as above, I below N. false: another text. */
+static inline bool im_part_of(const char *word, int64_t *ret_number, int64_t *ret_count)
+{
+    const size_t digits = strcspn(word, "/");
+    char number[20];
+
+    if (digits >= sizeof number || word[digits] != '/')
+        return false;
+    memcpy(number, word, digits);
+    number[digits] = 0;
+    *ret_number = im_whole_number(number);
+    *ret_count = im_whole_number(word + digits + 1);
+    return *ret_number >= 0 && *ret_number < *ret_count;
 }
 
 /* Zero-initialise, and show it each name in turn. */

@@ -318,7 +318,7 @@ typedef uint64_t im_conf_commands;
     TEXT(unfreeze_epochs, "unfreeze-epochs", "", IM_GROUP_MODEL, IM_FOR_START, "EPOCHS", "after each of these epochs one more part that freeze names is trained, from the last to the first; after the last of them all parts") \
     REAL(layer_decay, "layer-decay", 1, 0.01, 1, IM_GROUP_TRAINING, IM_FOR_START, "X", "the learning rate of each block is X times that of the block behind it, as timm's layer_decay; 1 = the same for all") \
     INT(epochs, "epochs", 90, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "passes over the training images") \
-    INT(batch_size, "batch-size", 256, 0, 65536, IM_GROUP_TRAINING, IM_FOR_BENCH_CLUSTER | IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_MEMORY, "N", "images per step and trainer process; 0 or auto = the largest that fits the GPU (start only)") \
+    INT(batch_size, "batch-size", 256, 0, 65536, IM_GROUP_TRAINING, IM_FOR_BENCH_CLUSTER | IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EVALUATED | IM_FOR_MEMORY, "N", "images per step and trainer process; 0 or auto = the largest that fits the GPU (start only)") \
     TEXT(resize_schedule, "resize-schedule", "", IM_GROUP_TRAINING, IM_FOR_START, "ENTRIES", "image size and batch size by epoch; overrides image-size and batch-size: 1-30:64x256,31-50:128x128,51-:224x64; 12-14:160..192 is a ramp in steps of 32") \
     BOOL(drop_last, "drop-last", true, IM_GROUP_TRAINING, IM_FOR_START, "", "leave the images of an epoch that do not fill a last batch out of it, others in each; the default") \
     ENUM(sampler, "sampler", IM_SAMPLER_SHUFFLE, IM_SAMPLERS, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "order of the training images: shuffle (each once an epoch) or balanced (as many of each class; images of small classes come several times an epoch, augmented anew)") \
@@ -483,7 +483,8 @@ typedef uint64_t im_conf_commands;
     TEXT(image_list, "image-list", "", IM_GROUP_DATA, IM_FOR_EVALUATED, "FILE", "absolute paths of images, each ended by a NUL, in place of a data folder") \
     INT(worst, "worst", 20, 0, 100000, IM_GROUP_OUTPUT, IM_FOR_EVAL, "N", "name the N images with the highest loss") \
     TEXT(serve, "serve", "", IM_GROUP_OUTPUT, IM_FOR_PREDICT, "ADDRESS", "answer images that come over HTTP, instead of naming files: PORT (of this machine alone), HOST:PORT or unix:PATH") \
-    TEXT(shard, "shard", "", IM_GROUP_DATA, IM_FOR_PREDICT, "I/N|auto", "the I-th of N parts of the images, from 0: give each machine the same images, and join what they print in this order; auto: as many parts as processes of the launcher") \
+    TEXT(shard, "shard", "", IM_GROUP_DATA, IM_FOR_USE | IM_FOR_EVALUATED, "I/N|auto", "the I-th of N parts of the images, from 0: give each machine the same images; predict: join what they print in this order; eval: writes its part into the folder of -o, for --join; auto: as many parts as processes of the launcher") \
+    BOOL(join, "join", false, IM_GROUP_OUTPUT, IM_FOR_EVAL, "", "name the folder of the parts that --shard has written in place of weights: they are reported as one evaluation") \
     INT(top_k, "top-k", 5, 1, 1000, IM_GROUP_OUTPUT, IM_FOR_PREDICT, "N", "classes to give for each image") \
     REAL(threshold, "threshold", 0, 0, 1, IM_GROUP_OUTPUT, IM_FOR_PREDICT, "P", "give the classes of at least this probability only: all such of weights for several labels, unless top-k is given") \
     BOOL(diff, "diff", false, IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "", "show each image beside its untransformed crop") \

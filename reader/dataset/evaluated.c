@@ -1,6 +1,7 @@
 #include "reader/dataset/evaluated.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,8 +149,9 @@ static int add_sets(struct rd_index_writer *writer, const struct rd_index *index
     return err;
 }
 
-static int write_choice(const struct rd_index *index, enum im_split split, uint32_t outputs,
-                        const struct mapping *m, void **ret_bytes, size_t *ret_size)
+static int write_choice(const struct rd_index *index, enum im_split split,
+                        const struct rd_evaluated_part *part, uint32_t outputs, const struct mapping *m,
+                        void **ret_bytes, size_t *ret_size)
 {
     const uint64_t directories = index->header->sections[RD_DIRECTORIES].count;
     struct rd_index_writer writer = {0};
@@ -164,7 +166,7 @@ static int write_choice(const struct rd_index *index, enum im_split split, uint3
         place = rd_writer_directory(&writer, index->strings + index->directories[i]);
         err = place < 0 ? (int)place : 0;
     }
-    for (uint64_t id = 0; id < rd_index_count(index, split) && err == 0; id++) {
+    for (uint64_t id = part->first; id < part->end && err == 0; id++) {
         const uint32_t label = rd_index_label(index, split, id);
 
         err = rd_writer_copy(&writer, index, split, id, IM_VAL, many ? label : (uint32_t)m->output[label]);
@@ -176,18 +178,33 @@ static int write_choice(const struct rd_index *index, enum im_split split, uint3
 }
 
 int rd_evaluated_choose(const struct rd_index *index, enum im_split split,
-                        const struct im_class_names *outputs, void **ret_bytes, size_t *ret_size,
-                        struct im_text *note, struct im_text *text)
+                        const struct rd_evaluated_part *part, const struct im_class_names *outputs,
+                        void **ret_bytes, size_t *ret_size, struct im_text *note, struct im_text *text)
 {
+    const struct rd_evaluated_part all = {0, rd_index_count(index, split)};
     struct mapping m = {0};
     int err = map(index, outputs, &m);
 
     if (err == 0)
         err = check_mapping(index, split, outputs, &m, note, text);
     if (err == 0)
-        err = write_choice(index, split, outputs->count, &m, ret_bytes, ret_size);
+        err = write_choice(index, split, part ? part : &all, outputs->count, &m, ret_bytes, ret_size);
     mapping_fini(&m);
     return err;
+}
+
+int rd_evaluated_part(uint64_t images, uint64_t step, uint32_t number, uint32_t count,
+                      struct rd_evaluated_part *ret, struct im_text *text)
+{
+    const uint64_t steps = (images + step - 1) / step, end = steps * (number + 1) / count * step;
+
+    if (steps < count)
+        return im_fail(text, -EINVAL,
+                       "--shard: %" PRIu64 " images are %" PRIu64 " steps of %" PRIu64
+                       ", too few for %u parts: take fewer, or a smaller --batch-size",
+                       images, steps, step, count);
+    *ret = (struct rd_evaluated_part){steps * number / count * step, end < images ? end : images};
+    return 0;
 }
 
 /* A file, or a part of one: then the file stands in place of the folder. */

@@ -16,8 +16,10 @@
 #include "ipc/base/clock.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
+#include "ipc/base/number.h"
 #include "ipc/base/printable.h"
 #include "ipc/label_sets.h"
+#include "ipc/outcome.h"
 #include "ipc/seek_file.h"
 #include "reader/dataset/changed.h"
 #include "reader/dataset/copies.h"
@@ -50,6 +52,7 @@ struct answer {
     int is_subset;
     bool with_names;       /* JSON lists the classes */
     bool is_evaluated;     /* the index is that of an evaluation */
+    bool is_part;          /* of a part of it (--shard) */
     int64_t changed_since; /* 0: not asked for */
     struct rd_changed changed;
     struct rd_empty empty;
@@ -182,7 +185,7 @@ static int index_print_json(const struct answer *answer)
     im_json_set_bool(json, "subset", answer->is_subset != 0);
     im_json_set_str(json, "note", answer->data.note.s);
     rd_report_add_json(&(struct rd_report){index, &answer->empty}, json);
-    im_json_set(json, "warnings", rd_report_warnings(index));
+    im_json_set(json, "warnings", rd_report_warnings(index, !answer->is_part));
     if (answer->with_names)
         add_classes(json, index);
     if (answer->changed_since > 0)
@@ -239,6 +242,40 @@ static void show(void *context, uint64_t files, uint64_t done, uint64_t folders)
                  folders);
 }
 
+/* A part of an evaluation (--shard), and a line about the whole, by which parts are found to belong together. */
+static int choose_part(const struct im_conf *conf, const struct rd_index *data, enum im_split split,
+                       const struct im_class_names *outputs, struct rd_evaluated_part *ret,
+                       struct im_text *text)
+{
+    const uint64_t images = rd_index_count(data, split);
+    struct rd_index all = {0};
+    struct im_text note;
+    char path[PATH_MAX], line[120];
+    int64_t number, count;
+    void *bytes = NULL;
+    size_t n = 0;
+    int err;
+
+    if (!im_part_of(conf->shard, &number, &count) || count > UINT32_MAX || conf->batch_size < 1)
+        return im_fail(text, -EINVAL, "--shard %.64s: expected I/N, and --batch-size", conf->shard);
+    err = rd_evaluated_part(images, (uint64_t)conf->batch_size, (uint32_t)number, (uint32_t)count, ret, text);
+    if (err == 0)
+        err = rd_evaluated_choose(data, split, NULL, outputs, &bytes, &n, &note, text);
+    if (err == 0)
+        err = rd_index_attach(bytes, n, &all, text);
+    if (err == 0 &&
+        snprintf(path, sizeof path, "%s/" IM_EVALUATED_PART_FILE, conf->subset_out) >= (int)sizeof path)
+        err = -ENAMETOOLONG;
+    if (err == 0) {
+        snprintf(line, sizeof line,
+                 "{\"hash\":\"%016" PRIx64 "\",\"first\":%" PRIu64 ",\"images\":%" PRIu64 "}\n",
+                 rd_index_hash(&all), ret->first, images);
+        err = im_file_replace(path, line, strlen(line), text);
+    }
+    free(bytes);
+    return err;
+}
+
 /* The index of an evaluation in place of the data's. */
 static int choose_evaluated(const struct im_conf *conf, struct answer *answer, struct im_text *text)
 {
@@ -247,6 +284,7 @@ static int choose_evaluated(const struct im_conf *conf, struct answer *answer, s
         conf->split == IM_SPLIT_CHOICE_AUTO && !*conf->image_list && rd_index_count(data, IM_VAL) == 0;
     const enum im_split split = all || conf->split == IM_SPLIT_CHOICE_TRAIN ? IM_TRAIN : IM_VAL;
     struct im_class_names outputs = {0};
+    struct rd_evaluated_part part;
     struct im_text note = {""};
     char *paths = NULL;
     size_t n = 0;
@@ -260,7 +298,11 @@ static int choose_evaluated(const struct im_conf *conf, struct answer *answer, s
         err = im_fail(text, -EBADMSG, "%.300s has no validation images; --split train takes the others",
                       conf->data_dir);
     } else if (err == 0) {
-        err = rd_evaluated_choose(data, split, &outputs, &answer->subset, &n, &note, text);
+        if (*conf->shard)
+            err = choose_part(conf, data, split, &outputs, &part, text);
+        if (err == 0)
+            err = rd_evaluated_choose(data, split, *conf->shard ? &part : NULL, &outputs, &answer->subset, &n,
+                                      &note, text);
     }
     if (err == 0)
         err = rd_index_attach(answer->subset, n, &answer->index, text);
@@ -317,6 +359,7 @@ static int make_answer(const struct im_conf *conf, struct answer *answer, struct
         err = choose_evaluated(conf, answer, text);
     if (err < 0)
         return err;
+    answer->is_part = answer->is_evaluated && *conf->shard;
     answer->is_subset = !answer->is_evaluated && wants_subset(conf);
     memcpy(answer->path, answer->data.path, sizeof answer->path);
     err = answer->is_evaluated ? 0

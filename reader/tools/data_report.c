@@ -218,7 +218,7 @@ static int warn_of_both(const struct rd_index *index, struct im_json *warnings)
     return im_json_append_str(warnings, line.s);
 }
 
-struct im_json *rd_report_warnings(const struct rd_index *index)
+struct im_json *rd_report_warnings(const struct rd_index *index, bool is_whole)
 {
     struct im_json *warnings = im_json_array();
     struct im_text line;
@@ -232,7 +232,7 @@ struct im_json *rd_report_warnings(const struct rd_index *index)
     if (rd_index_count(index, IM_VAL) == 0)
         im_json_append_str(warnings, "there are no validation images, so no accuracy of them either; "
                                      "--val-split 0.1 takes a tenth of the training images");
-    else if (err == 0)
+    else if (err == 0 && is_whole)
         err = warn_of_missing(index, warnings);
     if (err == 0 && rd_index_layout(index) == RD_LAYOUT_CSV)
         err = warn_of_both(index, warnings);
@@ -243,7 +243,7 @@ struct im_json *rd_report_warnings(const struct rd_index *index)
 
 void rd_report_say(const struct rd_report *report)
 {
-    struct im_json *warnings = rd_report_warnings(report->index);
+    struct im_json *warnings = rd_report_warnings(report->index, true);
     struct im_text left_out;
     const char *line;
 

@@ -17,8 +17,9 @@ struct rd_report {
 /* What is left out as keys of an object: "skipped" {kind: count}, "skipped_first" {kind: path}, "left_out" as a sentence. */
 void rd_report_add_json(const struct rd_report *report, struct im_json *object);
 
-/* Sentences about classes and validation images that matter before training; an array, the caller's. */
-struct im_json *rd_report_warnings(const struct rd_index *index);
+/* Sentences about classes and validation images that matter before training; an array, the caller's. is_whole: it is no part of the
+ * images, whose lack of a class says nothing. */
+struct im_json *rd_report_warnings(const struct rd_index *index, bool is_whole);
 
 /* Both on stderr. */
 void rd_report_say(const struct rd_report *report);

@@ -70,12 +70,12 @@ static int predict(struct im_conf *conf, struct sv_inputs *inputs, struct im_tex
 {
     struct sv_evaluation_run run = {0};
     const size_t all = inputs->readable;
-    size_t share = 0, shares = 1;
-    int err = conf->shard[0] ? sv_inputs_parse_share(conf->shard, &share, &shares, text) : 0;
+    struct sv_shard shard = {0, 1};
+    int err = conf->shard[0] ? sv_shard_parse(conf->shard, &shard, text) : 0;
 
     choose_batch(conf, all);
-    if (err == 0 && shares > 1)
-        sv_inputs_keep_share(inputs, share, shares, (size_t)im_conf_step_images(conf));
+    if (err == 0 && shard.count > 1)
+        sv_inputs_keep(inputs, &shard, (size_t)im_conf_step_images(conf));
     if (err == 0)
         err = sv_evaluation_open(conf, inputs, &run, text);
     choose_batch(conf, all);

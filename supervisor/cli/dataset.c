@@ -85,7 +85,7 @@ static void describe(struct im_command_line *l, const struct im_conf *conf)
     static const enum im_conf_key_id subset[] = {IM_KEY_subset, IM_KEY_subset_size, IM_KEY_seed},
                                      evaluated[] = {IM_KEY_split, IM_KEY_class_names, IM_KEY_image_list};
     const int64_t began = sv_rundir_began_ns(conf->run_dir);
-    char since[32];
+    char since[32], step[32];
 
     im_command_line_data(l, conf);
     im_command_line_flag(l, conf, IM_KEY_cache_dir);
@@ -99,6 +99,11 @@ static void describe(struct im_command_line *l, const struct im_conf *conf)
         im_command_line_flag(l, conf, subset[i]);
     for (size_t i = 0; conf->evaluate && i < IM_COUNT(evaluated); i++)
         im_command_line_flag(l, conf, evaluated[i]);
+    if (conf->evaluate && *conf->shard && !*conf->image_list) {
+        snprintf(step, sizeof step, "%" PRId64, im_conf_step_images(conf));
+        im_command_line_value(l, IM_KEY_shard, conf->shard);
+        im_command_line_value(l, IM_KEY_batch_size, step);
+    }
     im_command_line_flag(l, conf, IM_KEY_class_weights);
     if (began > 0) {
         snprintf(since, sizeof since, "%" PRId64, began);

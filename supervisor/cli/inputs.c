@@ -14,11 +14,8 @@
 #include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "ipc/base/image_type.h"
-#include "ipc/base/number.h"
-#include "supervisor/cluster/env.h"
 
 #define DEPTH_MAX 64
-#define SHARES_MAX 1000000
 
 int sv_inputs_append(struct sv_inputs *inputs, const char *name, const char *path, int err)
 {
@@ -221,47 +218,21 @@ static size_t place_after(const struct sv_inputs *inputs, size_t readable)
     return i;
 }
 
-void sv_inputs_keep_share(struct sv_inputs *inputs, size_t share, size_t shares, size_t images)
+void sv_inputs_keep(struct sv_inputs *inputs, const struct sv_shard *shard, size_t images)
 {
     const size_t steps = (inputs->readable + images - 1) / images, count = inputs->count;
-    const size_t first = steps * share / shares * images, end = steps * (share + 1) / shares * images;
+    const size_t first = steps * shard->number / shard->count * images,
+                 end = steps * (shard->number + 1) / shard->count * images;
     const size_t from =
-        share == 0 ? 0 : place_after(inputs, first < inputs->readable ? first : inputs->readable);
-    const size_t to =
-        share + 1 == shares ? count : place_after(inputs, end < inputs->readable ? end : inputs->readable);
+        shard->number == 0 ? 0 : place_after(inputs, first < inputs->readable ? first : inputs->readable);
+    const size_t to = shard->number + 1 == shard->count
+                          ? count
+                          : place_after(inputs, end < inputs->readable ? end : inputs->readable);
 
     free_items(inputs, 0, from);
     free_items(inputs, to, count);
     memmove(inputs->item, inputs->item + from, (to - from) * sizeof *inputs->item);
     inputs->count = to - from;
-}
-
-int sv_inputs_parse_share(const char *word, size_t *ret_share, size_t *ret_shares, struct im_text *text)
-{
-    char first[32];
-    const size_t digits = strcspn(word, "/");
-    struct sv_launch launch;
-    int64_t share, shares;
-    int err;
-
-    if (strcmp(word, "auto") == 0) {
-        err = sv_launch_find(getenv, &launch, text);
-        if (err == 0 && !launch.launcher)
-            err = im_fail(text, -EINVAL,
-                          "--shard auto: no launcher has started this process; give I/N, such as 0/4");
-        *ret_share = launch.task;
-        *ret_shares = launch.tasks;
-        return err;
-    }
-    snprintf(first, sizeof first, "%.*s", (int)digits, word);
-    share = im_whole_number(first);
-    shares = word[digits] == '/' ? im_whole_number(word + digits + 1) : -1;
-    if (digits >= sizeof first || share < 0 || share >= shares || shares > SHARES_MAX)
-        return im_fail(text, -EINVAL,
-                       "--shard %.64s: expected I/N, such as 0/4 for the first of four parts, or auto", word);
-    *ret_share = (size_t)share;
-    *ret_shares = (size_t)shares;
-    return 0;
 }
 
 int sv_inputs_write(const struct sv_inputs *inputs, const char *path, struct im_text *text)

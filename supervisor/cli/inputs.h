@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "ipc/base/err.h"
+#include "supervisor/cli/shard.h"
 
 struct sv_input {
     char *name; /* as given, or found below a folder that was; owned */
@@ -29,11 +30,9 @@ int sv_inputs_add_shard(struct sv_inputs *inputs, const char *name, const char *
  * sentence: the names could not be read. */
 int sv_inputs_add(struct sv_inputs *inputs, const char *word, FILE *in, struct im_text *text);
 
-/* Keeps part `share` of `shares`, from 0, which the others' answers continue. The parts end where steps of `images` end, so that each
- * image is computed beside the same others as without shares. */
-void sv_inputs_keep_share(struct sv_inputs *inputs, size_t share, size_t shares, size_t images);
-/* "2/8", or "auto": as a launcher says. Negative errno with a sentence. */
-int sv_inputs_parse_share(const char *word, size_t *ret_share, size_t *ret_shares, struct im_text *text);
+/* Keeps the images of a part, which the others' answers continue. The parts end where steps of `images` end, so that each
+ * image is computed beside the same others as without parts. */
+void sv_inputs_keep(struct sv_inputs *inputs, const struct sv_shard *shard, size_t images);
 
 /* Writes the paths of those that can be read, each ended by a NUL. */
 int sv_inputs_write(const struct sv_inputs *inputs, const char *path, struct im_text *text);

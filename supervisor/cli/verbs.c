@@ -29,9 +29,11 @@ static const struct im_command verbs[] = {
     {.name = "eval",
      .typed = "imsuper eval",
      .usual = "WEIGHTS|RUN [--data-dir DIR] [-o DIR] [flags]",
-     .what = "Measures weights on the validation images as training does: top-1, top-5, loss, each class,\n"
-             "confusion matrix, calibration, the images with the highest loss. Options of the weights' run\n"
-             "hold where no flag says otherwise.",
+     .what =
+         "Measures weights on the validation images as training does: top-1, top-5, loss, each class,\n"
+         "confusion matrix, calibration, the images with the highest loss. Options of the weights' run\n"
+         "hold where no flag says otherwise. On several machines each takes a part with --shard I/N -o DIR;\n"
+         "imsuper eval DIR --join reports them as one.",
      .options = IM_FOR_EVAL,
      .operand = "weights-from",
      .operand_needed = true,

@@ -105,6 +105,14 @@ uint32_t sv_address_port_of(const struct sv_address *a)
                                              : ((const struct sockaddr_in *)&a->at)->sin_port);
 }
 
+void sv_address_set_port(struct sv_address *a, uint32_t port)
+{
+    if (a->at.ss_family == AF_INET6)
+        ((struct sockaddr_in6 *)&a->at)->sin6_port = htons((uint16_t)port);
+    else
+        ((struct sockaddr_in *)&a->at)->sin_port = htons((uint16_t)port);
+}
+
 int sv_address_towards(const struct sv_address *a, char ret[SV_ADDRESS_MAX])
 {
     struct sv_address here = {.bytes = sizeof here.at};

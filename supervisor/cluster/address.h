@@ -30,6 +30,7 @@ int sv_address_listen(const struct sv_address *a);
 int sv_address_listen_everywhere(uint32_t port);
 uint32_t sv_address_port(int listener);
 uint32_t sv_address_port_of(const struct sv_address *a);
+void sv_address_set_port(struct sv_address *a, uint32_t port);
 
 /* The address of this machine on the way to that one. */
 int sv_address_towards(const struct sv_address *a, char ret[SV_ADDRESS_MAX]);

@@ -130,6 +130,7 @@ static void accept_node(struct sv_head *h, const struct sv_link_message *m)
     n->session = m->from;
     n->heard = h->now;
     n->closed = n->rival_since = n->ordered = 0;
+    n->is_cut = false;
     n->rival = 0;
     n->ranks = hello->ranks;
     memcpy(n->name, hello->name, sizeof n->name);

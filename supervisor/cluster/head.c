@@ -158,6 +158,7 @@ static void hear(struct sv_head *h, uint32_t node)
 
     n->heard = h->now;
     n->closed = 0;
+    n->is_cut = false;
     if (n->state == SV_NODE_SILENT || n->state == SV_NODE_DEAD) {
         sv_head_tell(h, false, "node %u (%s) is heard again", node, n->name);
         sv_head_node_is(h, node, SV_NODE_THERE);
@@ -320,6 +321,15 @@ void sv_head_closed(struct sv_head *h, im_ns now, uint64_t session)
         h->node[node].closed = now;
 }
 
+void sv_head_cut(struct sv_head *h, im_ns now, uint64_t session)
+{
+    const uint32_t node = node_of(h, session);
+
+    h->now = now;
+    if (node != UINT32_MAX)
+        h->node[node].is_cut = true;
+}
+
 /* ---- time ---- */
 
 /* A connection that was given up after a silence tells nothing new: a cut, that may end before the node counts as dead. */
@@ -331,6 +341,9 @@ static void watch(struct sv_head *h, uint32_t node)
 
     if (n->closed && n->closed - n->heard < SV_LINK_SILENT_NS && h->now - n->closed > SV_LINK_GONE_NS)
         snprintf(why, sizeof why, "node %u (%s) has closed its connection", node, n->name);
+    else if (n->is_cut)
+        snprintf(why, sizeof why, "node %u (%s) is cut off: its machine has acknowledged nothing for %d s",
+                 node, n->name, (int)(SV_LINK_CUT_NS / IM_SECOND));
     else if (silence > SV_LINK_DEAD_NS)
         snprintf(why, sizeof why, "node %u (%s) has not been heard of for %.0f s", node, n->name,
                  (double)silence / IM_SECOND);

@@ -22,6 +22,7 @@ struct sv_head_node {
     uint64_t session;
     im_ns heard, changed; /* changed: since when it is missing, dead or gone; */
     im_ns closed;         /* since when its connection is closed; 0: it is open */
+    bool is_cut;          /* its machine acknowledges nothing */
     im_ns ordered;        /* when the last order was sent */
     bool left_out; /* the last generation began without it, and it has not come since: nobody waits for it */
     uint32_t ranks;
@@ -65,6 +66,8 @@ void sv_head_fini(struct sv_head *h);
 void sv_head_message(struct sv_head *h, im_ns now, uint32_t who, const struct sv_link_message *m);
 /* The connection of that session is closed. */
 void sv_head_closed(struct sv_head *h, im_ns now, uint64_t session);
+/* The machine of that session acknowledges nothing that is sent to it (reach.h). */
+void sv_head_cut(struct sv_head *h, im_ns now, uint64_t session);
 void sv_head_tick(struct sv_head *h,
                   im_ns now); /* sends what is due; after events, and at least ten times a second */
 

@@ -276,6 +276,7 @@ static void look_at_connection(struct sv_link *l)
     if (is_open && !l->was_open)
         sv_member_connected(&l->member);
     l->member.refusals = sv_transport_refusals(l->socket);
+    l->member.is_cut = sv_transport_cut(l->socket, &(uint64_t){0});
     l->was_open = is_open;
     snprintf(l->member.trouble, sizeof l->member.trouble, "%s", sv_transport_trouble(l->socket));
 }
@@ -283,6 +284,7 @@ static void look_at_connection(struct sv_link *l)
 void sv_link_turn(struct sv_link *l)
 {
     const im_ns now = im_now();
+    uint64_t cut;
 
     sv_transport_serve(l->socket);
     receive_all(l, now);
@@ -292,6 +294,8 @@ void sv_link_turn(struct sv_link *l)
     l->closings = 0;
     if (l->head) {
         tell_strangers(l, now);
+        while (sv_transport_cut(l->socket, &cut))
+            sv_head_cut(l->head, now, cut);
         sv_head_tick(l->head, now);
     } else {
         look_at_connection(l);

@@ -33,8 +33,10 @@
 #define SV_LINK_SILENT_NS (3 * IM_SECOND) /* without a message: it is reported */
 #define SV_LINK_DEAD_NS (10 * IM_SECOND)  /* without a message: the node is dead */
 #define SV_LINK_GONE_NS (2 * IM_SECOND)   /* its connection is closed, and no other came: the node is dead */
-#define SV_LINK_REFUSED_NS (400 * IM_MS)  /* between two attempts of a member that has lost its connection: */
-#define SV_LINK_REFUSALS 5                /* so many refused ones, and the head is dead: its port is closed */
+#define SV_LINK_CUT_NS                                                                                       \
+    (5 * IM_SECOND) /* what was sent was not acknowledged by its kernel: the node is dead (reach.h) */
+#define SV_LINK_REFUSED_NS (400 * IM_MS) /* between two attempts of a member that has lost its connection: */
+#define SV_LINK_REFUSALS 5               /* so many refused ones, and the head is dead: its port is closed */
 
 /* The members of a generation, and where it starts. A plain value: keep it (for a supervisor that takes over) as it
  * is. */
@@ -105,7 +107,7 @@ enum sv_link_news_kind {
     SV_LINK_ASKED, /* `node` asks this one: id, bytes, n. Answer soon with sv_link_answer(); it may come twice */
     SV_LINK_ANSWERED, /* `node` has answered: id, bytes, n; `gone`: it is not there, and nothing will come */
     SV_LINK_PLACES,   /* where the nodes are to be found: bytes: struct im_node_place[nodes] */
-    SV_LINK_LOST /* on members: the head is dead (no message for SV_LINK_DEAD_NS, or its port is closed), or `never` answered within
+    SV_LINK_LOST /* on members: the head is dead (no message for SV_LINK_DEAD_NS, its port is closed, or its machine is cut off), or `never` answered within
                         `patience`; text. The link goes on trying: JOINED may come again */
 };
 

@@ -153,6 +153,12 @@ static void watch_head(struct sv_member *m, im_ns now)
         tell_news(m, &(struct sv_link_news){.kind = SV_LINK_LOST, .warning = true},
                   "the head at %s is gone: its machine refuses connections there", m->where);
     }
+    if (m->is_cut && !m->is_lost) {
+        m->is_lost = true;
+        tell_news(m, &(struct sv_link_news){.kind = SV_LINK_LOST, .warning = true},
+                  "the head at %s is cut off: its machine has acknowledged nothing for %d s", m->where,
+                  (int)(SV_LINK_CUT_NS / IM_SECOND));
+    }
     if (silence > SV_LINK_DEAD_NS && !m->is_lost) {
         m->is_lost = true;
         tell_news(m, &(struct sv_link_news){.kind = SV_LINK_LOST, .warning = true},

@@ -17,6 +17,8 @@ struct sv_member {
     char trouble[256]; /* why there is no connection; "": unknown */
     uint32_t refusals; /* attempts to connect, one after the other, that the head's machine has refused */
 
+    bool is_cut; /* the head's machine acknowledges nothing (reach.h) */
+
     im_ns patience; /* for the first answer of the head; 0: for ever */
     im_ns began, heard, hello_at, report_at, told_at, ticked;
     bool has_begun, is_refused, is_lost, is_silent, is_due; /* is_due: the report has news */

@@ -15,15 +15,24 @@
 #include "ipc/ctl.h"
 #include "supervisor/cluster/address.h"
 #include "supervisor/cluster/message.h"
+#include "supervisor/cluster/reach.h"
 
 #define ZAP "inproc://zeromq.zap.01"
 #define DOMAIN "imsuper"
-#define ROUTING_BYTES 9 /* 'n' and the session */
-#define QUEUE 4096      /* messages to, or from, one connection; more are lost, and sent again later */
+#define ROUTING_BYTES 9       /* 'n' and the session */
+#define FAR_ENDS SV_NODES_MAX /* others, and room for one that was started anew */
+#define QUEUE 4096            /* messages to, or from, one connection; more are lost, and sent again later */
 #define EVENTS                                                                                               \
     (ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CONNECT_RETRIED | ZMQ_EVENT_DISCONNECTED |                              \
      ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |                                  \
      ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+
+/* The other end of a connection. */
+struct far_end {
+    uint64_t session; /* 0 on members */
+    struct sv_reach reach;
+    bool is_cut; /* and not told yet */
+};
 
 struct sv_transport {
     const struct sv_meeting *meeting;
@@ -38,6 +47,8 @@ struct sv_transport {
     uint32_t refusals;
     uint64_t strangers;
     char stranger[SV_ADDRESS_MAX];
+    struct far_end far[FAR_ENDS];
+    uint32_t fars;
 };
 
 static void set_int(void *socket, int option, int value)
@@ -250,7 +261,60 @@ void sv_transport_close(struct sv_transport **socket, im_ns linger)
         close(s->probe);
     if (s->epoll >= 0)
         close(s->epoll);
+    for (uint32_t i = 0; i < s->fars; i++)
+        sv_reach_fini(&s->far[i].reach);
     free(s);
+}
+
+/* ---- is the other machine reached ---- */
+
+/* That of a session. One that is not known takes the place of the one that was heard of longest ago: there are no more nodes than places. */
+static struct far_end *far_end_of(struct sv_transport *s, uint64_t session)
+{
+    struct far_end *oldest = &s->far[0];
+
+    for (uint32_t i = 0; i < s->fars; i++) {
+        if (s->far[i].session == session)
+            return &s->far[i];
+        if (s->far[i].reach.heard < oldest->reach.heard)
+            oldest = &s->far[i];
+    }
+    if (s->fars < FAR_ENDS)
+        oldest = &s->far[s->fars++];
+    else
+        sv_reach_fini(&oldest->reach);
+    *oldest = (struct far_end){.session = session};
+    sv_reach_init(&oldest->reach);
+    return oldest;
+}
+
+static void keep_connection(struct sv_transport *s, uint64_t session, int fd)
+{
+    sv_reach_take(&far_end_of(s, session)->reach, im_now(), fd, s->meeting->port);
+}
+
+static void look_at_far_ends(struct sv_transport *s)
+{
+    const im_ns now = im_now();
+
+    for (uint32_t i = 0; i < s->fars; i++) {
+        if (!sv_reach_is_cut(&s->far[i].reach, now))
+            continue;
+        s->far[i].is_cut = true;
+        sv_reach_end(&s->far[i].reach);
+    }
+}
+
+bool sv_transport_cut(struct sv_transport *s, uint64_t *ret_session)
+{
+    for (uint32_t i = 0; i < s->fars; i++) {
+        if (!s->far[i].is_cut)
+            continue;
+        s->far[i].is_cut = false;
+        *ret_session = s->far[i].session;
+        return true;
+    }
+    return false;
 }
 
 /* ---- who may come in ---- */
@@ -335,6 +399,7 @@ static void explain(struct sv_transport *s, unsigned event, int value)
 
     if (event == ZMQ_EVENT_CONNECTED) {
         keep_peer(s, value);
+        keep_connection(s, 0, value);
         s->is_answered = true;
         return;
     }
@@ -433,6 +498,7 @@ void sv_transport_serve(struct sv_transport *s)
     while (look_at_one(s))
         ;
     probe(s);
+    look_at_far_ends(s);
 }
 
 /* ---- messages ---- */
@@ -477,6 +543,8 @@ long sv_transport_receive(struct sv_transport *s, void *ret, size_t max, uint64_
     drop_rest(s->socket);
     n = zmq_msg_size(&m) < max ? zmq_msg_size(&m) : max;
     memcpy(ret, zmq_msg_data(&m), n);
+    if (*ret_session)
+        keep_connection(s, *ret_session, zmq_msg_get(&m, ZMQ_SRCFD));
     user = s->is_head ? zmq_msg_gets(&m, "User-Id") : NULL;
     if (user && *user >= '0' && *user <= '9')
         *ret_who = (uint32_t)strtoul(user, NULL, 10);

@@ -38,6 +38,8 @@ bool sv_transport_is_open(const struct sv_transport *s);
 /* Members: how many attempts to connect, one after the other, the head's machine has refused since there was a connection: its
  * kernel answers that nothing listens. 0: there is one, none was yet, or the machine does not answer. */
 uint32_t sv_transport_refusals(const struct sv_transport *s);
+/* The next connection whose other end acknowledges nothing (reach.h), told once; it is ended. session: on the head. false: there is none. */
+bool sv_transport_cut(struct sv_transport *s, uint64_t *ret_session);
 /* Members: why there is no connection, as far as is known; "": there is one. */
 const char *sv_transport_trouble(const struct sv_transport *s);
 /* The head: how many connections were turned away for their key, and from where the last came ("": not known). */

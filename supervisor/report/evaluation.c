@@ -61,6 +61,33 @@ bool sv_evaluation_takes(const struct sv_evaluation *e, const struct im_outcome 
     return e->multi_label || (r->label >= 0 && (uint32_t)r->label < e->classes);
 }
 
+static int check_records(const struct sv_evaluation *e, struct im_text *text)
+{
+    for (uint64_t i = 0; i < e->images; i++)
+        if (!sv_evaluation_takes(e, sv_evaluation_at(e, i)))
+            return im_fail(text, -EBADMSG, "record %" PRIu64 " of " IM_OUTCOMES_FILE " is damaged", i);
+    return 0;
+}
+
+int sv_evaluation_of_bytes(struct sv_evaluation *e, const struct sv_evaluation_bytes *b, struct im_text *text)
+{
+    uint64_t classes = 0;
+
+    e->class_bytes = b->class_names;
+    e->name_bytes = b->image_names;
+    e->records = b->records;
+    e->tops = b->tops;
+    e->record_bytes = im_outcome_bytes(b->tops);
+    if (!e->class_bytes || !e->name_bytes || !e->records)
+        return -ENOMEM;
+    e->class_name = split_names(e->class_bytes, b->class_bytes, '\0', &classes);
+    e->name = split_names(e->name_bytes, b->name_bytes, '\0', &e->images);
+    e->classes = (uint32_t)classes;
+    if (!e->class_name || !e->name)
+        return -ENOMEM;
+    return classes == b->classes && e->images == b->images ? check_records(e, text) : -EBADMSG;
+}
+
 static int read_records(struct sv_evaluation *e, const struct im_conf *conf, struct im_text *text)
 {
     size_t n = 0;
@@ -77,10 +104,7 @@ static int read_records(struct sv_evaluation *e, const struct im_conf *conf, str
         return -ENOMEM;
     e->records = grown;
     memset(grown + n, 0, e->images * e->record_bytes - n);
-    for (uint64_t i = 0; i < e->images; i++)
-        if (!sv_evaluation_takes(e, sv_evaluation_at(e, i)))
-            return im_fail(text, -EBADMSG, "record %" PRIu64 " of " IM_OUTCOMES_FILE " is damaged", i);
-    return 0;
+    return check_records(e, text);
 }
 
 /* The first four fields of a line below. False: they are none. */

@@ -44,6 +44,18 @@ struct sv_evaluation {
 int sv_evaluation_read(struct sv_evaluation *e, const struct im_conf *conf, struct im_text *text);
 int sv_evaluation_read_names(struct sv_evaluation *e, const struct im_conf *conf, struct im_text *text);
 
+/* What an evaluation is read from, where it does not lie in a run directory. */
+struct sv_evaluation_bytes {
+    char *class_names, *image_names; /* malloc'ed, with room for a byte more; each name ended by a NUL */
+    char *records;                   /* malloc'ed */
+    size_t class_bytes, name_bytes;
+    uint64_t images;
+    uint32_t classes, tops;
+};
+/* Takes the three over, failed or not. Of images with one label each. -ENOMEM (also where one is NULL); -EBADMSG with a sentence. */
+int sv_evaluation_of_bytes(struct sv_evaluation *e, const struct sv_evaluation_bytes *b,
+                           struct im_text *text);
+
 /* The record reads as one of this evaluation (a zeroed one does). */
 bool sv_evaluation_takes(const struct sv_evaluation *e, const struct im_outcome *r);
 

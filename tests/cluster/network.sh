@@ -56,12 +56,26 @@ regenerated a0 a1 a2
 (ip netns exec "$tag-0" "$NODE" --nodes 3 --node 0 --head 10.98.0.1 --port 26999 "${F[@]}" >"$T/second.log" 2>&1) && fail "two heads"
 await "port 26999 of this machine is taken" second
 
-# A cut: dead after 10 s of silence, and back.
+# A cut of 3 s: nothing. A longer one: dead after 5 s without an acknowledgement, and back.
+ip -n "$tag-2" link set eth0 down
+sleep 3
+ip -n "$tag-2" link set eth0 up
+sleep 8
+if grep -q "over: node 2\|over: .*node 2 (" "$T/a0.log"; then fail "3 s were too much"; fi
+if grep -q "lost: the head" "$T/a2.log"; then fail "3 s were too much for the machine itself"; fi
 ip -n "$tag-2" link set eth0 down
 await "node 2 (.*) is silent" a0
-await "over: node 2 (.*) has not been heard of" a0 a1
-await "lost: the head" a2
+await "over: node 2 (.*) is cut off" a0 a1
+await "lost: the head .* is cut off" a2
 ip -n "$tag-2" link set eth0 up
+regenerated a0 a1 a2
+
+# The same of the head, whose own interface is down: it cannot even send.
+ip -n "$tag-0" link set eth0 down
+await "lost: the head .* is cut off" a1
+COUNT=2 await "lost: the head .* is cut off" a2
+await "node 1 (.*) is cut off" a0
+ip -n "$tag-0" link set eth0 up
 regenerated a0 a1 a2
 
 # Killed, and another in its place.

@@ -18,7 +18,7 @@ await "split=train\|^epoch" 0
 began=$SECONDS
 ip -n "$tag-2" link set eth0 down
 await "2 of 3 machines share the work" 0 1
-took "node 2 cut off: 10 s until it is dead, 2 s of waiting, and the rest"
+took "node 2 cut off: 5 s until it is dead, 2 s of waiting, and the rest"
 await "waiting for it for 300 s" 2
 ip -n "$tag-2" link set eth0 up
 await "3 of 3 machines share the work" 0 1

@@ -29,6 +29,7 @@ make_things() {
   ln -s ../../checkpoints runs/demo/nodes/node1/checkpoints
   ln -s demo runs/latest
   quietly data pack path/to/images path/to/shards
+  quietly eval demo --shard 0/1 -o parts
   cp -r "$ROOT/examples" examples
 }
 
@@ -95,7 +96,7 @@ run_command() {
   "bench data" | "bench all") try 0 "$@" "${short[@]}" --pass-seconds 0.1 --warm-up-seconds 0 --model resnet20 $(case $* in *--scan*) echo --scan augmenters=1..2 ;; esac) ;;
   "bench read" | "profile reader") try 0 "$@" --passes 1 --queue-depth 4 ;;
   "bench augment" | "profile augment" | "bench decode") try 0 "$@" --passes 1 ;;
-  eval) try 0 "$@" --trainer-threads 1 $(case $* in *resnet50.pth*) echo --image-size 32 ;; esac) ;;
+  eval) try 0 "$@" $(case $* in *--shard*) echo --batch-size 4 -o made ;; *--join*) ;; *) echo --trainer-threads 1 ;; esac) $(case $* in *resnet50.pth*) echo --image-size 32 ;; esac) ;;
   export | import) try 0 "$@" $(case $* in *weights.safetensors* | *.pth*) echo --image-size 16 ;; esac) ;;
   logs) try "0 1" "$@" ;; # 1: of a process that there was not
   model) try "$(case $* in *--init-from*) echo "0 65" ;; *) echo 0 ;; esac)" "$@" ;; # 65: what does not fit is named

@@ -28,6 +28,8 @@ case_schemas() {
   answers imsuper.eval/1 0 eval run --workspace "$RUNS" -o "$T/eval"
   "$BIN/check_schema" "$ROOT/docs/schemas" "$T/eval/eval.json" imsuper.eval/1 || fail "eval.json"
   "$BIN/check_schema" "$ROOT/docs/schemas" "$T/eval/confusion.json" imsuper.confusion/1 || fail "confusion.json"
+  answers imsuper.eval-part/1 0 eval run --workspace "$RUNS" --shard 0/1 -o "$T/part"
+  answers imsuper.eval/1 0 eval "$T/part" --join
   echo "no image" >"$T/text.jpg"
   answers imsuper.predict/1 65 predict run "$image" "$T/text.jpg" --workspace "$RUNS"
   answers imsuper.export/1 0 export run --workspace "$RUNS" --format pt -o "$T/net.pt"

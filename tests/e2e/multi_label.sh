@@ -29,6 +29,8 @@ case_learns() {
   # The weights say what they are for.
   "$BIN/imsuper" eval "$RUN" --weights last --json >"$T/eval.json" 2>"$T/out" || fail "eval failed"
   [ "$(number "$T/eval.json" map)" = "$(number "$RUN/DONE" val_map)" ] || fail "eval: mAP $(number "$T/eval.json" map), training's is $(number "$RUN/DONE" val_map)"
+  "$BIN/imsuper" eval "$RUN" --shard 0/2 -o "$T/parts" >"$T/out" 2>&1 && fail "a part of weights for several labels"
+  grep -q "needs the outputs of all images" "$T/out" || fail "eval --shard: $(cat "$T/out")"
   cp "$RUN/checkpoints/best.safetensors" "$T/alone.safetensors"
   "$BIN/imsuper" predict "$T/alone.safetensors" --image-size 16 --json "$T"/d/images/val_?.ppm >"$T/all" 2>"$T/out" || fail "predict failed"
   "$BIN/imsuper" predict "$T/alone.safetensors" --image-size 16 --threshold 0.5 --json "$T"/d/images/val_?.ppm >"$T/some" 2>"$T/out" || fail "predict failed"

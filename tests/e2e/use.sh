@@ -96,6 +96,47 @@ case_eval_killed() {
   cmp <(sed 's/"seconds.*"images":/"images":/' "$T/answer") "$T/first" || fail "the numbers differ"
 }
 
+# part I N [WORD...]: of the run's images, in $T/parts.
+part() { evaluate 0 run --weights last --batch-size 8 --shard "$1/$2" -o "$T/parts" "${@:3}"; }
+# refused TEXT: the parts are not joined, and that is why.
+refused() { evaluate 65 "$T/parts" --join && must_say "$1"; }
+# Several machines: the answer of all parts is that of one, but for the time, and the last digits of the loss, whose sum has another order.
+case_eval_parts() {
+  local file i
+  evaluate 0 run --weights last --batch-size 8 --json -o "$T/whole"
+  evaluate 2 run --shard 0/2 && must_say "give -o DIR"
+  evaluate 2 "$T/parts" --join --shard 0/2 -o "$T/o" && must_say "give one of both"
+  evaluate 2 "$T/parts" --join --tta flip && must_say "leave it out"
+  evaluate 2 run --shard 2/2 -o "$T/parts" && must_say "expected I/N"
+  part 0 3 && part 2 3
+  if grep -q "no validation images" "$T/out"; then fail "what a part lacks was warned of: $(cat "$T/out")"; fi
+  refused "part 1 of 3 is missing"
+  NODE_RANK=1 NNODES=3 MASTER_ADDR=n0 evaluate 0 run --weights last --batch-size 8 --shard auto -o "$T/parts"
+  evaluate 0 "$T/parts" --join --json -o "$T/joined"
+  for file in classes.csv images.csv confusion.csv confusion.json confusion.png; do
+    cmp "$T/whole/$file" "$T/joined/$file" || fail "$file of the parts is not that of one machine"
+  done
+  for file in whole joined; do
+    sed -E '/"(seconds|images_per_second)":/d; s/("loss": [0-9]+\.[0-9]{10})[0-9]*(,?)$/\1\2/' "$T/$file/eval.json" >"$T/$file.json"
+  done
+  cmp "$T/whole.json" "$T/joined.json" || fail "another answer: $(diff "$T/whole.json" "$T/joined.json")"
+  cp "$T/parts/1-of-3.part" "$T/parts/again.part"
+  refused "are both part 1 of 3"
+  head -c -9 "$T/parts/0-of-3.part" >"$T/parts/again.part"
+  refused "again.part is damaged"
+  rm "$T/parts/again.part" && part 0 2
+  refused "keep those of one evaluation in a folder"
+  rm "$T/parts/0-of-2.part" && part 1 3 --tta flip
+  refused "are not of one evaluation: tta is none and flip"
+  evaluate 0 "$RUNS/run/checkpoints/epoch_001.safetensors" --batch-size 8 --shard 1/3 -o "$T/parts"
+  refused "are not of one evaluation: the hash of the weights is"
+  part 1 3 --split train
+  refused "are not of one evaluation: the hash of the images' index is"
+  evaluate 2 run --shard 0/1000 -o "$T/parts" && must_say "too few for 1000 parts"
+  for i in "$T"/parts/*; do rm "$i"; done
+  refused "holds no parts"
+}
+
 case_eval_refusals() {
   evaluate 4 none && must_say "is neither a file of weights nor a run"
   evaluate 2 "$T" && must_say "holds no run"

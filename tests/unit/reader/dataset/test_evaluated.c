@@ -59,7 +59,7 @@ static struct chosen choose(const struct rd_data *data, enum im_split split,
     struct chosen c = {0};
     size_t n = 0;
 
-    if (rd_evaluated_choose(&data->index, split, outputs, &c.bytes, &n, &c.note, &text) < 0 ||
+    if (rd_evaluated_choose(&data->index, split, NULL, outputs, &c.bytes, &n, &c.note, &text) < 0 ||
         rd_index_attach(c.bytes, n, &c.index, &text) < 0)
         fail_msg("refused: %s", text.s);
     return c;
@@ -151,7 +151,8 @@ static void what_does_not_match_is_refused(void **state)
     size_t n;
 
     assert_int_equal(names(*state, "ant\nwasp\n", &outputs, &text), 0);
-    assert_int_equal(rd_evaluated_choose(&data.index, IM_VAL, &outputs, &bytes, &n, &note, &text), -EBADMSG);
+    assert_int_equal(rd_evaluated_choose(&data.index, IM_VAL, NULL, &outputs, &bytes, &n, &note, &text),
+                     -EBADMSG);
     assert_non_null(strstr(text.s, "2 of the 3 classes"));
     assert_non_null(strstr(text.s, "'bee', 'cat'"));
     im_class_names_fini(&outputs);
@@ -194,6 +195,53 @@ static void a_list_keeps_its_order(void **state)
     im_class_names_fini(&outputs);
 }
 
+static void parts_are_the_whole_and_begin_where_steps_do(void **state)
+{
+    struct rd_evaluated_part p;
+    struct im_text text = {""};
+
+    (void)state;
+    for (uint64_t step = 1; step <= 9; step++)
+        for (uint32_t count = 1; count <= 6; count++) {
+            uint64_t next = 0;
+
+            for (uint32_t i = 0; i < count && (23 + step - 1) / step >= count; i++) {
+                assert_int_equal(rd_evaluated_part(23, step, i, count, &p, &text), 0);
+                assert_true(p.first == next && p.first % step == 0 && p.end > p.first);
+                next = p.end;
+            }
+            if (next > 0)
+                assert_int_equal(next, 23);
+            else
+                assert_int_equal(rd_evaluated_part(23, step, 0, count, &p, &text), -EINVAL);
+        }
+    assert_non_null(strstr(text.s, "too few for"));
+}
+
+static void a_part_holds_its_images(void **state)
+{
+    struct rd_data data = load(*state);
+    const struct im_class_names outputs = {0};
+    struct rd_index index;
+    struct im_text note = {""}, text = {""};
+    char all[256], part[256];
+    void *bytes;
+    size_t n;
+
+    assert_int_equal(rd_evaluated_choose(&data.index, IM_TRAIN, &(struct rd_evaluated_part){1, 3}, &outputs,
+                                         &bytes, &n, &note, &text),
+                     0);
+    assert_int_equal(rd_index_attach(bytes, n, &index, &text), 0);
+    assert_int_equal(rd_index_count(&index, IM_VAL), 2);
+    for (uint64_t i = 0; i < 2; i++) {
+        assert_true(rd_index_path(&index, IM_VAL, i, part, sizeof part) > 0);
+        assert_true(rd_index_path(&data.index, IM_TRAIN, i + 1, all, sizeof all) > 0);
+        assert_string_equal(part, all);
+    }
+    free(bytes);
+    rd_data_close(&data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -203,6 +251,8 @@ int main(void)
                                         tree_teardown),
         cmocka_unit_test_setup_teardown(what_does_not_match_is_refused, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(a_list_keeps_its_order, tree_setup, tree_teardown),
+        cmocka_unit_test(parts_are_the_whole_and_begin_where_steps_do),
+        cmocka_unit_test_setup_teardown(a_part_holds_its_images, tree_setup, tree_teardown),
     };
 
     return cmocka_run_group_tests_name("evaluated", tests, NULL, NULL);

@@ -237,7 +237,7 @@ static void choices_keep_the_sets(void **state)
     free(bytes);
     tree_file(*state, "names.txt", "dog\nowl\ncat\nbee\n");
     assert_int_equal(im_class_names_read(tree_path(*state, "names.txt"), &outputs, &text), 0);
-    assert_int_equal(rd_evaluated_choose(&data.index, IM_TRAIN, &outputs, &bytes, &n, &note, &text), 0);
+    assert_int_equal(rd_evaluated_choose(&data.index, IM_TRAIN, NULL, &outputs, &bytes, &n, &note, &text), 0);
     assert_int_equal(rd_index_attach(bytes, n, &index, &text), 0);
     assert_string_equal(labels_of(&index, IM_VAL, 0), "dog|cat"); /* in the order of the outputs */
     assert_string_equal(labels_of(&index, IM_VAL, 3), "");

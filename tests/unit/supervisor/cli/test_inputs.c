@@ -139,21 +139,21 @@ static void add_numbers(const char *folder, struct sv_inputs *inputs)
     }
 }
 
-static void shares_are_the_whole_in_its_order(void **state)
+static void parts_are_the_whole_in_its_order(void **state)
 {
     (void)state;
     for (size_t images = 1; images <= 24; images++)
-        for (size_t shares = 1; shares <= 30; shares++) {
+        for (size_t shards = 1; shards <= 30; shards++) {
             int next = 0;
             size_t before = 0;
 
-            for (size_t i = 0; i < shares; i++) {
+            for (size_t i = 0; i < shards; i++) {
                 struct sv_inputs inputs = {0};
 
                 add_numbers("/x", &inputs);
-                sv_inputs_keep_share(&inputs, i, shares, images);
+                sv_inputs_keep(&inputs, &(struct sv_shard){i, shards}, images);
                 if (inputs.readable > 0 && before % images != 0)
-                    fail_msg("share %zu of %zu begins inside a step of %zu", i, shares, images);
+                    fail_msg("part %zu of %zu begins inside a step of %zu", i, shards, images);
                 before += inputs.readable;
                 for (size_t k = 0; k < inputs.count; k++)
                     assert_int_equal(strtol(inputs.item[k].name, NULL, 10), next++);
@@ -164,25 +164,25 @@ static void shares_are_the_whole_in_its_order(void **state)
         }
 }
 
-static void a_share_is_given_or_a_launcher_says_it(void **state)
+static void a_shard_is_given_or_a_launcher_says_it(void **state)
 {
     static const char *const bad[] = {"",    "1",    "1/",   "/2",        "2/2", "-1/2",
                                       "0/0", "0/2x", " 0/2", "0/1000001", "a/b"};
     struct im_text text = {""};
-    size_t i, n;
+    struct sv_shard shard;
 
     (void)state;
     for (size_t k = 0; k < IM_COUNT(bad); k++)
-        assert_int_equal(sv_inputs_parse_share(bad[k], &i, &n, &text), -EINVAL);
-    assert_int_equal(sv_inputs_parse_share("3/4", &i, &n, &text), 0);
-    assert_true(i == 3 && n == 4);
-    assert_int_equal(sv_inputs_parse_share("auto", &i, &n, &text), -EINVAL);
+        assert_int_equal(sv_shard_parse(bad[k], &shard, &text), -EINVAL);
+    assert_int_equal(sv_shard_parse("3/4", &shard, &text), 0);
+    assert_true(shard.number == 3 && shard.count == 4);
+    assert_int_equal(sv_shard_parse("auto", &shard, &text), -EINVAL);
     assert_non_null(strstr(text.s, "no launcher"));
     setenv("NODE_RANK", "2", 1);
     setenv("NNODES", "3", 1);
     setenv("MASTER_ADDR", "n0", 1);
-    assert_int_equal(sv_inputs_parse_share("auto", &i, &n, &text), 0);
-    assert_true(i == 2 && n == 3);
+    assert_int_equal(sv_shard_parse("auto", &shard, &text), 0);
+    assert_true(shard.number == 2 && shard.count == 3);
     unsetenv("MASTER_ADDR");
 }
 
@@ -192,8 +192,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_folder_is_searched_by_name, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(what_is_no_file_keeps_its_place, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(names_end_with_a_newline_or_a_nul, make_directory, remove_directory),
-        cmocka_unit_test(shares_are_the_whole_in_its_order),
-        cmocka_unit_test(a_share_is_given_or_a_launcher_says_it),
+        cmocka_unit_test(parts_are_the_whole_in_its_order),
+        cmocka_unit_test(a_shard_is_given_or_a_launcher_says_it),
     };
 
     return cmocka_run_group_tests_name("inputs", tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* Links over real sockets on the loopback interface: several nodes in one process, each with its own. */
 #include <dlfcn.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -20,12 +21,15 @@ struct end {
     uint32_t over;
     int values;
     bool joined, refused, stopped, ended, lost, is_told_of_key;
-    char text[1024];
+    char text[1024], lost_text[1024];
 };
 
 static struct end end[NODES];
 static char key_file[200];
 static uint32_t port;
+
+/* Its link is not turned: the process is stopped, and its kernel is not. -1: none. */
+static int stopped = -1;
 
 /* What a busy machine does between two closings: libzmq's own thread works on meanwhile. */
 static int after_close; /* milliseconds */
@@ -106,6 +110,8 @@ static void take(struct end *e, const struct sv_link_news *news)
     e->lost |= news->kind == SV_LINK_LOST;
     if (news->kind == SV_LINK_REFUSED || news->kind == SV_LINK_STOP || news->kind == SV_LINK_END)
         snprintf(e->text, sizeof e->text, "%s", news->text);
+    if (news->kind == SV_LINK_LOST)
+        snprintf(e->lost_text, sizeof e->lost_text, "%s", news->text);
     e->is_told_of_key |=
         strstr(news->text, node == 0 ? "because of the key" : "does not take this machine's key") != NULL;
     if (news->kind == SV_LINK_OVER) {
@@ -133,11 +139,11 @@ static bool turn_until(bool (*done)(void), im_ns most)
         nfds_t n = 0;
 
         for (int i = 0; i < NODES; i++)
-            if (end[i].link)
+            if (end[i].link && i != stopped)
                 wait[n++] = (struct pollfd){.fd = sv_link_fd(end[i].link), .events = POLLIN};
         assert_true(poll(wait, n, 1000) > 0); /* it wakes by itself */
         for (int i = 0; i < NODES; i++) {
-            if (!end[i].link)
+            if (!end[i].link || i == stopped)
                 continue;
             sv_link_turn(end[i].link);
             while (end[i].link && sv_link_news(end[i].link, &news))
@@ -271,6 +277,106 @@ static void a_closed_port_is_noticed_before_ten_seconds(void **state)
     assert_true(im_now() - since < 5 * IM_SECOND); /* 10 s of silence are over 6 s after it */
 }
 
+/* ---- a cut: nothing that comes for these sockets of this process gets to them, and nothing is acknowledged ---- */
+
+enum { CONNECTIONS = 1, LISTENERS = 2 };
+
+static void cut(int which, bool is_cut)
+{
+    struct sock_filter nothing = {BPF_RET | BPF_K, 0, 0, 0};
+    const struct sock_fprog program = {1, &nothing};
+    int found = 0;
+
+    for (int fd = 3; fd < 256; fd++) {
+        struct sv_address a = {.bytes = sizeof a.at};
+        int listens = 0;
+        socklen_t n = sizeof listens;
+
+        if (getsockname(fd, (struct sockaddr *)&a.at, &a.bytes) < 0 || a.at.ss_family == AF_UNIX ||
+            getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &n) < 0 ||
+            !(which & (listens ? LISTENERS : CONNECTIONS)))
+            continue;
+        found++;
+        if (is_cut)
+            assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program), 0);
+        else
+            setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &program, sizeof program);
+    }
+    assert_true(found > 0);
+}
+
+static bool never(void)
+{
+    return false;
+}
+
+static bool all_know(void)
+{
+    return members_lost() && first_is_over_twice();
+}
+
+static bool nothing_has_happened(void)
+{
+    return end[0].over == 1 && !end[1].lost && !end[2].lost;
+}
+
+static void all_joined(void)
+{
+    for (int i = 0; i < NODES; i++)
+        open_link(&end[i]);
+    assert_true(turn_until(all_have_values, 20 * IM_SECOND));
+}
+
+static void a_cut_network_is_noticed_after_five_seconds(void **state)
+{
+    im_ns since;
+
+    (void)state;
+    all_joined();
+    since = im_now();
+    cut(CONNECTIONS | LISTENERS, true);
+    assert_true(turn_until(all_know, 20 * IM_SECOND));
+    assert_true(im_now() - since >= SV_LINK_CUT_NS);
+    assert_true(im_now() - since < 9 * IM_SECOND); /* before the silence is long enough */
+    assert_non_null(strstr(end[1].lost_text, "is cut off: its machine has acknowledged nothing for 5 s"));
+    end[1].lost = end[2].lost = false;
+    cut(CONNECTIONS | LISTENERS, false);
+    assert_true(turn_until(all_have_values, 20 * IM_SECOND)); /* of the next generation */
+}
+
+/* TCP itself sends again after 6 s only. */
+static void a_cut_that_heals_after_four_seconds_changes_nothing(void **state)
+{
+    (void)state;
+    all_joined();
+    cut(CONNECTIONS | LISTENERS, true);
+    turn_until(never, 4 * IM_SECOND);
+    cut(CONNECTIONS | LISTENERS, false);
+    turn_until(never, 4 * IM_SECOND);
+    assert_true(nothing_has_happened());
+}
+
+static void a_process_that_is_stopped_has_ten_seconds(void **state)
+{
+    (void)state;
+    all_joined();
+    stopped = 2;
+    turn_until(never, 8 * IM_SECOND);
+    stopped = -1;
+    assert_true(nothing_has_happened());
+    assert_true(turn_until(all_have_values, 10 * IM_SECOND));
+}
+
+/* As on a link that loses packets: one connection has bad luck for long. */
+static void a_machine_that_answers_new_connections_is_not_cut_off(void **state)
+{
+    (void)state;
+    all_joined();
+    cut(CONNECTIONS, true);
+    turn_until(never, 9 * IM_SECOND);
+    assert_true(nothing_has_happened());
+}
+
 static void another_key_is_turned_away_and_both_say_so(void **state)
 {
     struct im_text text = {""};
@@ -372,6 +478,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(nodes_join_exchange_values_stop_and_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_process_that_is_gone_ends_the_generation, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_closed_port_is_noticed_before_ten_seconds, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_cut_network_is_noticed_after_five_seconds, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_cut_that_heals_after_four_seconds_changes_nothing, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_process_that_is_stopped_has_ten_seconds, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_machine_that_answers_new_connections_is_not_cut_off, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(another_key_is_turned_away_and_both_say_so, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_trouble_is_that_of_the_last_attempt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_difference_is_refused_over_the_wire, set_up, tear_down),
