@@ -1,4 +1,4 @@
-/* Does the kernel of another machine still get what is sent to it? Silence of a process says little: it may be stopped, swap, or have no
+/* Does the kernel of another machine still get what is sent to it? Silence of a process says little: it may be stopped, swapping, or without a
  * processor. A kernel acknowledges what comes, whatever its processes do. So a machine is cut off where data that was sent to it
  * stays without acknowledgement for SV_LINK_CUT_NS, and in the second half of that time no attempt to connect to it was answered either,
  * by acceptance or refusal. On a link that loses packets some of those attempts get through; where a firewall swallows them, the data alone tells.
