@@ -14,6 +14,10 @@ unsigned imk_cpu_flags(void)
         flags |= IMK_CPU_AVX2;
     if (__builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2"))
         flags |= IMK_CPU_BMI2;
+    if ((flags & IMK_CPU_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni") &&
+        __builtin_cpu_supports("avx512vbmi"))
+        flags |= IMK_CPU_AVX512;
 #endif
     return flags;
 }
@@ -24,6 +28,8 @@ void imk_image_ops_init(struct imk_image_ops *ops, unsigned cpu_flags)
 #if defined(__x86_64__)
     if (cpu_flags & IMK_CPU_AVX2)
         imk_image_ops_avx2(ops);
+    if (cpu_flags & IMK_CPU_AVX512)
+        imk_image_ops_avx512(ops);
 #else
     (void)cpu_flags;
 #endif

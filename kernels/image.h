@@ -43,14 +43,11 @@ struct imk_taps {
     uint32_t stride;     /* a multiple of 4 */
     uint32_t *start, *n; /* [count] */
     int32_t *weight;     /* [count][stride] */
-    /* [count][stride / 2][2]: the same, two weights at a time, for 16-bit multiplies: the low IMK_LOW_BITS of
-     * both (the first in bits 0-15, the second in 16-31), then their high bits. */
-    uint32_t *halves;
+    uint32_t *parts; /* [count][stride]: the same in the form of the version that filled the table (split) */
 };
 
 /* Fraction bits of a weight: Pillow's PRECISION_BITS, 32 - 8 - 2. */
 #define IMK_WEIGHT_BITS 22
-#define IMK_LOW_BITS 14
 
 /* Bytes of memory a table of this axis takes. */
 size_t imk_taps_bytes(const struct imk_axis *axis);
@@ -62,15 +59,17 @@ struct imk_window {
     uint32_t start, n;
 };
 
-/* The table of functions; fill with imk_image_ops_init. */
+/* The table of functions; fill with imk_image_ops_init. A filter table belongs to the version that filled it. */
 struct imk_image_ops {
-    const char *name; /* "ref", "avx2" */
+    const char *name; /* "ref", "avx2", "avx512" */
 
-    /* The weights of one output position, and their halves, `stride` of each (a multiple of 4, >= n): a
-     * triangle about the centre that is 0 at 1 / support_inverse from it, made to sum to 1 and rounded half
-     * up; 0 after n. */
-    void (*weigh)(int32_t *weight, uint32_t *halves, uint32_t stride, const struct imk_window *window,
-                  double support_inverse);
+    /* The weights of one output position, `stride` of them (a multiple of 4, >= n): a triangle about the centre
+     * that is 0 at 1 / support_inverse from it, made to sum to 1 and rounded half up; 0 after n. */
+    void (*weigh)(int32_t *weight, uint32_t stride, const struct imk_window *window, double support_inverse);
+
+    /* Weights for the multiplies of resize_rows and resize_columns: parts [n] from weight [n], n a multiple of 4.
+     * NULL: these need none. */
+    void (*split)(uint32_t *parts, const int32_t *weight, uint32_t n);
 
     /* Horizontal pass over `rows` rows. src is at source column taps->begin; each row of dst gets count
      * pixels, and up to IMK_SLACK bytes after them may be overwritten (so dst_stride >= 3 * count + IMK_SLACK
@@ -117,6 +116,9 @@ void imk_taps_fill(struct imk_taps *taps, const struct imk_axis *axis, double fr
 enum imk_cpu {
     IMK_CPU_AVX2 = 1u << 0,
     IMK_CPU_BMI2 = 1u << 1, /* BMI, too */
+    /* F, BW, VL, VNNI and VBMI, which CPUs have from Ice Lake and Zen 4 on: those that have less lower their clock for 512
+     * bits. Set only beside AVX2. */
+    IMK_CPU_AVX512 = 1u << 2,
 };
 
 /* What this CPU and its operating system offer. */

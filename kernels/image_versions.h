@@ -6,7 +6,8 @@
 
 /* Each sets the functions that it has and the name, and leaves the others as they are. */
 void imk_image_ops_ref(struct imk_image_ops *ops);
-void imk_image_ops_avx2(struct imk_image_ops *ops); /* x86-64 only */
+void imk_image_ops_avx2(struct imk_image_ops *ops); /* x86-64 only, as the next */
+void imk_image_ops_avx512(struct imk_image_ops *ops);
 
 /* Their parts in files of their own. */
 bool imk_idct_ref(unsigned char *const rows[8], size_t x, int16_t block[64], const uint16_t quant[64]);
@@ -46,8 +47,5 @@ bool imk_idct_avx2(unsigned char *const rows[8], size_t x, int16_t block[64], co
 #define IMK_DCT_BITS 13
 #define IMK_DCT_PASS1_BITS 2 /* kept between the passes */
 #define IMK_DCT_LIMIT 16384  /* Of what pass 2 gets: [-limit, limit) */
-
-/* The halves of n weights, n even, as struct imk_taps has them. */
-void imk_fill_halves(uint32_t *halves, const int32_t *weight, uint32_t n);
 
 #endif

@@ -59,29 +59,16 @@ static void trim(struct imk_window *w, int32_t *weight)
     }
 }
 
-void imk_fill_halves(uint32_t *halves, const int32_t *weight, uint32_t n)
-{
-    const uint32_t mask = (1u << IMK_LOW_BITS) - 1;
-
-    for (uint32_t t = 0; t < n; t += 2, halves += 2) {
-        uint32_t first = (uint32_t)weight[t], second = (uint32_t)weight[t + 1];
-
-        halves[0] = (first & mask) | (second & mask) << 16;
-        halves[1] = first >> IMK_LOW_BITS | second >> IMK_LOW_BITS << 16;
-    }
-}
-
 static void fill_position(struct imk_taps *taps, uint32_t i, struct imk_window w,
                           const struct imk_image_ops *ops, double support_inverse)
 {
     int32_t *weight = taps->weight + (size_t)i * taps->stride;
-    uint32_t *halves = taps->halves + (size_t)i * taps->stride;
 
-    ops->weigh(weight, halves, taps->stride, &w, support_inverse);
-    if (weight[0] == 0 || weight[w.n - 1] == 0) {
+    ops->weigh(weight, taps->stride, &w, support_inverse);
+    if (weight[0] == 0 || weight[w.n - 1] == 0)
         trim(&w, weight);
-        imk_fill_halves(halves, weight, taps->stride);
-    }
+    if (ops->split)
+        ops->split(taps->parts + (size_t)i * taps->stride, weight, taps->stride);
     taps->start[i] = w.start;
     taps->n[i] = w.n;
     if (w.n > taps->longest)
@@ -106,7 +93,7 @@ void imk_taps_fill(struct imk_taps *taps, const struct imk_axis *axis, double fr
         .start = memory,
         .n = (uint32_t *)memory + count,
         .weight = (int32_t *)memory + 2 * (size_t)count,
-        .halves = (uint32_t *)memory + (2 + (size_t)weight_stride(axis)) * count,
+        .parts = (uint32_t *)memory + (2 + (size_t)weight_stride(axis)) * count,
     };
     for (uint32_t i = 0; i < count; i++) {
         uint32_t position = axis->first + (axis->mirrored ? count - 1 - i : i);

@@ -52,7 +52,8 @@ uint64_t au_strip_bytes(uint32_t width, uint32_t height);
 /* Rows of a box on their way to the sink, some at a time, so that no image need be in memory whole. */
 struct au_strip {
     struct au_input *input;
-    size_t row_bytes, offset; /* a row's bytes, and how many of them lie before the box */
+    unsigned char *first_row; /* of the strip, in the input's pixels */
+    size_t stride, offset;    /* from row to row, and how many bytes of each lie before the box */
     uint32_t rows, room;      /* of the box; and of the strip */
     uint32_t first, count;    /* the rows in the strip */
 };

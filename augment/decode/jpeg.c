@@ -489,9 +489,9 @@ static void read_rgb_rows(struct au_jpeg *j, struct au_strip *strip)
 
         at = au_strip_at(strip, &room);
         for (n = 0; n < ROWS_AT_ONCE && n < room; n++)
-            rows[n] = at + n * strip->row_bytes;
+            rows[n] = at + n * strip->stride;
         n = jpeg_read_scanlines(&j->d, rows, n);
-        im_msan_written(at, n * strip->row_bytes);
+        im_msan_written(at, n * strip->stride);
         au_strip_add(strip, n);
     }
 }

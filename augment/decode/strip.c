@@ -8,6 +8,16 @@
 #define STRIP_BYTES ((size_t)128 * 1024)
 #define STRIP_ROWS_MIN 16
 
+/* libjpeg-turbo writes the colours of rows that begin at a multiple of 16 (SSE2) or 32 bytes (AVX2) past the caches, and the
+ * resize would wait for memory: a tenth of all the time that an image takes. So rows begin ROW_START bytes behind a multiple of
+ * ROW_ALIGN, which is what buffers are aligned to. */
+enum { ROW_ALIGN = 64, ROW_START = 8 };
+
+static size_t row_stride(size_t row_bytes)
+{
+    return (row_bytes + ROW_ALIGN - 1) / ROW_ALIGN * ROW_ALIGN;
+}
+
 static uint32_t strip_rows(size_t row_bytes, uint32_t rows)
 {
     size_t fit = STRIP_BYTES / row_bytes;
@@ -19,27 +29,36 @@ static uint32_t strip_rows(size_t row_bytes, uint32_t rows)
 
 uint64_t au_strip_bytes(uint32_t width, uint32_t height)
 {
-    return width == 0 ? 0 : (uint64_t)3 * width * strip_rows((size_t)3 * width, height);
+    size_t stride = row_stride((size_t)3 * width);
+
+    return width == 0 ? 0 : (uint64_t)stride * (strip_rows(stride, height) + 1);
 }
 
 int au_strip_begin(struct au_strip *strip, struct au_input *input, size_t row_bytes, size_t offset,
                    uint32_t rows, struct im_text *text)
 {
+    size_t stride = row_stride(row_bytes);
+    uint32_t room = input->whole ? rows : strip_rows(stride, rows);
+    int result = au_input_reserve(input, &input->pixels, stride, room + 1, text);
+
+    if (result)
+        return result;
     *strip = (struct au_strip){
         .input = input,
-        .row_bytes = row_bytes,
+        .first_row = input->pixels.data + ROW_START,
+        .stride = stride,
         .offset = offset,
         .rows = rows,
-        .room = input->whole ? rows : strip_rows(row_bytes, rows),
+        .room = room,
     };
-    return au_input_reserve(input, &input->pixels, row_bytes, strip->room, text);
+    return 0;
 }
 
 unsigned char *au_strip_at(const struct au_strip *strip, uint32_t *ret_room)
 {
     if (ret_room)
         *ret_room = strip->room - strip->count;
-    return strip->input->pixels.data + strip->count * strip->row_bytes;
+    return strip->first_row + strip->count * strip->stride;
 }
 
 void au_strip_add(struct au_strip *strip, uint32_t n)
@@ -51,7 +70,7 @@ void au_strip_add(struct au_strip *strip, uint32_t n)
     if (strip->count < strip->room && strip->first + strip->count < strip->rows)
         return;
     sink->take(sink->context, strip->first, strip->count,
-               &(struct au_pixels){strip->input->pixels.data + strip->offset, strip->row_bytes});
+               &(struct au_pixels){strip->first_row + strip->offset, strip->stride});
     strip->first += strip->count;
     strip->count = 0;
     if (strip->room > strip->rows - strip->first)

@@ -1,7 +1,8 @@
 /* The image kernels for AVX2, equal to the reference in every bit.
  *
  * A weight has 23 bits, too many for 16-bit multiplies, and 32-bit multiplies are slow. So each weight is
- * split as high * 2^14 + low, and both halves go through vpmaddwd, which multiplies sixteen 16-bit pairs and
+ * split as high * 2^14 + low (halves, the parts of this version's tables: of each two weights the low ones, the first in
+ * bits 0-15, then the high ones), and both halves go through vpmaddwd, which multiplies sixteen 16-bit pairs and
  * adds each two: exact, two taps at once. No sum overflows, because the weights of one output are >= 0 and
  * sum to about 2^22.
  *
@@ -19,6 +20,8 @@
 
 #define AVX2 __attribute__((target("avx2")))
 #define AVX2_INLINE __attribute__((target("avx2"), always_inline)) static inline
+
+enum { LOW_BITS = 14 };
 
 /* ---- Weights: doubles, in the reference's order of operations ---- */
 
@@ -44,29 +47,36 @@ AVX2_INLINE double add_four(double sum, __m256d x)
 }
 
 /* Four weights from their shares of 1. */
-AVX2_INLINE void put_weights(int32_t *weight, uint32_t *halves, __m256d share)
+AVX2_INLINE void put_weights(int32_t *weight, __m256d share)
 {
-    const __m128i mask = _mm_set1_epi32((1 << IMK_LOW_BITS) - 1);
     __m256d scaled = _mm256_mul_pd(share, _mm256_set1_pd(1 << IMK_WEIGHT_BITS));
-    __m128i w = _mm256_cvttpd_epi32(_mm256_add_pd(_mm256_set1_pd(0.5), scaled));
-    __m128i both = _mm_packus_epi32(_mm_and_si128(w, mask), _mm_srli_epi32(w, IMK_LOW_BITS));
 
-    _mm_storeu_si128((__m128i *)(void *)weight, w);
-    _mm_storeu_si128((__m128i *)(void *)halves, _mm_shuffle_epi32(both, _MM_SHUFFLE(3, 1, 2, 0)));
+    _mm_storeu_si128((__m128i *)(void *)weight,
+                     _mm256_cvttpd_epi32(_mm256_add_pd(_mm256_set1_pd(0.5), scaled)));
 }
 
-AVX2 static void weigh(int32_t *weight, uint32_t *halves, uint32_t stride, const struct imk_window *w,
-                       double support_inverse)
+AVX2 static void weigh(int32_t *weight, uint32_t stride, const struct imk_window *w, double support_inverse)
 {
     __m256d first = filter_at(w, 0, support_inverse);
     double sum = add_four(0, first);
 
     for (uint32_t t = 4; t < stride; t += 4)
         sum = add_four(sum, filter_at(w, t, support_inverse));
-    put_weights(weight, halves, _mm256_div_pd(first, _mm256_set1_pd(sum)));
+    put_weights(weight, _mm256_div_pd(first, _mm256_set1_pd(sum)));
     for (uint32_t t = 4; t < stride; t += 4)
-        put_weights(weight + t, halves + t,
-                    _mm256_div_pd(filter_at(w, t, support_inverse), _mm256_set1_pd(sum)));
+        put_weights(weight + t, _mm256_div_pd(filter_at(w, t, support_inverse), _mm256_set1_pd(sum)));
+}
+
+AVX2 static void split(uint32_t *halves, const int32_t *weight, uint32_t n)
+{
+    const __m128i mask = _mm_set1_epi32((1 << LOW_BITS) - 1);
+
+    for (uint32_t t = 0; t < n; t += 4) {
+        __m128i w = _mm_loadu_si128((const __m128i *)(const void *)(weight + t));
+        __m128i both = _mm_packus_epi32(_mm_and_si128(w, mask), _mm_srli_epi32(w, LOW_BITS));
+
+        _mm_storeu_si128((__m128i *)(void *)(halves + t), _mm_shuffle_epi32(both, _MM_SHUFFLE(3, 1, 2, 0)));
+    }
 }
 
 /* ---- Both passes ---- */
@@ -99,11 +109,11 @@ AVX2_INLINE struct sums image_avx2_add(struct sums a, struct sums b)
 AVX2_INLINE __m256i narrow(struct sums a, struct sums b)
 {
     const __m256i half = _mm256_set1_epi32(1 << (IMK_WEIGHT_BITS - 1));
-    __m256i low_a = _mm256_srai_epi32(_mm256_add_epi32(a.low, half), IMK_LOW_BITS);
-    __m256i low_b = _mm256_srai_epi32(_mm256_add_epi32(b.low, half), IMK_LOW_BITS);
+    __m256i low_a = _mm256_srai_epi32(_mm256_add_epi32(a.low, half), LOW_BITS);
+    __m256i low_b = _mm256_srai_epi32(_mm256_add_epi32(b.low, half), LOW_BITS);
     __m256i sums = _mm256_packus_epi32(_mm256_add_epi32(a.high, low_a), _mm256_add_epi32(b.high, low_b));
 
-    return _mm256_srli_epi16(sums, IMK_WEIGHT_BITS - IMK_LOW_BITS);
+    return _mm256_srli_epi16(sums, IMK_WEIGHT_BITS - LOW_BITS);
 }
 
 AVX2_INLINE __m256i load_two(const unsigned char *low_lane, const unsigned char *high_lane)
@@ -189,8 +199,8 @@ AVX2_INLINE void resize_four_rows(unsigned char *const dst[4], const unsigned ch
         for (uint32_t k = 0; k < 4; k++) {
             uint32_t at = i + k < last ? i + k : last;
 
-            words[k] = resize_pixel(src, (size_t)3 * taps->start[at],
-                                    taps->halves + (size_t)at * taps->stride, n > 0 ? n : taps->n[at]);
+            words[k] = resize_pixel(src, (size_t)3 * taps->start[at], taps->parts + (size_t)at * taps->stride,
+                                    n > 0 ? n : taps->n[at]);
         }
         p01 = _mm256_packus_epi16(words[0], words[1]);
         p23 = _mm256_packus_epi16(words[2], words[3]);
@@ -270,7 +280,7 @@ AVX2 static void resize_columns(unsigned char *dst, size_t dst_stride, const uns
                                 size_t src_stride, size_t row_bytes, const struct imk_taps *taps)
 {
     for (uint32_t i = 0; i < taps->axis.count; i++, dst += dst_stride) {
-        const uint32_t *halves = taps->halves + (size_t)i * taps->stride;
+        const uint32_t *halves = taps->parts + (size_t)i * taps->stride;
         const unsigned char *from = src + src_stride * taps->start[i];
 
         /* The usual numbers of taps have loops of their own, without loops inside. */
@@ -304,6 +314,7 @@ void imk_image_ops_avx2(struct imk_image_ops *ops)
 {
     ops->name = "avx2";
     ops->weigh = weigh;
+    ops->split = split;
     ops->resize_rows = resize_rows;
     ops->resize_columns = resize_columns;
     ops->mirror_rgb = mirror_rgb;

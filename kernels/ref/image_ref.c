@@ -28,8 +28,7 @@ static double filter_at(const struct imk_window *w, uint32_t t, double support_i
 
 /* Computing each weight twice instead of keeping the doubles gives the same bits and needs no memory. The
  * position under the centre is in the window, so that the sum is not 0. */
-static void weigh(int32_t *weight, uint32_t *halves, uint32_t stride, const struct imk_window *w,
-                  double support_inverse)
+static void weigh(int32_t *weight, uint32_t stride, const struct imk_window *w, double support_inverse)
 {
     double sum = 0.0;
 
@@ -40,7 +39,6 @@ static void weigh(int32_t *weight, uint32_t *halves, uint32_t stride, const stru
 
         weight[t] = (int32_t)(0.5 + value * (1 << IMK_WEIGHT_BITS));
     }
-    imk_fill_halves(halves, weight, stride);
 }
 
 static void resize_rows(unsigned char *dst, size_t dst_stride, const unsigned char *src, size_t src_stride,

@@ -142,15 +142,15 @@ static void memory_is_held_against_the_limit_before_any_is_taken(void **state)
         struct jpeg_spec spec;
         uint64_t memory;
     } rows[] = {
-        /* a strip of 21 rows, which is about 128 KiB */
-        {{JPEG_YCC, 2000, 1200, 2, 2, false, false, false, 0, 90}, UINT64_C(126000)},
+        /* a strip of 21 rows of 6,016 bytes, which is about 128 KiB, and one to spare */
+        {{JPEG_YCC, 2000, 1200, 2, 2, false, false, false, 0, 90}, UINT64_C(132352)},
         /* 250 x 150 blocks of 64 coefficients of two bytes in each of three components, and the strip */
-        {{JPEG_YCC, 2000, 1200, 1, 1, true, false, false, 0, 90}, UINT64_C(14400000 + 126000)},
+        {{JPEG_YCC, 2000, 1200, 1, 1, true, false, false, 0, 90}, UINT64_C(14400000 + 132352)},
         /* chroma: 125 x 75 */
-        {{JPEG_YCC, 2000, 1200, 2, 2, true, false, false, 0, 90}, UINT64_C(7200000 + 126000)},
+        {{JPEG_YCC, 2000, 1200, 2, 2, true, false, false, 0, 90}, UINT64_C(7200000 + 132352)},
         /* Not progressive, but a component after the other. 17 x 9 pixels: 4 x 2 and 2 x 1 blocks. */
-        {{JPEG_YCC, 17, 9, 2, 2, false, false, true, 0, 90}, (8 + 2 + 2) * 128 + 17 * 9 * 3},
-        {{JPEG_GREY, 800, 80, 1, 1, true, false, false, 0, 90}, 1000 * 128 + 800 * 54 * 3},
+        {{JPEG_YCC, 17, 9, 2, 2, false, false, true, 0, 90}, (8 + 2 + 2) * 128 + (9 + 1) * 64},
+        {{JPEG_GREY, 800, 80, 1, 1, true, false, false, 0, 90}, 1000 * 128 + (53 + 1) * 2432},
     };
 
     (void)state;

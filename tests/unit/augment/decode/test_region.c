@@ -268,6 +268,30 @@ static void progressive_that_lacks_scans(void **state)
     au_decoder_free(&decoder);
 }
 
+/* libjpeg-turbo writes rows that are aligned for its vectors past the caches. */
+static void rows_are_not_aligned_for_writes_past_the_caches(void **state)
+{
+    struct au_decoder *decoder;
+
+    (void)state;
+    assert_int_equal(au_decoder_new(&decoder, &limits), 0);
+    for (uint32_t w = 16; w <= 400; w += 16) {
+        const struct jpeg_spec spec = {JPEG_YCC, w, 40, 1, 1, false, false, false, 0, 90};
+        const struct imk_box whole = {0, 0, w, 40};
+        struct au_image image;
+        struct au_pixels pixels;
+        size_t n;
+        unsigned char *bytes = jpeg_make(&spec, &n);
+
+        assert_int_equal(au_decoder_open(decoder, bytes, n, &image, NULL), 0);
+        assert_int_equal(au_decoder_region(decoder, &whole, &pixels, NULL), 0);
+        for (uint32_t y = 0; y < 40; y++)
+            assert_int_not_equal((uintptr_t)(pixels.data + y * pixels.stride) % 16, 0);
+        free(bytes);
+    }
+    au_decoder_free(&decoder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -285,6 +309,7 @@ int main(void)
         cmocka_unit_test(ycck),
         cmocka_unit_test(ycck_progressive),
         cmocka_unit_test(progressive_that_lacks_scans),
+        cmocka_unit_test(rows_are_not_aligned_for_writes_past_the_caches),
     };
 
     return cmocka_run_group_tests_name("a decoded region equals that part of a whole decode", tests, NULL,
