@@ -176,6 +176,8 @@ case_ranges_large() {
   start 0 --read-ranges on
   [ "$(ledger ranges_changed)" -gt 0 ] || fail "the reader found no file to be another"
   [ "$(ledger ranges_refused)" -gt 0 ] || fail "the augmenters found no file to be another"
+  # They did so before anything was decoded.
+  [ "$(ledger seek_wrong)" = 0 ] || fail "$(ledger seek_wrong) files were decoded with the index of another"
   same_as others "with files that are others"
 }
 
@@ -265,9 +267,20 @@ case_ahead() {
 
   start 0 --read-ranges on
   [ "$(ledger seek_made)" = 0 ] || fail "$(ledger seek_made) indexes were made again"
-  [ "$(ledger ranges_read)" -gt $((IMAGES / 4)) ] || fail "$(ledger ranges_read) files were read in part: there are no links"
   [ "$(ledger seek_used)" -ge $((2 * IMAGES)) ] || fail "$(ledger seek_used) images were decoded with an index"
   same_as without "with an index that was made ahead"
+  kept ahead
+
+  # Files of the same names and times that are others: they get indexes and links of their own.
+  replace_files 200
+  index_ahead 0
+  must_answer present 16
+  must_answer made $IMAGES
+  start 0 --read-ranges on
+  [ "$(ledger ranges_changed)" = 0 ] || fail "$(ledger ranges_changed) links are old ones"
+  # Links that are made in the first epoch serve in the second one only.
+  [ "$(ledger ranges_read)" -gt "$IMAGES" ] || fail "$(ledger ranges_read) files were read in part: there are no links"
+  same_as others "with files that are others, and an index that was made ahead"
 
   # Two owners; files that are no images; a folder that is none.
   printf 'no image' >"$DATA/train/class_000/none.jpg"

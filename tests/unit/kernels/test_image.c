@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "kernels/image.h"
 
 #define GUARD 0xa5
@@ -150,7 +151,7 @@ static const struct {
     unsigned flags;
 } versions[] = {{"avx2", IMK_CPU_AVX2}, {"avx512", IMK_CPU_AVX2 | IMK_CPU_AVX512}};
 
-enum { VERSIONS = sizeof versions / sizeof *versions };
+enum { VERSIONS = IM_COUNT(versions) };
 
 static bool version_init(struct imk_image_ops *ops, size_t version)
 {
