@@ -623,6 +623,18 @@ case_head_late() {
     fail_machines "the weights are not those of the undisturbed run"
 }
 
+# The run's folder, which the machines have in common, is held by another process while node 0 begins.
+case_head_locked() {
+  local k held
+  mkdir -p "$RUN"
+  flock "$RUN/.lock" sleep 4 &
+  held=$!
+  for k in 0 1 2; do start_machine $k ''; done
+  machines_end 0
+  wait $held
+  machine_says 0 'it may be that of a node 0 before: looking for another' || fail_machines "node 0 does not say that the folder is held"
+}
+
 # Node 0 alone of three does not go on; with one more it does.
 case_head_alone() {
   local k
