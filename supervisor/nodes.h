@@ -93,7 +93,10 @@ uint32_t sv_nodes_places_read(const char *folder, uint32_t machine, const char *
                               struct im_node_place ret[IM_RANKS_MAX]);
 /* This command ends, saved, and executes itself again to look for another head, or to be it. */
 void sv_nodes_look_elsewhere(struct sv_super *s, const char *why);
-/* Does so where this node is the head, and too few are left, or where there is another one before a generation has begun here. */
+/* This machine's processes end, as if all of them had been killed. True: the others go on without it; false: they could not, and
+ * nothing is done. */
+bool sv_nodes_leave(struct sv_super *s, const char *why);
+/* Looks elsewhere where this node is the head, and too few are left, or where there is another one before a generation has begun here. */
 void sv_nodes_watch_others(struct sv_super *s);
 /* Somebody asks to stop: it does not execute itself again. */
 void sv_nodes_stay(struct sv_super *s);

@@ -2,6 +2,7 @@
  * again. Then it looks for a head before it has any part in the run (cli/nodes.h), and whichever it is, it begins as at every
  * start: nothing of the run is changed while trainers live. */
 #include <inttypes.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +36,34 @@ void sv_nodes_look_elsewhere(struct sv_super *s, const char *why)
 void sv_nodes_stay(struct sv_super *s)
 {
     atomic_store_explicit(&s->run.control->node_lost, 0, memory_order_relaxed);
+}
+
+/* Do the others go on when this machine is lost? */
+static bool others_go_on(const struct sv_super *s)
+{
+    const uint32_t machines = (uint32_t)s->conf.node_count, least = (uint32_t)s->conf.cluster_min_nodes;
+
+    if (!s->nodes.joined || sv_nodes_may_take_over(&s->conf))
+        return s->nodes.joined;
+    return sv_nodes_is_member(s) && machines > (least > 0 ? least : 1);
+}
+
+bool sv_nodes_leave(struct sv_super *s, const char *why)
+{
+    struct sv_nodes *n = &s->nodes;
+
+    if (!others_go_on(s) || n->stopping || n->finish_told || s->finished || s->ending.stage != SV_GOING_ON)
+        return false;
+    sv_screen_warn(
+        &s->screen, SV_ERROR,
+        "%s; the other machines go on without this one, and let it in again when the same command is "
+        "started again",
+        why);
+    n->elsewhere = n->stopping = true; /* the others find its connection closed */
+    for (uint32_t i = 0; i < s->children.count; i++)
+        sv_child_kill(&s->children.child[i], SIGKILL);
+    sv_finish(s, IM_EXIT_RESUMABLE);
+    return true;
 }
 
 /* Of this node's view, as the head; itself included. */

@@ -480,7 +480,9 @@ void sv_on_warden_gone(struct sv_super *s)
 {
     s->warden_gone = true;
     sv_journal_event(&s->journal, "warden.died", NULL);
-    sv_request_stop(s, "the process of `imsuper start` died");
+    /* It may be the first process to be killed of a machine whose processes all are. */
+    if (!sv_nodes_leave(s, "the process of `imsuper start` died"))
+        sv_request_stop(s, "the process of `imsuper start` died");
 }
 
 /* After a reset: what it cost. The furthest position is read once all are dead. */

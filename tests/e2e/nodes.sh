@@ -59,9 +59,6 @@ kill_node() {
   for pid in $(ours); do
     if [ "$(cut -d ' ' -f 4 "/proc/$pid/stat" 2>/dev/null)" = "$1" ]; then all="$all $pid"; fi
   done
-  # Stopped first: a supervisor that sees its warden die would still ask all nodes to stop.
-  # shellcheck disable=SC2086 # a list
-  kill -STOP $all 2>/dev/null || true
   # shellcheck disable=SC2086 # a list
   kill -KILL $all 2>/dev/null || true
 }
@@ -620,6 +617,29 @@ case_head_late() {
   machines_end 0
   for k in 0 1; do if [ -e "$OWN$k/run/DONE" ]; then done=$k; fi; done
   "$BIN/compare_states" "$T/three/run/checkpoints/last.state.safetensors" "$OWN${done:?}/run/checkpoints/last.state.safetensors" ||
+    fail_machines "the weights are not those of the undisturbed run"
+}
+
+# The process of `imsuper start` dies of a machine, and no other with it: for the others the machine is lost, and none of its processes stays.
+machine_is_empty() { [ -z "$(of "${MACHINE[$1]}" trainer)$(of "${MACHINE[$1]}" supervisor)" ] && is_gone "${MACHINE[$1]}"; }
+case_wardens() {
+  local k flags=(--cluster-wait 1)
+  OWN=$T/own
+  TRAIN+=(--epochs 5 --virtual-ranks 3)
+  three_undisturbed
+  for k in 0 1 2; do start_machine $k "$PACE" "${flags[@]}"; done
+  until_true 60 has_trained || fail_machines "nothing is trained"
+  kill -KILL "${MACHINE[2]}"
+  until_true 60 machine_says 0 '2 of 3 machines share the work' || fail_machines "the others do not go on"
+  until_true 20 machine_is_empty 2 || fail_machines "processes of machine 2 stay"
+  machine_says 2 'the other machines go on without this one' || fail_machines "machine 2 does not say why it ends"
+  start_machine 2 "$PACE" --cluster-wait 100
+  until_true 60 machine_says 0 '3 of 3 machines share the work' || fail_machines "machine 2 was not let in"
+  kill -KILL "${MACHINE[0]}"
+  until_true 60 machine_says 1 'is node 0, and takes over' || fail_machines "nobody takes over"
+  start_machine 0 "" --cluster-wait 100
+  machines_end 0
+  "$BIN/compare_states" --tensors "$T/three/run/checkpoints/last.state.safetensors" "${OWN}1/run/checkpoints/last.state.safetensors" ||
     fail_machines "the weights are not those of the undisturbed run"
 }
 
