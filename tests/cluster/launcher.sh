@@ -102,7 +102,7 @@ case_sbatch() {
   await "srun does not start a killed task again" job
   await "1 of 2 machines share the work" job
   scancel --signal=USR1 "$job" # as Slurm does before the end of the job's time
-  await "saved  *runs/r" job #: its folder is that in which the job was sent
+  await "\(saved\|stopped\)  *runs/r" job #: its folder is that in which the job was sent
   for ((n = 0; n < 300; n++)); do # Slurm starts it after two minutes
     if scontrol show job "$job" | grep -q 'Restarts=1'; then break; fi
     sleep 0.1
