@@ -276,7 +276,10 @@ int fe_client_open(const struct fe_address *address, unsigned requests, unsigned
     }
     curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, (long)requests);
     curl_multi_setopt(c->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)requests);
-    fe_keys_read(&c->keys);
+    if (address->is_s3 && fe_keys_read(&c->keys, text) < 0) {
+        fe_client_close(&c);
+        return -EINVAL;
+    }
     *ret = c;
     return 0;
 }
@@ -305,7 +308,11 @@ void fe_client_close(struct fe_client **client)
 
 void fe_client_renew_keys(struct fe_client *client)
 {
-    fe_keys_read(&client->keys);
+    struct fe_keys now;
+
+    if (fe_keys_read(&now, NULL) == 0) /* else their file is being written */
+        client->keys = now;
+    explicit_bzero(&now, sizeof now);
 }
 
 unsigned fe_client_under_way(const struct fe_client *client)
@@ -385,7 +392,7 @@ static int err_of_status(const struct request *r, long status)
 }
 
 /* "HTTP 403 (AccessDenied)". */
-static void say_status(struct request *r, long status, char *ret, size_t size)
+static void say_status(const struct fe_client *c, struct request *r, long status, char *ret, size_t size)
 {
     const char *code, *end;
 
@@ -399,6 +406,9 @@ static void say_status(struct request *r, long status, char *ret, size_t size)
                  code + 6);
     else
         snprintf(ret, size, "HTTP %ld", status);
+    if (c->address.is_s3 && !c->keys.id[0] && (status == 401 || status == 403))
+        snprintf(ret + strlen(ret), size - strlen(ret),
+                 ": requests are not signed, for there are no keys (AWS_ACCESS_KEY_ID, AWS_PROFILE)");
 }
 
 static bool is_sum(const char *etag)
@@ -425,7 +435,7 @@ static void end(struct fe_client *c, struct request *r, CURLcode code, struct fe
         snprintf(ret->why, sizeof ret->why, "%s", r->error[0] ? r->error : curl_easy_strerror(code));
     } else if (status != 200 && status != 206) {
         ret->err = err_of_status(r, status);
-        say_status(r, status, ret->why, sizeof ret->why);
+        say_status(c, r, status, ret->why, sizeof ret->why);
     } else if (!r->has_begun && r->sink.begin) {
         ret->err = r->sink.begin(r->sink.context, 0);
     }

@@ -13,6 +13,7 @@
 
 #include "ipc/base/hash.h"
 #include "ipc/base/sysinfo.h"
+#include "ipc/config/conf.h"
 #include "ipc/object_seal.h"
 #include "reader/dataset/scan.h"
 
@@ -60,8 +61,10 @@ int rd_mirror_path(const char *url, const char *cache_dir, char *ret_path, size_
     const char *endpoint = getenv("AWS_ENDPOINT_URL_S3");
     uint64_t hash = im_hash64(url, length_of(url), HASH_SEED);
     char cache[PATH_MAX];
-    int length, err = cache_folder(cache_dir, cache, sizeof cache, text);
+    int length, err = im_conf_check_address(url, text);
 
+    if (err == 0)
+        err = cache_folder(cache_dir, cache, sizeof cache, text);
     if (err < 0)
         return err;
     if (!endpoint || !*endpoint)
