@@ -32,6 +32,8 @@
 #define MARGIN_SHARE 32
 #define MARGIN_MAX ((uint64_t)16 << 20)
 #define FREE_MIN ((uint64_t)1 << 30)
+#define FREE_SHARE_SMALL 4              /* of a disk that is too small for FREE_MIN */
+#define ABANDONED_NS (120 * IM_SECOND) /* without a byte; a server that gives none is given up long before */
 
 struct fe_book {
     _Atomic uint64_t magic;
@@ -83,14 +85,15 @@ uint64_t fe_cache_used(const struct fe_cache *cache)
 uint64_t fe_cache_limit(const struct fe_cache *cache)
 {
     struct statvfs fs;
-    uint64_t all, keep, used = fe_cache_used(cache);
+    uint64_t disk, all, keep, used = fe_cache_used(cache);
 
     if (fstatvfs(cache->dir_fd, &fs) < 0)
         return cache->limit > 0 ? cache->limit : used;
     /* What the disk has for us, filled by others as it may be. */
     all = used + (uint64_t)fs.f_bavail * fs.f_frsize;
-    keep = (uint64_t)fs.f_blocks * fs.f_frsize / FREE_SHARE;
-    keep = keep > FREE_MIN ? keep : FREE_MIN;
+    disk = (uint64_t)fs.f_blocks * fs.f_frsize;
+    keep = disk / FREE_SHARE > FREE_MIN ? disk / FREE_SHARE : FREE_MIN;
+    keep = keep < disk / FREE_SHARE_SMALL ? keep : disk / FREE_SHARE_SMALL;
     if (cache->limit > 0)
         keep = all / MARGIN_SHARE < MARGIN_MAX ? all / MARGIN_SHARE : MARGIN_MAX;
     all = all > keep ? all - keep : 0;
@@ -401,6 +404,24 @@ static bool is_named(const struct fe_cache *c, const struct fe_claim *claim)
            ours.st_dev == named.st_dev;
 }
 
+static int open_claim(const struct fe_cache *c, struct fe_claim *claim)
+{
+    claim->fd = openat(c->tmp_fd, claim->name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (claim->fd < 0)
+        return -errno;
+    return flock(claim->fd, LOCK_EX | LOCK_NB) < 0 || !is_named(c, claim) ? -EBUSY : 0;
+}
+
+/* Whoever holds it has written nothing for long: a stopped process. */
+static bool is_abandoned(const struct fe_claim *claim)
+{
+    struct timespec now;
+    struct stat st;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return fstat(claim->fd, &st) == 0 && now.tv_sec - st.st_mtim.tv_sec > (time_t)(ABANDONED_NS / IM_SECOND);
+}
+
 int fe_cache_claim(struct fe_cache *cache, uint64_t object, struct fe_claim *ret)
 {
     struct fe_claim claim = {.fd = -1};
@@ -410,12 +431,13 @@ int fe_cache_claim(struct fe_cache *cache, uint64_t object, struct fe_claim *ret
     if (err < 0)
         return err;
     snprintf(claim.name, sizeof claim.name, "%016" PRIx64, object);
-    claim.fd = openat(cache->tmp_fd, claim.name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (claim.fd < 0)
-        err = -errno;
-    else if (flock(claim.fd, LOCK_EX | LOCK_NB) < 0 || !is_named(cache, &claim))
-        err = -EBUSY;
-    else if (fstat(claim.fd, &st) == 0 && st.st_size > 0) { /* of one who died: its promise is ours */
+    err = open_claim(cache, &claim);
+    if (err == -EBUSY && is_abandoned(&claim)) { /* it finds another file of that name when it goes on */
+        close(claim.fd);
+        unlinkat(cache->tmp_fd, claim.name, 0);
+        err = open_claim(cache, &claim);
+    }
+    if (err == 0 && fstat(claim.fd, &st) == 0 && st.st_size > 0) { /* of one who died: its promise is ours */
         take_off(cache, rounded((uint64_t)st.st_size));
         err = ftruncate(claim.fd, 0) < 0 ? -errno : 0;
     }
@@ -528,6 +550,7 @@ int fe_cache_put(struct fe_cache *cache, struct fe_claim *claim, uint64_t bytes,
 {
     struct stat st;
     uint64_t before = 0;
+    bool is_ours;
     int err = seal(claim->fd, bytes);
 
     if (err == 0)
@@ -541,6 +564,9 @@ int fe_cache_put(struct fe_cache *cache, struct fe_claim *claim, uint64_t bytes,
         before = S_ISREG(st.st_mode) ? rounded((uint64_t)st.st_size) : 0;
     }
     IM_FAULT("fetcher.put");
+    is_ours = is_named(cache, claim);
+    if (err == 0 && !is_ours) /* another fetches it, for we were stopped */
+        err = -EAGAIN;
     if (err == 0 && renameat(cache->tmp_fd, claim->name, root_fd, path) < 0)
         err = -errno;
     if (err == -ENOENT && fe_cache_folders(root_fd, path) == 0) /* somebody has removed its folder */
@@ -548,7 +574,7 @@ int fe_cache_put(struct fe_cache *cache, struct fe_claim *claim, uint64_t bytes,
     if (err == -EISDIR && unlinkat(root_fd, path, AT_REMOVEDIR) == 0) /* or put another in its place */
         err = renameat(cache->tmp_fd, claim->name, root_fd, path) < 0 ? -errno : 0;
     IM_FAULT("fetcher.put.done");
-    if (err < 0)
+    if (err < 0 && is_ours)
         unlinkat(cache->tmp_fd, claim->name, 0);
     take_off(cache, claim->promised - (err < 0 ? 0 : rounded(bytes)) + (err < 0 ? 0 : before));
     unlock(cache);
@@ -562,7 +588,8 @@ void fe_cache_drop(struct fe_cache *cache, struct fe_claim *claim)
     if (!claim->name[0])
         return;
     if (lock(cache, LOCK_WAIT_NS) == 0) { /* else the next one who opens the cache counts it off */
-        unlinkat(cache->tmp_fd, claim->name, 0);
+        if (is_named(cache, claim))
+            unlinkat(cache->tmp_fd, claim->name, 0);
         take_off(cache, claim->promised);
         unlock(cache);
     }

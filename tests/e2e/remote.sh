@@ -225,7 +225,33 @@ case_full() {
   launch "${CACHE[@]}" --cache-size 1G
   until_true 60 has_event '"outage.began"' || fail "nobody said that the disk is full"
   grep -q 'the cache takes no more objects' "$RUN/log.txt" || fail "the log does not say why"
+  must_say 'waiting for room in the cache'
   : >"$T/objects/filler" # room for a few: others make room for them
+  finish 0
+  must_equal_reference
+  # A disk smaller than what `auto` leaves of large ones.
+  rm -r "$RUN"
+  find "$T"/objects/*/data -name '*.jpg' -exec truncate -s 0 {} +
+  start 0 "${CACHE[@]}"
+  must_equal_reference
+}
+
+# One that turns read-only: the same.
+case_read_only() {
+  serve 'slow 100'
+  over_http
+  mkdir "$T/objects"
+  mount -t tmpfs -o size=8m tmpfs "$T/objects" 2>/dev/null || skip "needs the right to mount"
+  trap 'umount -l "$T/objects"; clean' EXIT
+  "$BIN/imsuper" data index --data-dir "${TRAIN[1]}" --cache-dir "$T/objects" >/dev/null || fail "there is no index"
+  FAULTS=$QUICK_PACE
+  launch "${CACHE[@]}" --connections 1
+  wait_step 1
+  until mount -o remount,ro "$T/objects" 2>/dev/null; do kill_all fetcher; done # not while it has a file open for writing
+  until_true 60 has_event '"outage.began"' || fail "nobody said that the disk cannot be written"
+  must_say 'waiting for the disk of the cache'
+  faults
+  mount -o remount,rw "$T/objects"
   finish 0
   must_equal_reference
 }

@@ -179,6 +179,40 @@ static void two_of_them(void **state)
     close(root_fd);
 }
 
+/* Who holds a download is stopped, and goes on when another has taken it over and has, or has not, put it in place. */
+static void a_stopped_owner(void **state)
+{
+    const struct timespec old[2] = {{.tv_sec = 1700000000}, {.tv_sec = 1700000000}};
+    struct fe_cache a = open_cache(*state, OBJECTS * OBJECT), b;
+    struct fe_claim stopped, claim;
+
+    close(root_fd);
+    b = open_cache(*state, OBJECTS * OBJECT);
+    for (int ends = 0; ends < 3; ends++) {
+        assert_int_equal(fe_cache_claim(&a, 1, &stopped), 0);
+        assert_int_equal(fe_cache_promise(&a, &stopped, OBJECT), 0);
+        assert_int_equal(fe_cache_claim(&b, 1, &claim), -EBUSY);
+        assert_int_equal(futimens(stopped.fd, old), 0);
+        assert_int_equal(fe_cache_claim(&b, 1, &claim), 0);
+        assert_int_equal(fe_cache_promise(&b, &claim, 10), 0);
+        assert_int_equal(pwrite(claim.fd, "0123456789", 10, 0), 10);
+        if (ends == 0) /* another's half is not put in place by the name */
+            assert_int_equal(fe_cache_put(&a, &stopped, OBJECT, root_fd, name_of(1)), -EAGAIN);
+        if (ends == 1) /* nor removed */
+            fe_cache_drop(&a, &stopped);
+        assert_int_equal(look(1), RD_OBJECT_AWAY);
+        assert_int_equal(fe_cache_put(&b, &claim, 10, root_fd, name_of(1)), 0);
+        if (ends == 2)
+            assert_int_equal(fe_cache_put(&a, &stopped, OBJECT, root_fd, name_of(1)), 0);
+        assert_int_equal(look(1), RD_OBJECT_HERE);
+        assert_int_equal(fe_cache_used(&a), OBJECT);
+        assert_int_equal(fe_cache_forget(&a, root_fd, name_of(1)), 0);
+    }
+    fe_cache_close(&a);
+    fe_cache_close(&b);
+    close(root_fd);
+}
+
 /* A process dies with a promise, in the middle of its bytes. */
 static void after_a_death(void **state)
 {
@@ -279,6 +313,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(limit_is_held, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(tables_stay, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(two_of_them, tree_setup, tree_teardown),
+        cmocka_unit_test_setup_teardown(a_stopped_owner, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(after_a_death, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(objects_that_cannot_be_had, tree_setup, tree_teardown),
     };
