@@ -11,9 +11,12 @@
 
 #include <curl/curl.h>
 
+#include "ipc/base/count.h"
+
 #define CONNECT_MS 15000L
 #define SHA256_OF_NOTHING "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 #define REDIRECTS 5L
+#define SLOWEST 1024L /* bytes/s of a request; of a slow network fewer are made at a time (fetcher.c) */
 #define WAIT_MAX_NS (300 * IM_SECOND)
 #define TRIES 8
 #define BODY_OF_ERROR 2048
@@ -30,6 +33,8 @@ struct request {
     int64_t part_from, total; /* what the answer says that it is of; -1: nothing */
     char etag[FE_ETAG_BYTES], region[64], error[CURL_ERROR_SIZE];
     bool is_encrypted; /* with a key of its own: then the ETag is no sum */
+    bool is_packed, is_page, is_probe;
+    const char *wrong; /* with the answer, NULL: nothing yet */
     im_ns wait;
     char body[BODY_OF_ERROR]; /* what comes with an error */
     size_t body_bytes;
@@ -50,7 +55,7 @@ static void begin_answer(struct request *r)
 {
     r->length = r->part_from = r->total = -1;
     r->etag[0] = r->region[0] = 0;
-    r->is_encrypted = false;
+    r->is_encrypted = r->is_packed = r->is_page = false;
     r->wait = 0;
     r->body_bytes = 0;
 }
@@ -84,13 +89,29 @@ static void take_range(struct request *r, const char *value)
 }
 
 /* Whether the answer is of what was asked for. */
-static int check_part(const struct request *r, long status)
+static int check_answer(struct request *r, long status)
 {
-    if (r->n == 0)
-        return 0;
-    return status == 206 && (uint64_t)r->part_from == r->from && r->length >= 0 && (uint64_t)r->length <= r->n
-               ? 0
-               : -EREMOTEIO;
+    if (r->is_packed)
+        r->wrong = "the server packs what it gives (Content-Encoding)";
+    else if (r->n > 0 && status == 200)
+        r->wrong = "the server gives no parts of objects (Range)";
+    else if (r->n > 0 &&
+             ((uint64_t)r->part_from != r->from || r->length < 0 || (uint64_t)r->length > r->n))
+        r->wrong = "the server gives another part of the object than was asked for";
+    else if (r->n == 0 && status == 206 && !r->is_probe)
+        r->wrong = "the server gives a part of the object, and was asked for all of it";
+    return r->wrong ? -EREMOTEIO : 0;
+}
+
+/* Codings that change the bytes. Others are named where nothing is coded: identity, aws-chunked. */
+static bool is_packing(const char *coding)
+{
+    static const char *const known[] = {"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"};
+
+    for (size_t i = 0; i < IM_COUNT(known); i++)
+        if (strcasecmp(coding, known[i]) == 0)
+            return true;
+    return false;
 }
 
 static void copy_field(char *ret, size_t size, const char *value)
@@ -127,6 +148,10 @@ static size_t on_header(char *bytes, size_t one, size_t n, void *context)
         take_range(r, value);
     else if (strcasecmp(line, "etag") == 0)
         copy_field(r->etag, sizeof r->etag, value);
+    else if (strcasecmp(line, "content-encoding") == 0)
+        r->is_packed = is_packing(value);
+    else if (strcasecmp(line, "content-type") == 0)
+        r->is_page = strncasecmp(value, "text/html", 9) == 0;
     else if (strcasecmp(line, "retry-after") == 0)
         take_retry_after(r, value);
     else if (strcasecmp(line, "x-amz-bucket-region") == 0)
@@ -153,7 +178,7 @@ static size_t on_body(char *bytes, size_t one, size_t n, void *context)
         return n;
     }
     if (!r->has_begun)
-        r->sink_err = check_part(r, status);
+        r->sink_err = check_answer(r, status);
     if (!r->has_begun && r->sink_err == 0 && r->sink.begin)
         r->sink_err = r->sink.begin(r->sink.context, r->length);
     r->has_begun = true;
@@ -228,7 +253,7 @@ static int set_up(struct fe_client *c, struct request *r, const struct fe_reques
     curl_easy_setopt(r->easy, CURLOPT_MAXREDIRS, REDIRECTS);
     curl_easy_setopt(r->easy, CURLOPT_CONNECTTIMEOUT_MS,
                      c->stall_ms < (unsigned)CONNECT_MS ? (long)c->stall_ms : CONNECT_MS);
-    curl_easy_setopt(r->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(r->easy, CURLOPT_LOW_SPEED_LIMIT, SLOWEST);
     curl_easy_setopt(r->easy, CURLOPT_LOW_SPEED_TIME, (long)((c->stall_ms + 999) / 1000));
     curl_easy_setopt(r->easy, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(r->easy, CURLOPT_HEADERDATA, r);
@@ -334,6 +359,7 @@ int fe_client_start(struct fe_client *client, const struct fe_request *wanted)
                           .easy = easy,
                           .sink = wanted->sink,
                           .wants_etag = wanted->etag && *wanted->etag,
+                          .is_probe = wanted->first_byte,
                           .length = -1,
                           .part_from = -1,
                           .total = -1,
@@ -425,11 +451,7 @@ static void end(struct fe_client *c, struct request *r, CURLcode code, struct fe
         .tag = r->tag, .status = (int)status, .bytes = r->received, .total = r->total, .wait = r->wait};
     if (r->sink_err < 0) {
         ret->err = r->sink_err;
-        snprintf(ret->why, sizeof ret->why, "%s",
-                 r->n > 0 && status == 200 ? "the server gives no parts of objects (Range)"
-                 : r->n > 0 && r->sink_err == -EREMOTEIO
-                     ? "the server gives another part of the object than was asked for"
-                     : strerror(-r->sink_err));
+        snprintf(ret->why, sizeof ret->why, "%s", r->wrong ? r->wrong : strerror(-r->sink_err));
     } else if (code != CURLE_OK) {
         ret->err = err_of_code(code);
         snprintf(ret->why, sizeof ret->why, "%s", r->error[0] ? r->error : curl_easy_strerror(code));
@@ -440,6 +462,7 @@ static void end(struct fe_client *c, struct request *r, CURLcode code, struct fe
         ret->err = r->sink.begin(r->sink.context, 0);
     }
     memcpy(ret->etag, r->etag, sizeof ret->etag);
+    ret->is_page = r->is_page;
     ret->is_md5 = c->address.is_s3 && !r->is_encrypted && is_sum(r->etag);
     curl_multi_remove_handle(c->multi, r->easy);
     curl_slist_free_all(r->headers);

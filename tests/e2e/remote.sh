@@ -53,6 +53,21 @@ case_http() {
   if says 'changed since this run began'; then fail "objects that came are taken for others"; fi
 }
 
+# The list has no lengths: what is not the object must be seen by the answer itself.
+case_no_lengths() {
+  serve 'html 100'
+  over_http
+  "$BIN/imsuper" data index --data-dir "${TRAIN[1]}" --cache-dir "$T/objects" >"$T/out" 2>&1 && fail "a page was taken for a list"
+  must_say 'a page in place of the list'
+  (cd "$T/served" && cut -f 1 index.txt >"$T/index.txt" && mv "$T/index.txt" .)
+  faults
+  "$BIN/imsuper" data index --data-dir "${TRAIN[1]}" --cache-dir "$T/objects" >"$T/out" 2>&1 || fail "list: $(cat "$T/out")"
+  faults 'html 5' 'packed 5' 'partial 5' 'trickle 2'
+  start 0 "${CACHE[@]}"
+  must_equal_reference
+  must_balance
+}
+
 # Shards, of which members are asked for: named by a list, from a server of files that does all wrong.
 pack() { "$BIN/imsuper" data pack "$REFERENCE/data" "$T/shards" --shard-images 40 >"$T/out" 2>&1 || fail "pack"; }
 case_shards() {
