@@ -11,7 +11,7 @@
  *     error 3     500; `busy`: 503 with Retry-After; `html`: a page of a proxy, with 200
  *     slow 3      a few bytes at a time
  *     trickle 3   two bytes a second
- *     packed 3    says that it is gzip
+ *     packed 3    other bytes of the same length, said to be gzip
  *     partial 3   a half of the object as 206, where all was asked for
  *     missing PATTERN, forbidden PATTERN: 404, 403
  *     redirect    to the same path below /real/
@@ -257,7 +257,7 @@ static bool give(int fd, const char *path, const char *head, unsigned request)
     size_t n, from = 0, to = SIZE_MAX - 1;
     struct stat st;
     char *bytes;
-    bool goes_on, is_part;
+    bool goes_on, is_part, is_packed;
 
     if (range && sscanf(range + 15, "%zu-%zu", &from, &to) != 2)
         from = 0;
@@ -280,6 +280,9 @@ static bool give(int fd, const char *path, const char *head, unsigned request)
         to -= 100;
     if (is_struck("flip", request) && to > from)
         bytes[(to - from) / 2] ^= 1;
+    is_packed = is_struck("packed", request);
+    for (size_t i = 0; is_packed && i < n; i++)
+        bytes[i] ^= 0x55;
     is_part = range;
     if (!range && is_struck("partial", request) && to > 1) {
         to /= 2;
@@ -290,7 +293,7 @@ static bool give(int fd, const char *path, const char *head, unsigned request)
                  (long long)st.st_size);
     snprintf(more, sizeof more, "HTTP/1.1 %s\r\nETag: %s\r\n%s%sContent-Length: %zu\r\n\r\n",
              is_part ? "206 Partial Content" : "200 OK", said, part,
-             is_struck("packed", request) ? "Content-Encoding: gzip\r\n" : "", to - from);
+             is_packed ? "Content-Encoding: gzip\r\n" : "", to - from);
     note("GET", path, is_part ? 206 : 200);
     goes_on = send_all(fd, more, strlen(more)) && send_body(fd, bytes, to - from, request);
     free(bytes);
