@@ -130,8 +130,8 @@ static int read_profile(const char *name, const char *file, bool is_config, stru
     *ret = (struct profile){.is_there = bytes && has_profile(bytes, profile, is_config)};
     if (!bytes)
         return 0;
-    has_id = fe_profile_value(bytes, profile, is_config, "aws_access_key_id", ret_keys->id,
-                              sizeof ret_keys->id);
+    has_id =
+        fe_profile_value(bytes, profile, is_config, "aws_access_key_id", ret_keys->id, sizeof ret_keys->id);
     has_secret = fe_profile_value(bytes, profile, is_config, "aws_secret_access_key", ret_keys->secret,
                                   sizeof ret_keys->secret);
     ret->has_keys = has_id && has_secret;
@@ -164,10 +164,11 @@ static int keys_of_profile(struct fe_keys *ret, struct im_text *text)
     *ret = (struct fe_keys){.id = ""};
     source = config.elsewhere ? config.elsewhere : credentials.elsewhere;
     if (is_chosen && source)
-        return im_fail(text, -EINVAL,
-                       "the profile \"%.100s\" (AWS_PROFILE) has no keys but %s, which is not asked: put what `aws "
-                       "configure export-credentials --profile %.100s --format env` prints in the environment",
-                       name, source, name);
+        return im_fail(
+            text, -EINVAL,
+            "the profile \"%.100s\" (AWS_PROFILE) has no keys but %s, which is not asked: put what `aws "
+            "configure export-credentials --profile %.100s --format env` prints in the environment",
+            name, source, name);
     if (is_chosen && !credentials.is_there && !config.is_there)
         return im_fail(text, -EINVAL,
                        "there is no profile \"%.100s\" (AWS_PROFILE) in ~/.aws/credentials or ~/.aws/config "

@@ -32,7 +32,7 @@
 #define MARGIN_SHARE 32
 #define MARGIN_MAX ((uint64_t)16 << 20)
 #define FREE_MIN ((uint64_t)1 << 30)
-#define FREE_SHARE_SMALL 4              /* of a disk that is too small for FREE_MIN */
+#define FREE_SHARE_SMALL 4             /* of a disk that is too small for FREE_MIN */
 #define ABANDONED_NS (120 * IM_SECOND) /* without a byte; a server that gives none is given up long before */
 
 struct fe_book {

@@ -95,8 +95,7 @@ static int check_answer(struct request *r, long status)
         r->wrong = "the server packs what it gives (Content-Encoding)";
     else if (r->n > 0 && status == 200)
         r->wrong = "the server gives no parts of objects (Range)";
-    else if (r->n > 0 &&
-             ((uint64_t)r->part_from != r->from || r->length < 0 || (uint64_t)r->length > r->n))
+    else if (r->n > 0 && ((uint64_t)r->part_from != r->from || r->length < 0 || (uint64_t)r->length > r->n))
         r->wrong = "the server gives another part of the object than was asked for";
     else if (r->n == 0 && status == 206 && !r->is_probe)
         r->wrong = "the server gives a part of the object, and was asked for all of it";

@@ -33,7 +33,8 @@
 #define KEYS_EVERY_NS (10 * IM_SECOND)
 #define BUSY_WAIT_NS (50 * IM_MS)
 #define FULL_WAIT_NS IM_SECOND
-#define LOCKED_NS (10 * IM_SECOND) /* the cache's lock is held for microseconds, or for a count of all files */
+#define LOCKED_NS                                                                                            \
+    (10 * IM_SECOND) /* the cache's lock is held for microseconds, or for a count of all files */
 #define STORE_RETRY_NS IM_SECOND
 
 /* An object that is wanted. */

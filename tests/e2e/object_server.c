@@ -413,7 +413,8 @@ static bool serve(int fd, char *head)
     }
     if (is_struck("html", request)) {
         note("GET", of, 200);
-        return answer(fd, "200 OK", "Content-Type: text/html; charset=utf-8\r\n", "<html>Please log in.</html>");
+        return answer(fd, "200 OK", "Content-Type: text/html; charset=utf-8\r\n",
+                      "<html>Please log in.</html>");
     }
     if (matches("forbidden", of)) {
         note("GET", of, 403);
