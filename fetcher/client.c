@@ -416,24 +416,42 @@ static int err_of_status(const struct request *r, long status)
     return -EREMOTEIO;
 }
 
-/* "HTTP 403 (AccessDenied)". */
+/* What to do about a code of S3's; NULL: it says so itself. */
+static const char *advice_on(const char *code)
+{
+    static const char *const known[][2] = {
+        {"SignatureDoesNotMatch", "the secret is not that of the key, or the region another (AWS_REGION)"},
+        {"InvalidAccessKeyId", "this server does not know the key (AWS_ACCESS_KEY_ID, AWS_PROFILE, "
+                               "AWS_ENDPOINT_URL)"},
+        {"ExpiredToken", "the keys have expired"},
+        {"InvalidToken", "AWS_SESSION_TOKEN is not that of the key"},
+        {"RequestTimeTooSkewed", "the clock of this machine is wrong"}};
+
+    for (size_t i = 0; i < IM_COUNT(known); i++)
+        if (strcmp(code, known[i][0]) == 0)
+            return known[i][1];
+    return NULL;
+}
+
+/* "HTTP 403 (AccessDenied)", and what to do. */
 static void say_status(const struct fe_client *c, struct request *r, long status, char *ret, size_t size)
 {
-    const char *code, *end;
+    const char *begin, *end, *advice;
+    char code[65] = "";
 
     r->body[r->body_bytes] = 0;
-    code = strstr(r->body, "<Code>");
-    end = code ? strstr(code, "</Code>") : NULL;
+    begin = strstr(r->body, "<Code>");
+    end = begin ? strstr(begin, "</Code>") : NULL;
+    if (end)
+        snprintf(code, sizeof code, "%.*s", (int)(end - begin - 6), begin + 6);
+    advice = advice_on(code);
+    if (c->address.is_s3 && !c->keys.id[0] && (status == 401 || status == 403))
+        advice = "requests are not signed, for there are no keys (AWS_ACCESS_KEY_ID, AWS_PROFILE)";
     if (r->region[0] && (status == 301 || status == 307 || status == 400))
         snprintf(ret, size, "HTTP %ld: the bucket is in region %.40s (AWS_REGION)", status, r->region);
-    else if (end)
-        snprintf(ret, size, "HTTP %ld (%.*s)", status, (int)(end - code - 6 < 64 ? end - code - 6 : 64),
-                 code + 6);
     else
-        snprintf(ret, size, "HTTP %ld", status);
-    if (c->address.is_s3 && !c->keys.id[0] && (status == 401 || status == 403))
-        snprintf(ret + strlen(ret), size - strlen(ret),
-                 ": requests are not signed, for there are no keys (AWS_ACCESS_KEY_ID, AWS_PROFILE)");
+        snprintf(ret, size, "HTTP %ld%s%s%s%s%s", status, *code ? " (" : "", code, *code ? ")" : "",
+                 advice ? ": " : "", advice ? advice : "");
 }
 
 static bool is_sum(const char *etag)

@@ -10,6 +10,7 @@
  *     etag 3      another ETag is sent
  *     error 3     500; `busy`: 503 with Retry-After; `html`: a page of a proxy, with 200
  *     slow 3      a few bytes at a time
+ *     expired 3   403 of S3, for the keys have expired
  *     trickle 3   two bytes a second
  *     packed 3    other bytes of the same length, said to be gzip
  *     partial 3   a half of the object as 206, where all was asked for
@@ -402,6 +403,10 @@ static bool serve(int fd, char *head)
     if (is_s3 && !is_signed) {
         note("GET", of, 403);
         return answer(fd, "403 Forbidden", "", "<Error><Code>AccessDenied</Code></Error>");
+    }
+    if (is_s3 && is_struck("expired", request)) {
+        note("GET", of, 403);
+        return answer(fd, "403 Forbidden", "", "<Error><Code>ExpiredToken</Code></Error>");
     }
     if (is_struck("error", request)) {
         note("GET", of, 500);

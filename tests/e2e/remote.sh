@@ -138,7 +138,16 @@ case_s3() {
   [ "$(deaths_of fetcher)" -gt 2 ] || fail "the fetcher was not disturbed"
   must_measure --cache-dir "$T/measured_objects"
   if grep -rqF "$AWS_SECRET_ACCESS_KEY" "$RUN" "$T/objects" "$T/out"; then fail "the secret was written down"; fi
+  # What is wrong with the keys is said: there are none, or half of one, or the server knows them no more.
+  faults 'expired 100'
+  if AWS_ACCESS_KEY_ID='' AWS_SECRET_ACCESS_KEY='' lists_anew; then fail "a bucket that is not public was listed"; fi
+  must_say 'HTTP 403 (AccessDenied): requests are not signed, for there are no keys'
+  if AWS_ACCESS_KEY_ID='' lists_anew; then fail "half of a key was used"; fi
+  must_say 'AWS_SECRET_ACCESS_KEY is set, and AWS_ACCESS_KEY_ID is not'
+  if lists_anew; then fail "expired keys were used"; fi
+  must_say 'HTTP 403 (ExpiredToken): the keys have expired'
 }
+lists_anew() { "$BIN/imsuper" data index --data-dir s3://bucket --cache-dir "$T/anew" --rebuild-index >"$T/out" 2>&1; }
 
 # A cache that holds a third of the images, and two runs that share it.
 case_limit() {
