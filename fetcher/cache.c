@@ -521,7 +521,7 @@ bool fe_cache_is_removed(const struct fe_cache *cache)
 }
 
 /* Cuts a complete download to its length and seals it. */
-static int seal(int fd, uint64_t bytes)
+static int seal(int fd, uint64_t bytes, const char *path)
 {
     uint64_t have = 0;
     ssize_t got = 1;
@@ -538,9 +538,11 @@ static int seal(int fd, uint64_t bytes)
             have += (uint64_t)got;
         else if (errno != EINTR)
             break;
-    err = got < 0         ? -errno
-          : have != bytes ? -EIO
-                          : set_time(fd, im_object_seal(im_seek_key(content, (size_t)bytes)));
+    err = got < 0 ? -errno
+          : have != bytes
+              ? -EIO
+              : set_time(fd, im_object_seal_at(im_object_seal(im_seek_key(content, (size_t)bytes)),
+                                               rd_mirror_place("", path)));
     free(content);
     return err;
 }
@@ -551,7 +553,7 @@ int fe_cache_put(struct fe_cache *cache, struct fe_claim *claim, uint64_t bytes,
     struct stat st;
     uint64_t before = 0;
     bool is_ours;
-    int err = seal(claim->fd, bytes);
+    int err = seal(claim->fd, bytes, path);
 
     if (err == 0)
         err = lock(cache, LOCK_WAIT_NS);

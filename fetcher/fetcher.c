@@ -284,8 +284,8 @@ static bool look(struct fetcher *f, uint64_t ticket, bool is_first)
     }
     if (!is_here && !fetcher_find(f, key_of(split, sample))) {
         if (!is_first &&
-            rd_mirror_look(f->store.root_fd, path, rd_realtime(f->child->run->control->created_ns), &seal) ==
-                RD_OBJECT_FAILED)
+            rd_mirror_look(f->store.root_fd, "", path, rd_realtime(f->child->run->control->created_ns),
+                           &seal) == RD_OBJECT_FAILED)
             return true;
         if (!needs_object(f, split, sample, path))
             return false;
@@ -591,16 +591,15 @@ static int open_store(struct fetcher *f, bool *ret_waits, struct im_text *text)
 {
     const struct im_conf *conf = f->child->conf;
     const char *root = rd_index_root(&f->index);
-    size_t n = rd_mirror_length(root);
+    size_t n = 0;
     char cache[PATH_MAX];
     uint64_t limit;
     int err;
 
     *ret_waits = false;
-    n = n > 0 ? n : rd_mirror_length_of(conf->data_dir, conf->cache_dir, root);
-    if (n == 0 || n >= sizeof f->root)
+    err = rd_mirror_below(conf->data_dir, conf->cache_dir, root, f->below, sizeof f->below, &n);
+    if (err < 0 || n >= sizeof f->root)
         return im_fail(text, -EBADMSG, "'%.700s' is no folder of the cache", root);
-    snprintf(f->below, sizeof f->below, "%s%s", root[n] ? root + n + 1 : "", root[n] ? "/" : "");
     f->store.below = f->below;
     snprintf(f->root, sizeof f->root, "%.*s", (int)n, root);
     snprintf(cache, sizeof cache, "%s", f->root);

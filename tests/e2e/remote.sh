@@ -208,10 +208,12 @@ case_damaged() {
   printf 'written over' >"$data/class_003/00004.jpg"
   rm "$data/class_003/00005.jpg" && mkdir "$data/class_003/00005.jpg"
   rm "$data/class_003/00006.jpg" && ln -s /dev/zero "$data/class_003/00006.jpg"
+  mv "$data/class_004/00001.jpg" "$T/other" && mv "$data/class_005/00001.jpg" "$data/class_004/00001.jpg"
+  mv "$T/other" "$data/class_005/00001.jpg" # whole, but of another class
   start 0 "${CACHE[@]}"
   must_equal_reference
   must_balance
-  for file in class_000/00001 class_001/00002 class_002/00003; do
+  for file in class_000/00001 class_001/00002 class_002/00003 class_004/00001 class_005/00001; do
     grep -q "was damaged; it is fetched again.*$file" "$RUN/log.txt" || fail "$file is not named"
   done
   if has_event '"sample.bad"'; then fail "images were left out"; fi

@@ -76,7 +76,7 @@ static int look_at(const char *name, int64_t since)
 {
     uint32_t seal;
 
-    return rd_mirror_look(root_fd, name, since, &seal);
+    return rd_mirror_look(root_fd, "", name, since, &seal);
 }
 
 static int look(int i)
@@ -276,11 +276,19 @@ static void objects_are_sealed(void **state)
 
     assert_int_equal(put(&c, 3, OBJECT), 0);
     memset(bytes, 'a' + 3, sizeof bytes);
-    assert_int_equal(rd_mirror_look(root_fd, name_of(3), 0, &seal), RD_OBJECT_HERE);
+    assert_int_equal(rd_mirror_look(root_fd, "", name_of(3), 0, &seal), RD_OBJECT_HERE);
     assert_int_equal(seal, im_object_seal(im_seek_key(bytes, OBJECT)));
     bytes[77] ^= 1;
     assert_int_not_equal(seal, im_object_seal(im_seek_key(bytes, OBJECT)));
     assert_int_not_equal(seal, im_object_seal(im_seek_key(bytes, OBJECT - 1)));
+
+    /* Its path is that in the mirror, from wherever it is looked at; in another's place it is damaged. */
+    bytes[77] ^= 1;
+    assert_int_equal(rd_mirror_place("a/b/", "c.jpg"), rd_mirror_place("", "a/b/c.jpg"));
+    assert_int_equal(renameat(root_fd, name_of(3), root_fd, "other.jpg"), 0);
+    assert_int_equal(rd_mirror_look(root_fd, "", "other.jpg", 0, &seal), RD_OBJECT_HERE);
+    assert_int_not_equal(seal, im_object_seal(im_seek_key(bytes, OBJECT)));
+    assert_int_equal(renameat(root_fd, "other.jpg", root_fd, name_of(3)), 0);
 
     fd = openat(root_fd, name_of(3), O_WRONLY | O_APPEND); /* somebody writes there */
     assert_int_equal(write(fd, bytes, 100), 100);
