@@ -421,7 +421,7 @@ static const char *advice_on(const char *code)
 {
     static const char *const known[][2] = {
         {"SignatureDoesNotMatch", "the secret is not that of the key, or the region another (AWS_REGION)"},
-        {"InvalidAccessKeyId", "this server does not know the key (AWS_ACCESS_KEY_ID, AWS_PROFILE, "
+        {"InvalidAccessKeyId", "this server has no such key (AWS_ACCESS_KEY_ID, AWS_PROFILE, "
                                "AWS_ENDPOINT_URL)"},
         {"ExpiredToken", "the keys have expired"},
         {"InvalidToken", "AWS_SESSION_TOKEN is not that of the key"},
