@@ -174,7 +174,8 @@ static void count_file(struct visit *v, int dir_fd, const char *name, const stru
     v->bytes += rounded((uint64_t)st->st_size);
 }
 
-/* What downloads that go on were promised; the others are thrown away. */
+/* What downloads that go on were promised; the others are thrown away, and so are files whose names begin with a dot: they are
+ * made with the lock held, as it is now, but for check_times(), which has its own open. */
 static uint64_t count_downloads(const struct fe_cache *c)
 {
     int fd = openat(c->tmp_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -184,8 +185,11 @@ static uint64_t count_downloads(const struct fe_cache *c)
     struct stat st;
 
     while (dir && (entry = readdir(dir))) {
-        int file = entry->d_name[0] == '.' ? -1 : openat(c->tmp_fd, entry->d_name, O_RDWR | O_CLOEXEC);
+        const bool is_helper = entry->d_name[0] == '.';
+        int file = is_helper ? -1 : openat(c->tmp_fd, entry->d_name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 
+        if (is_helper && strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            unlinkat(c->tmp_fd, entry->d_name, 0);
         if (file < 0)
             continue;
         if (flock(file, LOCK_EX | LOCK_NB) == 0)

@@ -238,8 +238,12 @@ static void after_a_death(void **state)
     assert_int_equal(fe_cache_used(&c), 0);
     fe_cache_drop(&c, &claim);
     assert_int_equal(put(&c, 3, OBJECT), 0);
+    tree_file(*state, "objects/tmp/.empty-1", ""); /* of one who died with the lock */
+    tree_file(*state, "objects/tmp/.times-1", "");
     d = open_cache(*state, OBJECTS * OBJECT); /* counts anew */
     close(fd);
+    assert_int_equal(faccessat(d.tmp_fd, ".empty-1", F_OK, 0), -1);
+    assert_int_equal(faccessat(d.tmp_fd, ".times-1", F_OK, 0), -1);
     assert_int_equal(fe_cache_used(&d), OBJECT);
     fe_cache_close(&c);
     fe_cache_close(&d);
