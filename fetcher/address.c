@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "reader/dataset/shard_list.h"
 
@@ -97,38 +98,102 @@ static void forget(char *bytes)
     free(bytes);
 }
 
-static bool keys_of_file(const char *name, const char *file, bool is_config, struct fe_keys *ret)
-{
-    char *bytes = read_profiles(name, file);
-    bool found =
-        bytes &&
-        fe_profile_value(bytes, profile_name(), is_config, "aws_access_key_id", ret->id, sizeof ret->id) &&
-        fe_profile_value(bytes, profile_name(), is_config, "aws_secret_access_key", ret->secret,
-                         sizeof ret->secret);
+/* What a profile's keys come from where they are not in it. */
+static const char *const elsewhere[] = {"role_arn", "sso_session", "sso_start_url", "credential_process",
+                                        "web_identity_token_file"};
 
-    if (found && !fe_profile_value(bytes, profile_name(), is_config, "aws_session_token", ret->token,
-                                   sizeof ret->token))
-        ret->token[0] = 0;
-    forget(bytes);
-    return found;
+/* One of the two files, as far as keys go. */
+struct profile {
+    bool is_there, has_keys;
+    const char *elsewhere; /* NULL: nothing names such a source */
+};
+
+static bool has_profile(const char *bytes, const char *profile, bool is_config)
+{
+    for (const char *line = bytes; *line;) {
+        const char *end = line + strcspn(line, "\n");
+
+        if (*line == '[' && is_section(line, end, profile, is_config))
+            return true;
+        line = *end ? end + 1 : end;
+    }
+    return false;
 }
 
-void fe_keys_read(struct fe_keys *ret)
+static int read_profile(const char *name, const char *file, bool is_config, struct fe_keys *ret_keys,
+                        struct profile *ret, struct im_text *text)
+{
+    const char *profile = profile_name();
+    char *bytes = read_profiles(name, file), value[1024];
+    bool has_id, has_secret;
+
+    *ret = (struct profile){.is_there = bytes && has_profile(bytes, profile, is_config)};
+    if (!bytes)
+        return 0;
+    has_id =
+        fe_profile_value(bytes, profile, is_config, "aws_access_key_id", ret_keys->id, sizeof ret_keys->id);
+    has_secret = fe_profile_value(bytes, profile, is_config, "aws_secret_access_key", ret_keys->secret,
+                                  sizeof ret_keys->secret);
+    ret->has_keys = has_id && has_secret;
+    if (ret->has_keys && !fe_profile_value(bytes, profile, is_config, "aws_session_token", ret_keys->token,
+                                           sizeof ret_keys->token))
+        ret_keys->token[0] = 0;
+    for (size_t i = 0; i < IM_COUNT(elsewhere) && !ret->elsewhere; i++)
+        if (fe_profile_value(bytes, profile, is_config, elsewhere[i], value, sizeof value))
+            ret->elsewhere = elsewhere[i];
+    forget(bytes);
+    if (has_id == has_secret)
+        return 0;
+    *ret_keys = (struct fe_keys){.id = ""};
+    return im_fail(text, -EINVAL, "the profile \"%.100s\" of AWS has %s without %s (~/.aws/%s)", profile,
+                   has_id ? "aws_access_key_id" : "aws_secret_access_key",
+                   has_id ? "aws_secret_access_key" : "aws_access_key_id", file);
+}
+
+static int keys_of_profile(struct fe_keys *ret, struct im_text *text)
+{
+    const char *name = profile_name(), *source;
+    const bool is_chosen = strcmp(name, "default") != 0;
+    struct profile credentials, config = {.is_there = false};
+    int err = read_profile("AWS_SHARED_CREDENTIALS_FILE", "credentials", false, ret, &credentials, text);
+
+    if (err == 0 && !credentials.has_keys)
+        err = read_profile("AWS_CONFIG_FILE", "config", true, ret, &config, text);
+    if (err < 0 || credentials.has_keys || config.has_keys)
+        return err;
+    *ret = (struct fe_keys){.id = ""};
+    source = config.elsewhere ? config.elsewhere : credentials.elsewhere;
+    if (is_chosen && source)
+        return im_fail(
+            text, -EINVAL,
+            "the profile \"%.100s\" (AWS_PROFILE) has no keys but %s, which is not asked: put what `aws "
+            "configure export-credentials --profile %.100s --format env` prints in the environment",
+            name, source, name);
+    if (is_chosen && !credentials.is_there && !config.is_there)
+        return im_fail(text, -EINVAL,
+                       "there is no profile \"%.100s\" (AWS_PROFILE) in ~/.aws/credentials or ~/.aws/config "
+                       "(AWS_SHARED_CREDENTIALS_FILE, AWS_CONFIG_FILE)",
+                       name);
+    return 0;
+}
+
+int fe_keys_read(struct fe_keys *ret, struct im_text *text)
 {
     const char *id = variable("AWS_ACCESS_KEY_ID"), *secret = variable("AWS_SECRET_ACCESS_KEY"),
                *token = variable("AWS_SESSION_TOKEN");
 
     *ret = (struct fe_keys){.id = ""};
-    if (id && secret) {
-        copy_value(id, id + strlen(id), ret->id, sizeof ret->id);
-        copy_value(secret, secret + strlen(secret), ret->secret, sizeof ret->secret);
-        if (token)
-            copy_value(token, token + strlen(token), ret->token, sizeof ret->token);
-        return;
-    }
-    if (!keys_of_file("AWS_SHARED_CREDENTIALS_FILE", "credentials", false, ret) &&
-        !keys_of_file("AWS_CONFIG_FILE", "config", true, ret))
-        *ret = (struct fe_keys){.id = ""};
+    if (!id && !secret)
+        return keys_of_profile(ret, text);
+    if (!id || !secret)
+        return im_fail(text, -EINVAL, "%s is set, and %s is not: requests need both, or neither",
+                       id ? "AWS_ACCESS_KEY_ID" : "AWS_SECRET_ACCESS_KEY",
+                       id ? "AWS_SECRET_ACCESS_KEY" : "AWS_ACCESS_KEY_ID");
+    copy_value(id, id + strlen(id), ret->id, sizeof ret->id);
+    copy_value(secret, secret + strlen(secret), ret->secret, sizeof ret->secret);
+    if (token)
+        copy_value(token, token + strlen(token), ret->token, sizeof ret->token);
+    return 0;
 }
 
 /* Of the environment, else of the profile in ~/.aws/config. */

@@ -28,8 +28,9 @@ int fe_address_read(const char *data_dir, struct fe_address *ret, struct im_text
 
 /* AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN; else the profile (AWS_PROFILE, default) of
  * AWS_SHARED_CREDENTIALS_FILE or ~/.aws/credentials, or of AWS_CONFIG_FILE or ~/.aws/config. Without any, objects are
- * asked for without a signature, as public ones are. */
-void fe_keys_read(struct fe_keys *ret);
+ * asked for without a signature, as public ones are. -EINVAL with a sentence: half of a key, or a profile that was chosen and is not
+ * there or gets its keys from elsewhere; *ret is then empty. `text` may be NULL. */
+int fe_keys_read(struct fe_keys *ret, struct im_text *text);
 
 /* A value of a profile in a file of that form; false: it has none. `is_config`: sections are "profile NAME". */
 bool fe_profile_value(const char *bytes, const char *profile, bool is_config, const char *key, char *ret,

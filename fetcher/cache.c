@@ -32,6 +32,8 @@
 #define MARGIN_SHARE 32
 #define MARGIN_MAX ((uint64_t)16 << 20)
 #define FREE_MIN ((uint64_t)1 << 30)
+#define FREE_SHARE_SMALL 4             /* of a disk that is too small for FREE_MIN */
+#define ABANDONED_NS (120 * IM_SECOND) /* without a byte; a server that gives none is given up long before */
 
 struct fe_book {
     _Atomic uint64_t magic;
@@ -83,14 +85,15 @@ uint64_t fe_cache_used(const struct fe_cache *cache)
 uint64_t fe_cache_limit(const struct fe_cache *cache)
 {
     struct statvfs fs;
-    uint64_t all, keep, used = fe_cache_used(cache);
+    uint64_t disk, all, keep, used = fe_cache_used(cache);
 
     if (fstatvfs(cache->dir_fd, &fs) < 0)
         return cache->limit > 0 ? cache->limit : used;
     /* What the disk has for us, filled by others as it may be. */
     all = used + (uint64_t)fs.f_bavail * fs.f_frsize;
-    keep = (uint64_t)fs.f_blocks * fs.f_frsize / FREE_SHARE;
-    keep = keep > FREE_MIN ? keep : FREE_MIN;
+    disk = (uint64_t)fs.f_blocks * fs.f_frsize;
+    keep = disk / FREE_SHARE > FREE_MIN ? disk / FREE_SHARE : FREE_MIN;
+    keep = keep < disk / FREE_SHARE_SMALL ? keep : disk / FREE_SHARE_SMALL;
     if (cache->limit > 0)
         keep = all / MARGIN_SHARE < MARGIN_MAX ? all / MARGIN_SHARE : MARGIN_MAX;
     all = all > keep ? all - keep : 0;
@@ -171,7 +174,8 @@ static void count_file(struct visit *v, int dir_fd, const char *name, const stru
     v->bytes += rounded((uint64_t)st->st_size);
 }
 
-/* What downloads that go on were promised; the others are thrown away. */
+/* What downloads that go on were promised; the others are thrown away, and so are files whose names begin with a dot: they are
+ * made with the lock held, as it is now, but for check_times(), which has its own open. */
 static uint64_t count_downloads(const struct fe_cache *c)
 {
     int fd = openat(c->tmp_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -181,8 +185,11 @@ static uint64_t count_downloads(const struct fe_cache *c)
     struct stat st;
 
     while (dir && (entry = readdir(dir))) {
-        int file = entry->d_name[0] == '.' ? -1 : openat(c->tmp_fd, entry->d_name, O_RDWR | O_CLOEXEC);
+        const bool is_helper = entry->d_name[0] == '.';
+        int file = is_helper ? -1 : openat(c->tmp_fd, entry->d_name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 
+        if (is_helper && strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            unlinkat(c->tmp_fd, entry->d_name, 0);
         if (file < 0)
             continue;
         if (flock(file, LOCK_EX | LOCK_NB) == 0)
@@ -401,6 +408,24 @@ static bool is_named(const struct fe_cache *c, const struct fe_claim *claim)
            ours.st_dev == named.st_dev;
 }
 
+static int open_claim(const struct fe_cache *c, struct fe_claim *claim)
+{
+    claim->fd = openat(c->tmp_fd, claim->name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (claim->fd < 0)
+        return -errno;
+    return flock(claim->fd, LOCK_EX | LOCK_NB) < 0 || !is_named(c, claim) ? -EBUSY : 0;
+}
+
+/* Whoever holds it has written nothing for long: a stopped process. */
+static bool is_abandoned(const struct fe_claim *claim)
+{
+    struct timespec now;
+    struct stat st;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return fstat(claim->fd, &st) == 0 && now.tv_sec - st.st_mtim.tv_sec > (time_t)(ABANDONED_NS / IM_SECOND);
+}
+
 int fe_cache_claim(struct fe_cache *cache, uint64_t object, struct fe_claim *ret)
 {
     struct fe_claim claim = {.fd = -1};
@@ -410,12 +435,13 @@ int fe_cache_claim(struct fe_cache *cache, uint64_t object, struct fe_claim *ret
     if (err < 0)
         return err;
     snprintf(claim.name, sizeof claim.name, "%016" PRIx64, object);
-    claim.fd = openat(cache->tmp_fd, claim.name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (claim.fd < 0)
-        err = -errno;
-    else if (flock(claim.fd, LOCK_EX | LOCK_NB) < 0 || !is_named(cache, &claim))
-        err = -EBUSY;
-    else if (fstat(claim.fd, &st) == 0 && st.st_size > 0) { /* of one who died: its promise is ours */
+    err = open_claim(cache, &claim);
+    if (err == -EBUSY && is_abandoned(&claim)) { /* it finds another file of that name when it goes on */
+        close(claim.fd);
+        unlinkat(cache->tmp_fd, claim.name, 0);
+        err = open_claim(cache, &claim);
+    }
+    if (err == 0 && fstat(claim.fd, &st) == 0 && st.st_size > 0) { /* of one who died: its promise is ours */
         take_off(cache, rounded((uint64_t)st.st_size));
         err = ftruncate(claim.fd, 0) < 0 ? -errno : 0;
     }
@@ -499,7 +525,7 @@ bool fe_cache_is_removed(const struct fe_cache *cache)
 }
 
 /* Cuts a complete download to its length and seals it. */
-static int seal(int fd, uint64_t bytes)
+static int seal(int fd, uint64_t bytes, const char *path)
 {
     uint64_t have = 0;
     ssize_t got = 1;
@@ -516,9 +542,11 @@ static int seal(int fd, uint64_t bytes)
             have += (uint64_t)got;
         else if (errno != EINTR)
             break;
-    err = got < 0         ? -errno
-          : have != bytes ? -EIO
-                          : set_time(fd, im_object_seal(im_seek_key(content, (size_t)bytes)));
+    err = got < 0 ? -errno
+          : have != bytes
+              ? -EIO
+              : set_time(fd, im_object_seal_at(im_object_seal(im_seek_key(content, (size_t)bytes)),
+                                               rd_mirror_place("", path)));
     free(content);
     return err;
 }
@@ -528,7 +556,8 @@ int fe_cache_put(struct fe_cache *cache, struct fe_claim *claim, uint64_t bytes,
 {
     struct stat st;
     uint64_t before = 0;
-    int err = seal(claim->fd, bytes);
+    bool is_ours;
+    int err = seal(claim->fd, bytes, path);
 
     if (err == 0)
         err = lock(cache, LOCK_WAIT_NS);
@@ -541,6 +570,9 @@ int fe_cache_put(struct fe_cache *cache, struct fe_claim *claim, uint64_t bytes,
         before = S_ISREG(st.st_mode) ? rounded((uint64_t)st.st_size) : 0;
     }
     IM_FAULT("fetcher.put");
+    is_ours = is_named(cache, claim);
+    if (err == 0 && !is_ours) /* another fetches it, for we were stopped */
+        err = -EAGAIN;
     if (err == 0 && renameat(cache->tmp_fd, claim->name, root_fd, path) < 0)
         err = -errno;
     if (err == -ENOENT && fe_cache_folders(root_fd, path) == 0) /* somebody has removed its folder */
@@ -548,7 +580,7 @@ int fe_cache_put(struct fe_cache *cache, struct fe_claim *claim, uint64_t bytes,
     if (err == -EISDIR && unlinkat(root_fd, path, AT_REMOVEDIR) == 0) /* or put another in its place */
         err = renameat(cache->tmp_fd, claim->name, root_fd, path) < 0 ? -errno : 0;
     IM_FAULT("fetcher.put.done");
-    if (err < 0)
+    if (err < 0 && is_ours)
         unlinkat(cache->tmp_fd, claim->name, 0);
     take_off(cache, claim->promised - (err < 0 ? 0 : rounded(bytes)) + (err < 0 ? 0 : before));
     unlock(cache);
@@ -562,7 +594,8 @@ void fe_cache_drop(struct fe_cache *cache, struct fe_claim *claim)
     if (!claim->name[0])
         return;
     if (lock(cache, LOCK_WAIT_NS) == 0) { /* else the next one who opens the cache counts it off */
-        unlinkat(cache->tmp_fd, claim->name, 0);
+        if (is_named(cache, claim))
+            unlinkat(cache->tmp_fd, claim->name, 0);
         take_off(cache, claim->promised);
         unlock(cache);
     }

@@ -43,7 +43,7 @@ void fe_cache_close(struct fe_cache *cache);
 uint64_t fe_cache_used(const struct fe_cache *cache);
 uint64_t fe_cache_limit(const struct fe_cache *cache); /* now */
 
-/* Takes the download of an object (its hash). -EBUSY: another fetcher has it; -EAGAIN: the lock is held for long. */
+/* Takes the download of an object (its hash). -EBUSY: another fetcher has it, and has written to it within two minutes; -EAGAIN: the lock is held for long. */
 int fe_cache_claim(struct fe_cache *cache, uint64_t object, struct fe_claim *ret);
 
 /* Promises `bytes` in all to the download, and takes them from the disk. Makes room where there is none. -ENOSPC: there
@@ -51,7 +51,7 @@ int fe_cache_claim(struct fe_cache *cache, uint64_t object, struct fe_claim *ret
 int fe_cache_promise(struct fe_cache *cache, struct fe_claim *claim, uint64_t bytes);
 
 /* The download is complete, `bytes` long: puts it at `path` below the open data/ folder. The claim is over, whatever is
- * returned. */
+ * returned. -EAGAIN: the lock is held for long, or another has taken the download over. */
 int fe_cache_put(struct fe_cache *cache, struct fe_claim *claim, uint64_t bytes, int root_fd,
                  const char *path);
 void fe_cache_drop(struct fe_cache *cache, struct fe_claim *claim); /* accepts a zeroed one */

@@ -11,9 +11,12 @@
 
 #include <curl/curl.h>
 
+#include "ipc/base/count.h"
+
 #define CONNECT_MS 15000L
 #define SHA256_OF_NOTHING "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 #define REDIRECTS 5L
+#define SLOWEST 1024L /* bytes/s of a request; of a slow network fewer are made at a time (fetcher.c) */
 #define WAIT_MAX_NS (300 * IM_SECOND)
 #define TRIES 8
 #define BODY_OF_ERROR 2048
@@ -30,6 +33,8 @@ struct request {
     int64_t part_from, total; /* what the answer says that it is of; -1: nothing */
     char etag[FE_ETAG_BYTES], region[64], error[CURL_ERROR_SIZE];
     bool is_encrypted; /* with a key of its own: then the ETag is no sum */
+    bool is_packed, is_page, is_probe;
+    const char *wrong; /* with the answer, NULL: nothing yet */
     im_ns wait;
     char body[BODY_OF_ERROR]; /* what comes with an error */
     size_t body_bytes;
@@ -50,7 +55,7 @@ static void begin_answer(struct request *r)
 {
     r->length = r->part_from = r->total = -1;
     r->etag[0] = r->region[0] = 0;
-    r->is_encrypted = false;
+    r->is_encrypted = r->is_packed = r->is_page = false;
     r->wait = 0;
     r->body_bytes = 0;
 }
@@ -84,13 +89,28 @@ static void take_range(struct request *r, const char *value)
 }
 
 /* Whether the answer is of what was asked for. */
-static int check_part(const struct request *r, long status)
+static int check_answer(struct request *r, long status)
 {
-    if (r->n == 0)
-        return 0;
-    return status == 206 && (uint64_t)r->part_from == r->from && r->length >= 0 && (uint64_t)r->length <= r->n
-               ? 0
-               : -EREMOTEIO;
+    if (r->is_packed)
+        r->wrong = "the server packs what it gives (Content-Encoding)";
+    else if (r->n > 0 && status == 200)
+        r->wrong = "the server gives no parts of objects (Range)";
+    else if (r->n > 0 && ((uint64_t)r->part_from != r->from || r->length < 0 || (uint64_t)r->length > r->n))
+        r->wrong = "the server gives another part of the object than was asked for";
+    else if (r->n == 0 && status == 206 && !r->is_probe)
+        r->wrong = "the server gives a part of the object, and was asked for all of it";
+    return r->wrong ? -EREMOTEIO : 0;
+}
+
+/* Codings that change the bytes. Others are named where nothing is coded: identity, aws-chunked. */
+static bool is_packing(const char *coding)
+{
+    static const char *const known[] = {"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"};
+
+    for (size_t i = 0; i < IM_COUNT(known); i++)
+        if (strcasecmp(coding, known[i]) == 0)
+            return true;
+    return false;
 }
 
 static void copy_field(char *ret, size_t size, const char *value)
@@ -127,6 +147,10 @@ static size_t on_header(char *bytes, size_t one, size_t n, void *context)
         take_range(r, value);
     else if (strcasecmp(line, "etag") == 0)
         copy_field(r->etag, sizeof r->etag, value);
+    else if (strcasecmp(line, "content-encoding") == 0)
+        r->is_packed = is_packing(value);
+    else if (strcasecmp(line, "content-type") == 0)
+        r->is_page = strncasecmp(value, "text/html", 9) == 0;
     else if (strcasecmp(line, "retry-after") == 0)
         take_retry_after(r, value);
     else if (strcasecmp(line, "x-amz-bucket-region") == 0)
@@ -153,7 +177,7 @@ static size_t on_body(char *bytes, size_t one, size_t n, void *context)
         return n;
     }
     if (!r->has_begun)
-        r->sink_err = check_part(r, status);
+        r->sink_err = check_answer(r, status);
     if (!r->has_begun && r->sink_err == 0 && r->sink.begin)
         r->sink_err = r->sink.begin(r->sink.context, r->length);
     r->has_begun = true;
@@ -228,7 +252,7 @@ static int set_up(struct fe_client *c, struct request *r, const struct fe_reques
     curl_easy_setopt(r->easy, CURLOPT_MAXREDIRS, REDIRECTS);
     curl_easy_setopt(r->easy, CURLOPT_CONNECTTIMEOUT_MS,
                      c->stall_ms < (unsigned)CONNECT_MS ? (long)c->stall_ms : CONNECT_MS);
-    curl_easy_setopt(r->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(r->easy, CURLOPT_LOW_SPEED_LIMIT, SLOWEST);
     curl_easy_setopt(r->easy, CURLOPT_LOW_SPEED_TIME, (long)((c->stall_ms + 999) / 1000));
     curl_easy_setopt(r->easy, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(r->easy, CURLOPT_HEADERDATA, r);
@@ -276,7 +300,10 @@ int fe_client_open(const struct fe_address *address, unsigned requests, unsigned
     }
     curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, (long)requests);
     curl_multi_setopt(c->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)requests);
-    fe_keys_read(&c->keys);
+    if (address->is_s3 && fe_keys_read(&c->keys, text) < 0) {
+        fe_client_close(&c);
+        return -EINVAL;
+    }
     *ret = c;
     return 0;
 }
@@ -305,7 +332,11 @@ void fe_client_close(struct fe_client **client)
 
 void fe_client_renew_keys(struct fe_client *client)
 {
-    fe_keys_read(&client->keys);
+    struct fe_keys now;
+
+    if (fe_keys_read(&now, NULL) == 0) /* else their file is being written */
+        client->keys = now;
+    explicit_bzero(&now, sizeof now);
 }
 
 unsigned fe_client_under_way(const struct fe_client *client)
@@ -327,6 +358,7 @@ int fe_client_start(struct fe_client *client, const struct fe_request *wanted)
                           .easy = easy,
                           .sink = wanted->sink,
                           .wants_etag = wanted->etag && *wanted->etag,
+                          .is_probe = wanted->first_byte,
                           .length = -1,
                           .part_from = -1,
                           .total = -1,
@@ -384,21 +416,42 @@ static int err_of_status(const struct request *r, long status)
     return -EREMOTEIO;
 }
 
-/* "HTTP 403 (AccessDenied)". */
-static void say_status(struct request *r, long status, char *ret, size_t size)
+/* What to do about a code of S3's; NULL: it says so itself. */
+static const char *advice_on(const char *code)
 {
-    const char *code, *end;
+    static const char *const known[][2] = {
+        {"SignatureDoesNotMatch", "the secret is not that of the key, or the region another (AWS_REGION)"},
+        {"InvalidAccessKeyId", "this server has no such key (AWS_ACCESS_KEY_ID, AWS_PROFILE, "
+                               "AWS_ENDPOINT_URL)"},
+        {"ExpiredToken", "the keys have expired"},
+        {"InvalidToken", "AWS_SESSION_TOKEN is not that of the key"},
+        {"RequestTimeTooSkewed", "the clock of this machine is wrong"}};
+
+    for (size_t i = 0; i < IM_COUNT(known); i++)
+        if (strcmp(code, known[i][0]) == 0)
+            return known[i][1];
+    return NULL;
+}
+
+/* "HTTP 403 (AccessDenied)", and what to do. */
+static void say_status(const struct fe_client *c, struct request *r, long status, char *ret, size_t size)
+{
+    const char *begin, *end, *advice;
+    char code[65] = "";
 
     r->body[r->body_bytes] = 0;
-    code = strstr(r->body, "<Code>");
-    end = code ? strstr(code, "</Code>") : NULL;
+    begin = strstr(r->body, "<Code>");
+    end = begin ? strstr(begin, "</Code>") : NULL;
+    if (end)
+        snprintf(code, sizeof code, "%.*s", (int)(end - begin - 6), begin + 6);
+    advice = advice_on(code);
+    if (c->address.is_s3 && !c->keys.id[0] && (status == 401 || status == 403))
+        advice = "requests are not signed, for there are no keys (AWS_ACCESS_KEY_ID, AWS_PROFILE)";
     if (r->region[0] && (status == 301 || status == 307 || status == 400))
         snprintf(ret, size, "HTTP %ld: the bucket is in region %.40s (AWS_REGION)", status, r->region);
-    else if (end)
-        snprintf(ret, size, "HTTP %ld (%.*s)", status, (int)(end - code - 6 < 64 ? end - code - 6 : 64),
-                 code + 6);
     else
-        snprintf(ret, size, "HTTP %ld", status);
+        snprintf(ret, size, "HTTP %ld%s%s%s%s%s", status, *code ? " (" : "", code, *code ? ")" : "",
+                 advice ? ": " : "", advice ? advice : "");
 }
 
 static bool is_sum(const char *etag)
@@ -415,21 +468,18 @@ static void end(struct fe_client *c, struct request *r, CURLcode code, struct fe
         .tag = r->tag, .status = (int)status, .bytes = r->received, .total = r->total, .wait = r->wait};
     if (r->sink_err < 0) {
         ret->err = r->sink_err;
-        snprintf(ret->why, sizeof ret->why, "%s",
-                 r->n > 0 && status == 200 ? "the server gives no parts of objects (Range)"
-                 : r->n > 0 && r->sink_err == -EREMOTEIO
-                     ? "the server gives another part of the object than was asked for"
-                     : strerror(-r->sink_err));
+        snprintf(ret->why, sizeof ret->why, "%s", r->wrong ? r->wrong : strerror(-r->sink_err));
     } else if (code != CURLE_OK) {
         ret->err = err_of_code(code);
         snprintf(ret->why, sizeof ret->why, "%s", r->error[0] ? r->error : curl_easy_strerror(code));
     } else if (status != 200 && status != 206) {
         ret->err = err_of_status(r, status);
-        say_status(r, status, ret->why, sizeof ret->why);
+        say_status(c, r, status, ret->why, sizeof ret->why);
     } else if (!r->has_begun && r->sink.begin) {
         ret->err = r->sink.begin(r->sink.context, 0);
     }
     memcpy(ret->etag, r->etag, sizeof ret->etag);
+    ret->is_page = r->is_page;
     ret->is_md5 = c->address.is_s3 && !r->is_encrypted && is_sum(r->etag);
     curl_multi_remove_handle(c->multi, r->easy);
     curl_slist_free_all(r->headers);

@@ -40,11 +40,12 @@ struct fe_result {
     int64_t total; /* of the whole object, of which a part was asked for; -1: the server did not say */
     char etag[FE_ETAG_BYTES]; /* "": the server did not say */
     bool is_md5;              /* the ETag is the MD5 sum of the object */
+    bool is_page;             /* text/html */
     im_ns wait;               /* Retry-After; 0: none */
     char why[256];            /* a sentence's end: "HTTP 503", "connection refused" */
 };
 
-/* stall_ms: a request that gets no byte for so long has failed. -ENOMEM. */
+/* stall_ms: a request that gets less than 1 KiB a second for so long has failed. -ENOMEM. */
 int fe_client_open(const struct fe_address *address, unsigned requests, unsigned stall_ms,
                    struct fe_client **ret, struct im_text *text);
 void fe_client_close(struct fe_client **client); /* ends what is under way; nulls */

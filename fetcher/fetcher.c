@@ -33,6 +33,8 @@
 #define KEYS_EVERY_NS (10 * IM_SECOND)
 #define BUSY_WAIT_NS (50 * IM_MS)
 #define FULL_WAIT_NS IM_SECOND
+#define LOCKED_NS                                                                                            \
+    (10 * IM_SECOND) /* the cache's lock is held for microseconds, or for a count of all files */
 #define STORE_RETRY_NS IM_SECOND
 
 /* An object that is wanted. */
@@ -60,8 +62,8 @@ struct fetcher {
     uint64_t probes, fetched, fetched_bytes;
     bool probing, told;
     bool full, told_full; /* the cache takes nothing; this process has reported it */
+    im_ns locked_since;   /* somebody else has its lock; 0: not when it was last asked for */
     uint64_t damaged;     /* the ticket of the damaged object that was reported last, + 1 */
-    bool told_refused;    /* an object could not be asked for; said until one comes */
     bool removed;         /* the cache, by somebody: it is made again */
     struct im_sandbox_state sandbox;
     bool is_confined; /* to this cache: another one needs another process */
@@ -128,6 +130,41 @@ static void let_go(struct fetcher *f, struct wanted *w)
     f->held--;
 }
 
+static void give_up(struct fetcher *f, struct wanted *w, const struct fe_result *result)
+{
+    int err;
+
+    im_log(IM_LOG_WARN, "an object cannot be fetched", "file=%s why=%s tries=%u",
+           im_log_quote(&(struct im_quoted){0}, w->transfer.path),
+           im_log_quote(&(struct im_quoted){0}, result->why), w->tries.failures);
+    err = fe_cache_mark(&f->store.cache, f->store.root_fd, w->transfer.path);
+    if (err < 0) { /* readers must get the error */
+        w->due = im_now() + FULL_WAIT_NS;
+        return;
+    }
+    im_stats_add(f->child->stats, IM_C_BAD, 1);
+    let_go(f, w);
+}
+
+/* What goes wrong here, on this machine, counts against no object: it is tried again for as long as it takes. -EAGAIN: somebody else
+ * has the cache's lock. */
+static void cache_refuses(struct fetcher *f, struct wanted *w, int err, const char *why)
+{
+    const im_ns now = im_now();
+
+    atomic_store_explicit(&f->child->entry->read_error, (uint32_t)-err, memory_order_relaxed);
+    w->due = now + (err == -EAGAIN ? BUSY_WAIT_NS : FULL_WAIT_NS);
+    if (err == -EAGAIN && f->locked_since == 0)
+        f->locked_since = now;
+    if (err == -EAGAIN && now - f->locked_since < LOCKED_NS)
+        return;
+    if (!f->full && !f->told_full)
+        im_log(IM_LOG_WARN, "the cache takes no more objects", "cause=%s",
+               im_log_quote(&(struct im_quoted){0},
+                            err == -EAGAIN ? "another process holds its lock; is it stopped?" : why));
+    f->full = f->told_full = true;
+}
+
 /* Begins a try, or says when. */
 static void fetcher_begin(struct fetcher *f, struct wanted *w)
 {
@@ -145,15 +182,16 @@ static void fetcher_begin(struct fetcher *f, struct wanted *w)
     }
     rd_tries_begin(&w->tries, &f->storage);
     err = fe_transfer_start(&w->transfer);
-    if (err < 0)
-        w->due = now + (err == -EBUSY || err == -EAGAIN ? BUSY_WAIT_NS : FULL_WAIT_NS);
-    else
+    if (err != -EAGAIN)
+        f->locked_since = 0;
+    if (err == 0)
         w->began = now;
-    if (err < 0 && err != -EBUSY && err != -EAGAIN && !f->told_refused) {
-        f->told_refused = true;
-        im_log(IM_LOG_WARN, "an object cannot be asked for", "why=%s",
-               im_log_quote(&(struct im_quoted){0}, strerror(-err)));
-    }
+    else if (err == -ENAMETOOLONG)
+        give_up(f, w, &(struct fe_result){.why = "its address is too long"});
+    else if (err == -EBUSY)
+        w->due = now + BUSY_WAIT_NS;
+    else
+        cache_refuses(f, w, err, strerror(-err));
 }
 
 /* Is there room for another? Then the object is wanted from now on. */
@@ -246,8 +284,8 @@ static bool look(struct fetcher *f, uint64_t ticket, bool is_first)
     }
     if (!is_here && !fetcher_find(f, key_of(split, sample))) {
         if (!is_first &&
-            rd_mirror_look(f->store.root_fd, path, rd_realtime(f->child->run->control->created_ns), &seal) ==
-                RD_OBJECT_FAILED)
+            rd_mirror_look(f->store.root_fd, "", path, rd_realtime(f->child->run->control->created_ns),
+                           &seal) == RD_OBJECT_FAILED)
             return true;
         if (!needs_object(f, split, sample, path))
             return false;
@@ -293,7 +331,7 @@ static void succeeded(struct fetcher *f, struct wanted *w, const struct fe_resul
     rd_storage_probed(&f->storage, w->began);
     rd_storage_file(&f->storage, 0);
     f->full = false;
-    f->told_refused = false;
+    f->locked_since = 0;
     f->fetched++;
     f->fetched_bytes += (uint64_t)result->bytes;
     if (f->allowed < f->count && f->fetched % 4 == 0)
@@ -306,37 +344,16 @@ static void succeeded(struct fetcher *f, struct wanted *w, const struct fe_resul
     let_go(f, w);
 }
 
-static void give_up(struct fetcher *f, struct wanted *w, const struct fe_result *result)
-{
-    int err;
-
-    im_log(IM_LOG_WARN, "an object cannot be fetched", "file=%s why=%s tries=%u",
-           im_log_quote(&(struct im_quoted){0}, w->transfer.path),
-           im_log_quote(&(struct im_quoted){0}, result->why), w->tries.failures);
-    err = fe_cache_mark(&f->store.cache, f->store.root_fd, w->transfer.path);
-    if (err < 0) { /* readers must get the error */
-        w->due = im_now() + FULL_WAIT_NS;
-        return;
-    }
-    im_stats_add(f->child->stats, IM_C_BAD, 1);
-    let_go(f, w);
-}
-
 static void failed(struct fetcher *f, struct wanted *w, int err, const struct fe_result *result)
 {
     im_ns now = im_now();
 
     w->began = 0;
-    atomic_store_explicit(&f->child->entry->read_error, (uint32_t)-err, memory_order_relaxed);
-    if (err == -ENOSPC || err == -EDQUOT || err == -EAGAIN || err == -EIO) { /* ours, not the object's */
-        if (err != -EAGAIN && !f->full && !f->told_full)
-            im_log(IM_LOG_WARN, "the cache takes no more objects", "cause=%s",
-                   im_log_quote(&(struct im_quoted){0}, err == -EIO ? result->why : strerror(-err)));
-        f->full |= err != -EAGAIN;
-        f->told_full |= f->full;
-        w->due = now + (err == -EAGAIN ? BUSY_WAIT_NS : FULL_WAIT_NS);
+    if (err == -ENOSPC || err == -EDQUOT || err == -EAGAIN || err == -EIO || err == -EROFS) {
+        cache_refuses(f, w, err, err == -EIO ? result->why : strerror(-err));
         return;
     }
+    atomic_store_explicit(&f->child->entry->read_error, (uint32_t)-err, memory_order_relaxed);
     if (w->tries.failures == 0)
         rd_storage_file(&f->storage, err);
     if (err == -EACCES && now - f->keys_read > KEYS_EVERY_NS) {
@@ -574,16 +591,15 @@ static int open_store(struct fetcher *f, bool *ret_waits, struct im_text *text)
 {
     const struct im_conf *conf = f->child->conf;
     const char *root = rd_index_root(&f->index);
-    size_t n = rd_mirror_length(root);
+    size_t n = 0;
     char cache[PATH_MAX];
     uint64_t limit;
     int err;
 
     *ret_waits = false;
-    n = n > 0 ? n : rd_mirror_length_of(conf->data_dir, conf->cache_dir, root);
-    if (n == 0 || n >= sizeof f->root)
+    err = rd_mirror_below(conf->data_dir, conf->cache_dir, root, f->below, sizeof f->below, &n);
+    if (err < 0 || n >= sizeof f->root)
         return im_fail(text, -EBADMSG, "'%.700s' is no folder of the cache", root);
-    snprintf(f->below, sizeof f->below, "%s%s", root[n] ? root + n + 1 : "", root[n] ? "/" : "");
     f->store.below = f->below;
     snprintf(f->root, sizeof f->root, "%.*s", (int)n, root);
     snprintf(cache, sizeof cache, "%s", f->root);
@@ -606,7 +622,7 @@ static int open_store(struct fetcher *f, bool *ret_waits, struct im_text *text)
         err = fe_client_open(&f->store.address, (unsigned)conf->connections + 1,
                              (unsigned)conf->read_deadline_ms, &f->store.client, text);
     *ret_waits |= err == -ENOENT || err == -ENOTDIR || err == -ESTALE || err == -ENOSPC || err == -EDQUOT ||
-                  err == -EIO;
+                  err == -EIO || err == -EROFS || err == -EAGAIN;
     return err;
 }
 

@@ -46,6 +46,12 @@ struct make {
     im_ns told;
 };
 
+/* With 200: of a server that has no such file, or of a network that asks for a name first. */
+static bool is_page(const char *bytes, size_t n)
+{
+    return n > 0 && bytes[strspn(bytes, " \t\r\n")] == '<';
+}
+
 static int ask_list(struct make *m, struct im_text *text)
 {
     char url[FE_URL_BYTES], *bytes = NULL;
@@ -63,7 +69,10 @@ static int ask_list(struct make *m, struct im_text *text)
                        m->data_dir);
     if (err < 0)
         return err;
-    err = fe_objects_parse(&m->objects, bytes, n, &why);
+    if (is_page(bytes, n))
+        im_fail(&why, err = -EBADMSG, "the server gives a page in place of the list");
+    else
+        err = fe_objects_parse(&m->objects, bytes, n, &why);
     free(bytes);
     return err < 0 ? im_fail(text, err, "%.700s: %.200s", url, why.s) : 0;
 }
@@ -159,8 +168,7 @@ static int fetch_table(struct make *m, const struct object *o, struct im_text *t
     if (err < 0)
         return err;
     snprintf(path, sizeof path, "%s/data/%s", m->mirror, o->path);
-    if (*m->list && n > 0 &&
-        bytes[strspn(bytes, " \t\r\n")] == '<') /* a page that says there is none, with 200 */
+    if (*m->list && is_page(bytes, n))
         err = -ENOENT;
     else
         err = im_file_replace(path, bytes, n, text);

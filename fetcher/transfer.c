@@ -155,6 +155,8 @@ static int check(struct fe_transfer *t, struct fe_result *result)
         return wrong(result, -ESTALE, "its ETag is another one than when it was listed");
     if (*t->part.shard)
         return check_part(t, result);
+    if (t->size < 0 && result->is_page)
+        return wrong(result, -EREMOTEIO, "the server gives a page (text/html) in its place");
     if (result->is_md5 && !sum_is_right(t, result->etag))
         return wrong(result, -EREMOTEIO, "its bytes do not have the MD5 sum that its ETag says");
     return 0;

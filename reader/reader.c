@@ -82,10 +82,11 @@ struct reader {
     bool careful;           /* the storage asks a server, or hung once */
     int root_fd; /* keeps its number; what it refers to is replaced when the directory is opened again */
     struct rd_order order;
-    bool is_remote;    /* objects come one by one (dataset/mirror.h) */
-    int64_t since;     /* CLOCK_REALTIME of the run's start */
-    uint32_t awaiting; /* flights whose object is not here yet */
-    bool told_changed; /* of a shard, that a member is not in its place */
+    bool is_remote;       /* objects come one by one (dataset/mirror.h) */
+    char below[PATH_MAX]; /* the root, in its mirror */
+    int64_t since;        /* CLOCK_REALTIME of the run's start */
+    uint32_t awaiting;    /* flights whose object is not here yet */
+    bool told_changed;    /* of a shard, that a member is not in its place */
     struct rd_pixels pixels;
     struct rd_ranges ranges;
     struct rd_shards shards;      /* which of them are others than when they were indexed */
@@ -277,7 +278,7 @@ static int begin_try(struct reader *r, struct flight *flight)
     if (err < 0) /* no system call takes such a path */
         return publish_verdict(r, flight, IM_VERDICT_READ_ERROR);
     if (r->is_remote)
-        object = rd_mirror_look(r->root_fd, path, r->since, &flight->seal);
+        object = rd_mirror_look(r->root_fd, r->below, path, r->since, &flight->seal);
     end_wait(r, flight);
     flight->is_part = source.container != 0;
     if (flight->tries.failures == 0)
@@ -749,6 +750,9 @@ static int open_all(struct reader *r, struct im_text *text)
         return im_fail(text, -EBADMSG, "%s changed since the run started", r->child->conf->index_file);
     err = rd_order_open(r->child->conf, &r->index, &r->order);
     r->is_remote = im_conf_is_remote(r->child->conf->data_dir);
+    if (err == 0 && r->is_remote)
+        err = rd_mirror_below(r->child->conf->data_dir, r->child->conf->cache_dir, rd_index_root(&r->index),
+                              r->below, sizeof r->below, &(size_t){0});
     r->since = rd_realtime(r->child->run->control->created_ns);
     rd_pixels_open(&r->pixels, r->child);
     rd_ranges_open(&r->ranges, r->child, rd_index_root(&r->index));

@@ -225,6 +225,24 @@ static void set_waiting(struct sv_super *s, const struct reads *reads, im_ns now
     s->reads.renew_at = now + RENEW_FIRST_NS;
 }
 
+/* What has to come back: for objects of servers it may be the cache, by its errors (fetcher/fetcher.c). */
+static const char *awaited(const struct sv_super *s, const struct reads *reads)
+{
+    if (!im_conf_is_remote(s->conf.data_dir) || reads->unproven)
+        return s->conf.data_dir;
+    switch (reads->error) {
+    case ENOSPC:
+    case EDQUOT:
+        return "room in the cache (--cache-dir, --cache-size)";
+    case EROFS:
+        return "the disk of the cache (--cache-dir)";
+    case EAGAIN:
+        return "the lock of the cache, which another process holds (--cache-dir)";
+    default:
+        return s->conf.data_dir;
+    }
+}
+
 static void begin_waiting(struct sv_super *s, const struct reads *reads, im_ns now)
 {
     struct im_json *fields = im_json_object();
@@ -243,12 +261,12 @@ static void begin_waiting(struct sv_super *s, const struct reads *reads, im_ns n
     if (reads->unproven)
         sv_screen_warn(&s->screen, SV_WARN,
                        "%u of %u reads hang since %.0f s: waiting for %s; training goes on when it is back",
-                       away, all > away ? all : away, seconds, s->conf.data_dir);
+                       away, all > away ? all : away, seconds, awaited(s, reads));
     else
         sv_screen_warn(
             &s->screen, SV_WARN,
             "%u of %u reads fail since %.0f s (%s): waiting for %s; training goes on when it is back", away,
-            all > away ? all : away, seconds, strerror(reads->error), s->conf.data_dir);
+            all > away ? all : away, seconds, strerror(reads->error), awaited(s, reads));
 }
 
 im_ns sv_settling_time(im_ns outage)

@@ -333,6 +333,9 @@ int64_t im_conf_decode_memory_mib(const struct im_conf *conf);
 /* Whether --data-dir lies on another machine: http://, https:// or s3://. */
 bool im_conf_is_remote(const char *data_dir);
 
+/* Whether such an address may be used: 0, also for a folder, or -EINVAL with a sentence that does not repeat a password. */
+int im_conf_check_address(const char *data_dir, struct im_text *text);
+
 /* Bytes of a --cache-size; 0 for auto. -EINVAL, -ERANGE. */
 int im_conf_cache_size(const char *s, uint64_t *ret_bytes);
 /* The number type that --amp auto means on a GPU of this compute capability (90 is 9.0); 0: a CPU, where bf16 is a

@@ -40,17 +40,10 @@ int im_conf_cache_size(const char *s, uint64_t *ret_bytes)
     return value < CACHE_SIZE_MIN ? -ERANGE : 0;
 }
 
-int im_conf_check_remote(const struct im_conf *conf, struct im_text *text)
+int im_conf_check_address(const char *data_dir, struct im_text *text)
 {
-    const char *s = conf->data_dir, *scheme = strstr(s, "://"), *host = scheme ? scheme + 3 : s;
-    uint64_t bytes;
+    const char *s = data_dir, *scheme = strstr(s, "://"), *host = scheme ? scheme + 3 : s;
 
-    if (im_conf_cache_size(conf->cache_size, &bytes) < 0)
-        return im_fail(
-            text, -EINVAL,
-            "cache-size: \"%.100s\" is neither auto nor a number of bytes such as 500M, 200G or 2T "
-            "(at least 64K)",
-            conf->cache_size);
     if (scheme && !im_conf_is_remote(s) && strchr(s, '/') > scheme)
         return im_fail(text, -EINVAL, "data-dir: \"%.200s\": only http://, https:// and s3:// are known", s);
     if (!im_conf_is_remote(s))
@@ -59,12 +52,25 @@ int im_conf_check_remote(const struct im_conf *conf, struct im_text *text)
         return im_fail(text, -EINVAL, "data-dir: \"%.200s\" names no %s", s, *s == 's' ? "bucket" : "server");
     if (memchr(host, '@', strcspn(host, "/")))
         return im_fail(text, -EINVAL,
-                       "data-dir: an address must not hold a password, for it is written to config.yaml; "
-                       "~/.netrc is read for http");
+                       "data-dir: an address must not hold a password, for it is written to config.yaml and "
+                       "the cache; ~/.netrc is read for http");
     if (strpbrk(s, "?#"))
         return im_fail(text, -EINVAL, "data-dir: an address with ? or # is no folder");
     for (const char *c = s; *c; c++)
         if ((unsigned char)*c < ' ' || *c == 0x7f || (*c == ' ' && *s != 's'))
             return im_fail(text, -EINVAL, "data-dir: an address must not hold spaces or control characters");
     return 0;
+}
+
+int im_conf_check_remote(const struct im_conf *conf, struct im_text *text)
+{
+    uint64_t bytes;
+
+    if (im_conf_cache_size(conf->cache_size, &bytes) < 0)
+        return im_fail(
+            text, -EINVAL,
+            "cache-size: \"%.100s\" is neither auto nor a number of bytes such as 500M, 200G or 2T "
+            "(at least 64K)",
+            conf->cache_size);
+    return im_conf_check_address(conf->data_dir, text);
 }

@@ -13,6 +13,7 @@
 
 #include "ipc/base/hash.h"
 #include "ipc/base/sysinfo.h"
+#include "ipc/config/conf.h"
 #include "ipc/object_seal.h"
 #include "reader/dataset/scan.h"
 
@@ -60,8 +61,10 @@ int rd_mirror_path(const char *url, const char *cache_dir, char *ret_path, size_
     const char *endpoint = getenv("AWS_ENDPOINT_URL_S3");
     uint64_t hash = im_hash64(url, length_of(url), HASH_SEED);
     char cache[PATH_MAX];
-    int length, err = cache_folder(cache_dir, cache, sizeof cache, text);
+    int length, err = im_conf_check_address(url, text);
 
+    if (err == 0)
+        err = cache_folder(cache_dir, cache, sizeof cache, text);
     if (err < 0)
         return err;
     if (!endpoint || !*endpoint)
@@ -191,7 +194,33 @@ bool rd_mirror_may_go(const char *name)
     return rd_is_image_name(name) || (n > m && strcmp(name + n - m, MEMBER) == 0);
 }
 
-int rd_mirror_look(int root_fd, const char *path, int64_t since_ns, uint32_t *ret_seal)
+int rd_mirror_below(const char *url, const char *cache_dir, const char *root, char *ret_below, size_t size,
+                    size_t *ret_length)
+{
+    size_t n = rd_mirror_length_of(url, cache_dir, root);
+    int length;
+
+    n = n > 0 ? n : rd_mirror_length(root);
+    if (n == 0)
+        return -EBADMSG;
+    *ret_length = n;
+    length = snprintf(ret_below, size, "%s%s", root[n] ? root + n + 1 : "", root[n] ? "/" : "");
+    return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : 0;
+}
+
+uint64_t rd_mirror_place(const char *below, const char *path)
+{
+    const size_t n = strlen(below), m = strnlen(path, PATH_MAX);
+    char whole[2 * PATH_MAX];
+
+    if (n > PATH_MAX)
+        return 0;
+    memcpy(whole, below, n);
+    memcpy(whole + n, path, m);
+    return im_hash64(whole, n + m, HASH_SEED);
+}
+
+int rd_mirror_look(int root_fd, const char *below, const char *path, int64_t since_ns, uint32_t *ret_seal)
 {
     struct stat st;
 
@@ -205,7 +234,10 @@ int rd_mirror_look(int root_fd, const char *path, int64_t since_ns, uint32_t *re
     }
     if (st.st_size > 0 || !S_ISREG(st.st_mode)) {
         *ret_seal = im_object_seal_of(&st);
-        return *ret_seal != 0 ? RD_OBJECT_HERE : RD_OBJECT_AWAY;
+        if (*ret_seal == 0)
+            return RD_OBJECT_AWAY;
+        *ret_seal = im_object_seal_at(*ret_seal, rd_mirror_place(below, path));
+        return RD_OBJECT_HERE;
     }
     /* A mark that an earlier run made says nothing of now. */
     return (st.st_mode & 0777) == RD_MIRROR_FAILED_MODE && ns_of(&st.st_mtim) >= since_ns ? RD_OBJECT_FAILED

@@ -48,9 +48,17 @@ bool rd_mirror_may_go(const char *name);
 
 enum rd_object { RD_OBJECT_AWAY, RD_OBJECT_HERE, RD_OBJECT_FAILED };
 
-/* Whether an object is here; *ret_seal is then its seal (ipc/object_seal.h). AWAY, too, where somebody has removed its file or put
+/* What of the mirror a data set's root is, by its name alone, which takes no system call, or by its files: "", or a path that ends with /. -EBADMSG: it is in none;
+ * -ENAMETOOLONG. *ret_length: of the mirror's data/ in the root. */
+int rd_mirror_below(const char *url, const char *cache_dir, const char *root, char *ret_below, size_t size,
+                    size_t *ret_length);
+
+/* The hash of an object's path in the mirror, which is `below` and `path`. */
+uint64_t rd_mirror_place(const char *below, const char *path);
+
+/* Whether the object `below` + `path` is here, by its path in root_fd; *ret_seal is then the seal of its bytes (ipc/object_seal.h). AWAY, too, where somebody has removed its file or put
  * another in its place. FAILED: it was asked for after `since_ns` (CLOCK_REALTIME), and cannot be fetched. A negative errno: the folder
  * cannot be asked, or was removed. */
-int rd_mirror_look(int root_fd, const char *path, int64_t since_ns, uint32_t *ret_seal);
+int rd_mirror_look(int root_fd, const char *below, const char *path, int64_t since_ns, uint32_t *ret_seal);
 
 #endif

@@ -10,6 +10,10 @@
  *     etag 3      another ETag is sent
  *     error 3     500; `busy`: 503 with Retry-After; `html`: a page of a proxy, with 200
  *     slow 3      a few bytes at a time
+ *     expired 3   403 of S3, for the keys have expired
+ *     trickle 3   two bytes a second
+ *     packed 3    other bytes of the same length, said to be gzip
+ *     partial 3   a half of the object as 206, where all was asked for
  *     missing PATTERN, forbidden PATTERN: 404, 403
  *     redirect    to the same path below /real/
  *     away        every connection is closed at once
@@ -232,6 +236,12 @@ static bool send_body(int fd, const char *bytes, size_t n, unsigned request)
         setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
         return false;
     }
+    if (is_struck("trickle", request)) {
+        for (size_t i = 0; i < n; i++, nap(500))
+            if (!send_all(fd, bytes + i, 1))
+                return false;
+        return true;
+    }
     if (is_struck("slow", request)) {
         for (size_t i = 0; i < 10; i++, nap(30))
             if (!send_all(fd, bytes + n * i / 10, n * (i + 1) / 10 - n * i / 10))
@@ -248,7 +258,7 @@ static bool give(int fd, const char *path, const char *head, unsigned request)
     size_t n, from = 0, to = SIZE_MAX - 1;
     struct stat st;
     char *bytes;
-    bool goes_on;
+    bool goes_on, is_part, is_packed;
 
     if (range && sscanf(range + 15, "%zu-%zu", &from, &to) != 2)
         from = 0;
@@ -271,12 +281,21 @@ static bool give(int fd, const char *path, const char *head, unsigned request)
         to -= 100;
     if (is_struck("flip", request) && to > from)
         bytes[(to - from) / 2] ^= 1;
-    if (range)
+    is_packed = is_struck("packed", request);
+    for (size_t i = 0; is_packed && i < n; i++)
+        bytes[i] ^= 0x55;
+    is_part = range;
+    if (!range && is_struck("partial", request) && to > 1) {
+        to /= 2;
+        is_part = true;
+    }
+    if (is_part)
         snprintf(part, sizeof part, "Content-Range: bytes %zu-%zu/%lld\r\n", from, to - 1,
                  (long long)st.st_size);
-    snprintf(more, sizeof more, "HTTP/1.1 %s\r\nETag: %s\r\n%sContent-Length: %zu\r\n\r\n",
-             range ? "206 Partial Content" : "200 OK", said, part, to - from);
-    note("GET", path, range ? 206 : 200);
+    snprintf(more, sizeof more, "HTTP/1.1 %s\r\nETag: %s\r\n%s%sContent-Length: %zu\r\n\r\n",
+             is_part ? "206 Partial Content" : "200 OK", said, part,
+             is_packed ? "Content-Encoding: gzip\r\n" : "", to - from);
+    note("GET", path, is_part ? 206 : 200);
     goes_on = send_all(fd, more, strlen(more)) && send_body(fd, bytes, to - from, request);
     free(bytes);
     return goes_on;
@@ -385,6 +404,10 @@ static bool serve(int fd, char *head)
         note("GET", of, 403);
         return answer(fd, "403 Forbidden", "", "<Error><Code>AccessDenied</Code></Error>");
     }
+    if (is_s3 && is_struck("expired", request)) {
+        note("GET", of, 403);
+        return answer(fd, "403 Forbidden", "", "<Error><Code>ExpiredToken</Code></Error>");
+    }
     if (is_struck("error", request)) {
         note("GET", of, 500);
         return answer(fd, "500 Internal Server Error", "", "");
@@ -395,7 +418,8 @@ static bool serve(int fd, char *head)
     }
     if (is_struck("html", request)) {
         note("GET", of, 200);
-        return answer(fd, "200 OK", "", "<html>Please log in.</html>");
+        return answer(fd, "200 OK", "Content-Type: text/html; charset=utf-8\r\n",
+                      "<html>Please log in.</html>");
     }
     if (matches("forbidden", of)) {
         note("GET", of, 403);

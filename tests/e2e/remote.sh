@@ -53,6 +53,21 @@ case_http() {
   if says 'changed since this run began'; then fail "objects that came are taken for others"; fi
 }
 
+# The list has no lengths: what is not the object must be seen by the answer itself.
+case_no_lengths() {
+  serve 'html 100'
+  over_http
+  "$BIN/imsuper" data index --data-dir "${TRAIN[1]}" --cache-dir "$T/objects" >"$T/out" 2>&1 && fail "a page was taken for a list"
+  must_say 'a page in place of the list'
+  (cd "$T/served" && cut -f 1 index.txt >"$T/index.txt" && mv "$T/index.txt" .)
+  faults
+  "$BIN/imsuper" data index --data-dir "${TRAIN[1]}" --cache-dir "$T/objects" >"$T/out" 2>&1 || fail "list: $(cat "$T/out")"
+  faults 'html 5' 'packed 5' 'partial 5' 'trickle 2'
+  start 0 "${CACHE[@]}"
+  must_equal_reference
+  must_balance
+}
+
 # Shards, of which members are asked for: named by a list, from a server of files that does all wrong.
 pack() { "$BIN/imsuper" data pack "$REFERENCE/data" "$T/shards" --shard-images 40 >"$T/out" 2>&1 || fail "pack"; }
 case_shards() {
@@ -123,7 +138,16 @@ case_s3() {
   [ "$(deaths_of fetcher)" -gt 2 ] || fail "the fetcher was not disturbed"
   must_measure --cache-dir "$T/measured_objects"
   if grep -rqF "$AWS_SECRET_ACCESS_KEY" "$RUN" "$T/objects" "$T/out"; then fail "the secret was written down"; fi
+  # What is wrong with the keys is said: there are none, or half of one, or the server knows them no more.
+  faults 'expired 100'
+  if AWS_ACCESS_KEY_ID='' AWS_SECRET_ACCESS_KEY='' lists_anew; then fail "a bucket that is not public was listed"; fi
+  must_say 'HTTP 403 (AccessDenied): requests are not signed, for there are no keys'
+  if AWS_ACCESS_KEY_ID='' lists_anew; then fail "half of a key was used"; fi
+  must_say 'AWS_SECRET_ACCESS_KEY is set, and AWS_ACCESS_KEY_ID is not'
+  if lists_anew; then fail "expired keys were used"; fi
+  must_say 'HTTP 403 (ExpiredToken): the keys have expired'
 }
+lists_anew() { "$BIN/imsuper" data index --data-dir s3://bucket --cache-dir "$T/anew" --rebuild-index >"$T/out" 2>&1; }
 
 # A cache that holds a third of the images, and two runs that share it.
 case_limit() {
@@ -184,10 +208,12 @@ case_damaged() {
   printf 'written over' >"$data/class_003/00004.jpg"
   rm "$data/class_003/00005.jpg" && mkdir "$data/class_003/00005.jpg"
   rm "$data/class_003/00006.jpg" && ln -s /dev/zero "$data/class_003/00006.jpg"
+  mv "$data/class_004/00001.jpg" "$T/other" && mv "$data/class_005/00001.jpg" "$data/class_004/00001.jpg"
+  mv "$T/other" "$data/class_005/00001.jpg" # whole, but of another class
   start 0 "${CACHE[@]}"
   must_equal_reference
   must_balance
-  for file in class_000/00001 class_001/00002 class_002/00003; do
+  for file in class_000/00001 class_001/00002 class_002/00003 class_004/00001 class_005/00001; do
     grep -q "was damaged; it is fetched again.*$file" "$RUN/log.txt" || fail "$file is not named"
   done
   if has_event '"sample.bad"'; then fail "images were left out"; fi
@@ -225,7 +251,33 @@ case_full() {
   launch "${CACHE[@]}" --cache-size 1G
   until_true 60 has_event '"outage.began"' || fail "nobody said that the disk is full"
   grep -q 'the cache takes no more objects' "$RUN/log.txt" || fail "the log does not say why"
+  must_say 'waiting for room in the cache'
   : >"$T/objects/filler" # room for a few: others make room for them
+  finish 0
+  must_equal_reference
+  # A disk smaller than what `auto` leaves of large ones.
+  rm -r "$RUN"
+  find "$T"/objects/*/data -name '*.jpg' -exec truncate -s 0 {} +
+  start 0 "${CACHE[@]}"
+  must_equal_reference
+}
+
+# One that turns read-only: the same.
+case_read_only() {
+  serve 'slow 100'
+  over_http
+  mkdir "$T/objects"
+  mount -t tmpfs -o size=8m tmpfs "$T/objects" 2>/dev/null || skip "needs the right to mount"
+  trap 'umount -l "$T/objects"; clean' EXIT
+  "$BIN/imsuper" data index --data-dir "${TRAIN[1]}" --cache-dir "$T/objects" >/dev/null || fail "there is no index"
+  FAULTS=$QUICK_PACE
+  launch "${CACHE[@]}" --connections 1
+  wait_step 1
+  until mount -o remount,ro "$T/objects" 2>/dev/null; do kill_all fetcher; done # not while it has a file open for writing
+  until_true 60 has_event '"outage.began"' || fail "nobody said that the disk cannot be written"
+  must_say 'waiting for the disk of the cache'
+  faults
+  mount -o remount,rw "$T/objects"
   finish 0
   must_equal_reference
 }

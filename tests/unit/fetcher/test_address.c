@@ -1,5 +1,6 @@
 /* Where objects are, and by what right. */
 #include <errno.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +14,7 @@
 #include "fetcher/address.h"
 #include "ipc/base/count.h"
 #include "ipc/config/conf.h"
+#include "reader/dataset/mirror.h"
 #include "tests/unit/reader/tree.h"
 
 static void forget_environment(void)
@@ -87,7 +89,7 @@ static void keys(void **state)
 
     forget_environment();
     setenv("HOME", tree->root, 1);
-    fe_keys_read(&k);
+    assert_int_equal(fe_keys_read(&k, NULL), 0);
     assert_string_equal(k.id, "");
     tree_file(tree, ".aws/credentials",
               "# mine\n[default]\naws_access_key_id = A1\naws_secret_access_key=S1\n\n[work]\r\n"
@@ -96,30 +98,62 @@ static void keys(void **state)
     tree_file(tree, ".aws/config",
               "[default]\nregion = us-west-2\n[profile work]\nregion=eu-north-1\nendpoint_url = http://e:1\n"
               "s3 =\n  region = no\n[profile only]\naws_access_key_id=A4\naws_secret_access_key=S4\n");
-    fe_keys_read(&k);
+    assert_int_equal(fe_keys_read(&k, NULL), 0);
     assert_string_equal(k.id, "A1");
     assert_string_equal(k.secret, "S1");
     assert_string_equal(k.token, "");
     assert_string_equal(url_of("s3://b", "x"), "https://b.s3.us-west-2.amazonaws.com/x");
     setenv("AWS_PROFILE", "work", 1);
-    fe_keys_read(&k);
+    assert_int_equal(fe_keys_read(&k, NULL), 0);
     assert_string_equal(k.id, "A2");
     assert_string_equal(k.secret, "S2=/+");
     assert_string_equal(k.token, "T2");
     assert_string_equal(url_of("s3://b", "x"), "http://e:1/b/x");
-    setenv("AWS_PROFILE", "half", 1);
-    fe_keys_read(&k);
-    assert_string_equal(k.id, "");
     setenv("AWS_PROFILE", "only", 1);
-    fe_keys_read(&k);
+    assert_int_equal(fe_keys_read(&k, NULL), 0);
     assert_string_equal(k.secret, "S4");
     setenv("AWS_ACCESS_KEY_ID", "A5", 1);
     setenv("AWS_SECRET_ACCESS_KEY", "S5", 1);
-    fe_keys_read(&k);
+    assert_int_equal(fe_keys_read(&k, NULL), 0);
     assert_string_equal(k.id, "A5");
     assert_string_equal(k.token, "");
     /* A value that does not fit is none: a part of a key opens nothing. */
     assert_false(fe_profile_value("[a]\nregion=123456789\n", "a", false, "region", region, 5));
+}
+
+/* What somebody has set and cannot be used is said: requests without a signature would be refused for no visible reason. */
+static void keys_that_cannot_be_used(void **state)
+{
+    static const struct {
+        const char *profile, *says;
+    } bad[] = {{"half", "aws_access_key_id without aws_secret_access_key"},
+               {"typo", "there is no profile \"typo\""},
+               {"role", "has no keys but role_arn"},
+               {"sso", "has no keys but sso_session"}};
+    const struct tree *tree = *state;
+    struct im_text text = {""};
+    struct fe_keys k;
+
+    forget_environment();
+    setenv("HOME", tree->root, 1);
+    tree_file(tree, ".aws/credentials", "[half]\naws_access_key_id=A3\n");
+    tree_file(tree, ".aws/config",
+              "[profile role]\nrole_arn=arn:1\n[profile sso]\nsso_session = x\n[profile open]\nregion=a\n");
+    for (size_t i = 0; i < IM_COUNT(bad); i++) {
+        setenv("AWS_PROFILE", bad[i].profile, 1);
+        assert_int_equal(fe_keys_read(&k, &text), -EINVAL);
+        assert_non_null(strstr(text.s, bad[i].says));
+        assert_string_equal(k.id, "");
+    }
+    setenv("AWS_PROFILE", "open", 1); /* a region of a public bucket */
+    assert_int_equal(fe_keys_read(&k, &text), 0);
+    setenv("AWS_ACCESS_KEY_ID", "A5", 1);
+    assert_int_equal(fe_keys_read(&k, &text), -EINVAL);
+    assert_non_null(strstr(text.s, "AWS_SECRET_ACCESS_KEY is not"));
+    setenv("AWS_PROFILE", "typo", 1);
+    setenv("AWS_SECRET_ACCESS_KEY", "S5", 1);
+    assert_int_equal(fe_keys_read(&k, &text), 0); /* the environment comes first */
+    forget_environment();
 }
 
 static void options(void **state)
@@ -129,6 +163,7 @@ static void options(void **state)
         "https://host/x?token=1", "http://host/a b"};
     struct im_text text;
     struct im_conf conf;
+    char path[PATH_MAX];
     uint64_t bytes;
 
     (void)state;
@@ -139,6 +174,8 @@ static void options(void **state)
         assert_int_equal(im_conf_check(&conf, &text), -EINVAL);
         assert_non_null(strstr(text.s, "data-dir"));
         assert_null(strstr(text.s, "secret"));
+        /* Verbs without a configuration, such as data index. */
+        assert_int_equal(rd_mirror_path(bad[i], "/cache", path, sizeof path, &text), -EINVAL);
     }
     snprintf(conf.data_dir, sizeof conf.data_dir, "https://host/x/");
     assert_int_equal(im_conf_check(&conf, &text), 0);
@@ -160,6 +197,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(urls, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(keys, tree_setup, tree_teardown),
+        cmocka_unit_test_setup_teardown(keys_that_cannot_be_used, tree_setup, tree_teardown),
         cmocka_unit_test(options),
     };
 

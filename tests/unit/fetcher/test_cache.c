@@ -76,7 +76,7 @@ static int look_at(const char *name, int64_t since)
 {
     uint32_t seal;
 
-    return rd_mirror_look(root_fd, name, since, &seal);
+    return rd_mirror_look(root_fd, "", name, since, &seal);
 }
 
 static int look(int i)
@@ -179,6 +179,40 @@ static void two_of_them(void **state)
     close(root_fd);
 }
 
+/* Who holds a download is stopped, and goes on when another has taken it over and has, or has not, put it in place. */
+static void a_stopped_owner(void **state)
+{
+    const struct timespec old[2] = {{.tv_sec = 1700000000}, {.tv_sec = 1700000000}};
+    struct fe_cache a = open_cache(*state, OBJECTS * OBJECT), b;
+    struct fe_claim stopped, claim;
+
+    close(root_fd);
+    b = open_cache(*state, OBJECTS * OBJECT);
+    for (int ends = 0; ends < 3; ends++) {
+        assert_int_equal(fe_cache_claim(&a, 1, &stopped), 0);
+        assert_int_equal(fe_cache_promise(&a, &stopped, OBJECT), 0);
+        assert_int_equal(fe_cache_claim(&b, 1, &claim), -EBUSY);
+        assert_int_equal(futimens(stopped.fd, old), 0);
+        assert_int_equal(fe_cache_claim(&b, 1, &claim), 0);
+        assert_int_equal(fe_cache_promise(&b, &claim, 10), 0);
+        assert_int_equal(pwrite(claim.fd, "0123456789", 10, 0), 10);
+        if (ends == 0) /* another's half is not put in place by the name */
+            assert_int_equal(fe_cache_put(&a, &stopped, OBJECT, root_fd, name_of(1)), -EAGAIN);
+        if (ends == 1) /* nor removed */
+            fe_cache_drop(&a, &stopped);
+        assert_int_equal(look(1), RD_OBJECT_AWAY);
+        assert_int_equal(fe_cache_put(&b, &claim, 10, root_fd, name_of(1)), 0);
+        if (ends == 2)
+            assert_int_equal(fe_cache_put(&a, &stopped, OBJECT, root_fd, name_of(1)), 0);
+        assert_int_equal(look(1), RD_OBJECT_HERE);
+        assert_int_equal(fe_cache_used(&a), OBJECT);
+        assert_int_equal(fe_cache_forget(&a, root_fd, name_of(1)), 0);
+    }
+    fe_cache_close(&a);
+    fe_cache_close(&b);
+    close(root_fd);
+}
+
 /* A process dies with a promise, in the middle of its bytes. */
 static void after_a_death(void **state)
 {
@@ -204,8 +238,12 @@ static void after_a_death(void **state)
     assert_int_equal(fe_cache_used(&c), 0);
     fe_cache_drop(&c, &claim);
     assert_int_equal(put(&c, 3, OBJECT), 0);
+    tree_file(*state, "objects/tmp/.empty-1", ""); /* of one who died with the lock */
+    tree_file(*state, "objects/tmp/.times-1", "");
     d = open_cache(*state, OBJECTS * OBJECT); /* counts anew */
     close(fd);
+    assert_int_equal(faccessat(d.tmp_fd, ".empty-1", F_OK, 0), -1);
+    assert_int_equal(faccessat(d.tmp_fd, ".times-1", F_OK, 0), -1);
     assert_int_equal(fe_cache_used(&d), OBJECT);
     fe_cache_close(&c);
     fe_cache_close(&d);
@@ -242,11 +280,19 @@ static void objects_are_sealed(void **state)
 
     assert_int_equal(put(&c, 3, OBJECT), 0);
     memset(bytes, 'a' + 3, sizeof bytes);
-    assert_int_equal(rd_mirror_look(root_fd, name_of(3), 0, &seal), RD_OBJECT_HERE);
+    assert_int_equal(rd_mirror_look(root_fd, "", name_of(3), 0, &seal), RD_OBJECT_HERE);
     assert_int_equal(seal, im_object_seal(im_seek_key(bytes, OBJECT)));
     bytes[77] ^= 1;
     assert_int_not_equal(seal, im_object_seal(im_seek_key(bytes, OBJECT)));
     assert_int_not_equal(seal, im_object_seal(im_seek_key(bytes, OBJECT - 1)));
+
+    /* Its path is that in the mirror, from wherever it is looked at; in another's place it is damaged. */
+    bytes[77] ^= 1;
+    assert_int_equal(rd_mirror_place("a/b/", "c.jpg"), rd_mirror_place("", "a/b/c.jpg"));
+    assert_int_equal(renameat(root_fd, name_of(3), root_fd, "other.jpg"), 0);
+    assert_int_equal(rd_mirror_look(root_fd, "", "other.jpg", 0, &seal), RD_OBJECT_HERE);
+    assert_int_not_equal(seal, im_object_seal(im_seek_key(bytes, OBJECT)));
+    assert_int_equal(renameat(root_fd, "other.jpg", root_fd, name_of(3)), 0);
 
     fd = openat(root_fd, name_of(3), O_WRONLY | O_APPEND); /* somebody writes there */
     assert_int_equal(write(fd, bytes, 100), 100);
@@ -279,6 +325,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(limit_is_held, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(tables_stay, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(two_of_them, tree_setup, tree_teardown),
+        cmocka_unit_test_setup_teardown(a_stopped_owner, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(after_a_death, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(objects_that_cannot_be_had, tree_setup, tree_teardown),
     };
