@@ -122,6 +122,10 @@ case_organise() {
   same_images "$T/kaggle"
   organise "$REFERENCE/data/train" "$T/single" --layout single --val-split 0.25 --symlink
   [ "$(find "$T/single/train" -name '*.jpg' | wc -l) $(find "$T/single/val" -name '*.jpg' | wc -l)" = "144 48" ] || fail "the split"
+  # A table beside class folders that is of no use is not passed over in silence.
+  cp -r "$REFERENCE/data/train" "$T/alone" && printf 'file,label\nother.jpg,cat\n' >"$T/alone/labels.csv"
+  organise "$T/alone" "$T/beside" --symlink
+  must_say "no table does: labels.csv names 'other.jpg', and others, that are not below"
 }
 # Whatever is killed, the same command goes on; what differs stays as it is, in both directions.
 case_organise_killed() {

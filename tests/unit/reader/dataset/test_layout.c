@@ -435,6 +435,10 @@ static void class_folders_may_have_a_table_beside_them(void **state)
     tree_file(tree, "d/labels.csv", "ClassId,Name\n0,cat\n1,dog\n");
     open_data(tree, "d", RD_LAYOUT_AUTO, &data);
     assert_int_equal(rd_index_class_count(&data.index), 2);
+    assert_non_null(strstr(data.table_why.s, "labels.csv names 'cat', and others, that are not below"));
+    rd_data_close(&data);
+    open_data(tree, "d", RD_LAYOUT_SINGLE, &data);
+    assert_string_equal(data.table_why.s, ""); /* the user named the layout */
     rd_data_close(&data);
     tree_file(tree, "pets/pets/cat/1.jpg", "");
     tree_file(tree, "pets/pets/dog/1.jpg", "");
