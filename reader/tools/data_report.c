@@ -89,9 +89,8 @@ static void describe_left_out(const struct rd_report *report, struct im_text *re
     if (report->table_why[0]) {
         const size_t n = strlen(ret->s);
 
-        snprintf(ret->s + n, sizeof ret->s - n,
-                 "%sthe class folders give the classes, no table does: %.400s", n > 0 ? "; " : "",
-                 report->table_why);
+        snprintf(ret->s + n, sizeof ret->s - n, "%sthe class folders give the classes, no table does: %.400s",
+                 n > 0 ? "; " : "", report->table_why);
     }
 }
 
