@@ -4,8 +4,10 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ipc/base/count.h"
@@ -164,6 +166,37 @@ static int set_operands(const struct im_command *c, const struct operands *opera
     return 0;
 }
 
+static bool is_number(const char *word)
+{
+    char *end;
+
+    strtod(word, &end);
+    return end != word && *end == '\0';
+}
+
+/* argv[at] belongs to no flag. What other trainers take there is named: `train.py DIR`, `--mean 0.5 0.5 0.5`. */
+static int fail_argument(const struct im_command *c, char **argv, int at, struct im_text *text)
+{
+    const char *fixed;
+    const int key =
+        at >= 3 && strncmp(argv[at - 2], "--", 2) == 0 ? im_conf_find(argv[at - 2] + 2, &fixed) : -1;
+    struct stat st;
+
+    if (key >= 0 && im_conf_keys[key].kind == IM_CONF_TEXT && is_number(argv[at - 1]) && is_number(argv[at]))
+        return im_fail(
+            text, -EINVAL,
+            "unexpected argument '%.100s': several values of a flag go together, with commas: %.100s "
+            "%.100s,%.100s,... (see `%s --help`)",
+            argv[at], argv[at - 2], argv[at - 1], argv[at], c->typed);
+    if ((im_conf_keys[IM_KEY_data_dir].commands & c->options) && stat(argv[at], &st) == 0 &&
+        S_ISDIR(st.st_mode))
+        return im_fail(
+            text, -EINVAL,
+            "unexpected argument '%.200s': the folder of the images is given with --data-dir %.200s",
+            argv[at], argv[at]);
+    return im_fail(text, -EINVAL, "unexpected argument '%.200s' (see `%s --help`)", argv[at], c->typed);
+}
+
 /* `VERB [OPERAND] [flags]`; the operand may also stand behind the flags, or between them. */
 static int configure(const struct im_command *c, int argc, char **argv, struct im_conf *conf,
                      struct im_text *text)
@@ -171,12 +204,14 @@ static int configure(const struct im_command *c, int argc, char **argv, struct i
     struct operands operands = {.first = ""};
     struct im_text warning = {""};
     char *name = argv[0];
+    char **all;
     int next = 1;
 
     argv++, argc--;
     take_operands(c, &argc, &argv, &operands);
     argv--, argc++; /* the word before the flags: im_conf_load() begins behind it */
     argv[0] = name;
+    all = argv;
     im_conf_defaults(conf);
     if (c->operand)
         im_conf_operands_last(c->options, argc, argv);
@@ -189,7 +224,7 @@ static int configure(const struct im_command *c, int argc, char **argv, struct i
     argv += next, argc -= next;
     take_operands(c, &argc, &argv, &operands);
     if (argc > 0)
-        return im_fail(text, -EINVAL, "unexpected argument '%.200s' (see `%s --help`)", argv[0], c->typed);
+        return fail_argument(c, all, (int)(argv - all), text);
     if (set_operands(c, &operands, conf, text) < 0)
         return -EINVAL;
     conf->lr_range_test = (c->options & IM_FOR_LR_FIND) != 0; /* it sets the learning rate itself */

@@ -20,10 +20,11 @@ int rd_index_build(const struct rd_layout *layout, const struct rd_progress *pro
 
 struct rd_data {
     struct rd_index index;
-    char path[PATH_MAX]; /* the index file; "" where there is none (see note), or with a val_split */
-    int cached;          /* 1: found in the cache, fresh */
-    struct im_text note; /* why there is no file, or "" */
-    void *bytes;         /* of an index without file */
+    char path[PATH_MAX];      /* the index file; "" where there is none (see note), or with a val_split */
+    int cached;               /* 1: found in the cache, fresh */
+    struct im_text note;      /* why there is no file, or "" */
+    struct im_text table_why; /* of the layout */
+    void *bytes;              /* of an index without file */
 };
 
 /* Where the seek index of the same images is (ipc/seek_file.h): beside it (folder NULL), or in a folder. */

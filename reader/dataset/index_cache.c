@@ -206,6 +206,7 @@ int rd_data_open(const struct rd_source *source, const struct rd_progress *progr
     err = rd_layout_find(folder, source->layout, &files, &layout, text);
     if (err < 0)
         goto out;
+    data->table_why = layout.table_why;
     /* Tables that the user names are part of the key. */
     snprintf(key, sizeof key, "%s", layout.root);
     if (layout.kind == RD_LAYOUT_SHARDS && *layout.labels_path) /* and a list of shards */

@@ -33,6 +33,8 @@ struct build {
     struct rd_names classes, lists; /* lists: the different sets of labels */
     int64_t *directories;           /* of each folder of the walk, its place in the index, or -1 */
     struct rd_index_writer *writer;
+    const struct image *stranger;       /* the first image whose class has no training images; NULL: none */
+    char strange_label[RD_LABEL_BYTES]; /* its class */
 };
 
 static const char *table_path(const struct build *build, int split)
@@ -374,6 +376,10 @@ static int add_image(struct build *build, enum im_split split, const struct imag
     const int64_t label = label_of(build, split, image, labels, scratch, stranger);
     int64_t *directory = &build->directories[image->folder];
 
+    if (label < 0 && !build->stranger) {
+        build->stranger = image;
+        memcpy(build->strange_label, stranger, sizeof stranger);
+    }
     if (label < 0)
         return rd_writer_left_out(build->writer, RD_SKIP_CLASS, image->path, stranger);
     if (*directory < 0)
@@ -381,6 +387,23 @@ static int add_image(struct build *build, enum im_split split, const struct imag
     return *directory < 0 ? (int)*directory
                           : rd_writer_sample(build->writer, split, (uint32_t)*directory,
                                              slash ? slash + 1 : image->path, (uint32_t)label);
+}
+
+/* A table for validation gives no sample: its files are not here, or its classes are none of the training table's, as "1" of
+ * "1.0". */
+static int fail_no_val(const struct build *build, struct im_text *text)
+{
+    const struct rd_layout *layout = build->layout;
+
+    if (build->stranger && build->classes.count > 0)
+        return im_fail(
+            text, -EBADMSG,
+            "no validation image of %.250s has a class that training images have: '%.200s' has "
+            "'%.100s', a class of %.250s is '%.100s'. Classes are told apart by how they are written",
+            layout->labels_path, build->stranger->path, build->strange_label, layout->train_labels,
+            rd_names_at(&build->classes, 0));
+    return im_fail(text, -EBADMSG, "none of the files that %.300s names for validation is here",
+                   layout->labels_path);
 }
 
 static int add_images(struct build *build, struct im_text *text)
@@ -402,9 +425,7 @@ static int add_images(struct build *build, struct im_text *text)
     free(labels);
     free(scratch);
     if (err == 0 && *build->layout->val && build->writer->sample_count[IM_VAL] == 0)
-        err = im_fail(text, -EBADMSG,
-                      "none of the files that %.300s names for validation is here with a class of %.300s",
-                      build->layout->labels_path, build->layout->train_labels);
+        err = fail_no_val(build, text);
     return err;
 }
 

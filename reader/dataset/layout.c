@@ -394,6 +394,7 @@ static int find_without_train(int root_fd, enum rd_layout_kind forced, const str
         return im_fail(text, -EBADMSG, "the table of the images cannot be used: %.900s" SINGLE, why.s);
     if (found != 0)
         return found < 0 ? im_fail(text, found, "%.1000s", why.s) : 0;
+    layout->table_why = why;
     return find_single(root_fd, forced, layout, text);
 }
 

@@ -45,6 +45,8 @@ struct rd_layout {
         [PATH_MAX];        /* CSV: the table of the training images, likewise; train, val: where files lie */
     bool multi_label;      /* samples have sets of labels */
     enum rd_part val_part; /* CSV: of the training table, the part for validation; NONE: another table */
+    struct im_text
+        table_why; /* SINGLE: why the table beside the class folders is not taken; "": there is none */
 };
 
 /* Tables that the user names; "": those that are found. */

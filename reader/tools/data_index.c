@@ -184,7 +184,7 @@ static int index_print_json(const struct answer *answer)
     im_json_set_bool(json, "cached", answer->data.cached != 0);
     im_json_set_bool(json, "subset", answer->is_subset != 0);
     im_json_set_str(json, "note", answer->data.note.s);
-    rd_report_add_json(&(struct rd_report){index, &answer->empty}, json);
+    rd_report_add_json(&(struct rd_report){index, &answer->empty, answer->data.table_why.s}, json);
     im_json_set(json, "warnings", rd_report_warnings(index, !answer->is_part));
     if (answer->with_names)
         add_classes(json, index);
@@ -230,7 +230,7 @@ static int index_print_text(const struct answer *answer)
                answer->changed.checked);
     for (char *line, *rest = answer->copies; rest && (line = strtok_r(rest, "\n", &rest));)
         im_say(stdout, "%s", line);
-    rd_report_say(&(struct rd_report){index, &answer->empty});
+    rd_report_say(&(struct rd_report){index, &answer->empty, answer->data.table_why.s});
     if (*answer->data.note.s)
         im_say(stderr, "imsuper: %s", answer->data.note.s);
     return IM_EXIT_OK;
@@ -370,7 +370,8 @@ static int make_answer(const struct im_conf *conf, struct answer *answer, struct
     if (err == 0)
         err = rd_index_empty(&answer->index, EMPTY_LIMIT_NS, &answer->empty);
     if (err == 0 && *conf->subset_out)
-        err = rd_report_write(&(struct rd_report){&answer->index, &answer->empty}, conf->subset_out, text);
+        err =
+            rd_report_write(&(struct rd_report){&answer->index, &answer->empty, ""}, conf->subset_out, text);
     if (err == 0 && *conf->subset_out)
         err = rd_report_classes(&answer->index, conf->subset_out, text);
     if (err == 0 && *conf->subset_out)

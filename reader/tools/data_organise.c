@@ -185,7 +185,7 @@ static int organise(const struct im_conf *conf, enum rd_how how)
 
     if (err < 0)
         return rd_cmd_fail(err, &text);
-    rd_report_say(&(struct rd_report){&data.index, &empty});
+    rd_report_say(&(struct rd_report){&data.index, &empty, data.table_why.s});
     if (rd_index_has_containers(&data.index) && how != RD_HOW_COPY)
         err = im_fail(&text, -EINVAL,
                       "there are no links to parts of shards: imsuper data unpack SRC DST copies them");

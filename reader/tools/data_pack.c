@@ -97,7 +97,7 @@ static int open_source(const struct im_conf *conf, const char *verb, struct rd_d
         return im_fail(text, -EINVAL, "two folders are needed: imsuper data %s SRC DST", verb);
     err = rd_data_open(&source, NULL, data, text);
     if (err == 0)
-        rd_report_say(&(struct rd_report){&data->index, &empty});
+        rd_report_say(&(struct rd_report){&data->index, &empty, data->table_why.s});
     return err;
 }
 

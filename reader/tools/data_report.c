@@ -86,6 +86,12 @@ static void describe_left_out(const struct rd_report *report, struct im_text *re
                  report->empty->paths.count == 0   ? ""
                  : report->empty->paths.count == 1 ? "; the numbers of images still count the empty file"
                                                    : "; the numbers of images still count the empty files");
+    if (report->table_why[0]) {
+        const size_t n = strlen(ret->s);
+
+        snprintf(ret->s + n, sizeof ret->s - n, "%sthe class folders give the classes, no table does: %.400s",
+                 n > 0 ? "; " : "", report->table_why);
+    }
 }
 
 void rd_report_add_json(const struct rd_report *report, struct im_json *object)

@@ -12,6 +12,7 @@
 struct rd_report {
     const struct rd_index *index;
     const struct rd_empty *empty;
+    const char *table_why; /* of the layout (rd_data); "" */
 };
 
 /* What is left out as keys of an object: "skipped" {kind: count}, "skipped_first" {kind: path}, "left_out" as a sentence. */

@@ -259,17 +259,21 @@ static int make(const struct job *job, uint64_t i)
     return symlinkat(target, job->folder_fd, path) < 0 ? -errno : 0;
 }
 
+/* Once a file failed, no other is made; what an earlier start made is still counted, for the sentence about the failure. */
 static void make_one(void *context, uint64_t i)
 {
     struct job *job = context;
     const struct rd_plan_file *file = &job->plan->files[i];
+    const bool is_over = atomic_load_explicit(&job->failed, memory_order_relaxed) != 0;
     uint64_t none = 0;
     int err;
 
-    if (file->is_done || atomic_load_explicit(&job->failed, memory_order_relaxed) != 0)
+    if (file->is_done || (is_over && !file->is_ours))
         return;
     IM_FAULT("organise.file");
     err = file->is_ours ? look(job, i) : -ENOENT;
+    if (is_over && err != 1)
+        return;
     if (err == -ENOENT)
         err = make(job, i);
     else if (err == 1)
@@ -283,11 +287,20 @@ static void make_one(void *context, uint64_t i)
         job->err = err;
 }
 
+/* Files of the plan that are in place: made by this start or an earlier one, or there before. */
+static unsigned long long count_in_place(const struct job *job)
+{
+    unsigned long long count = atomic_load_explicit(&job->made, memory_order_relaxed);
+
+    for (uint64_t i = 0; i < job->plan->count; i++)
+        count += job->plan->files[i].is_done;
+    return count;
+}
+
 static int fail_file(const struct job *job, struct im_text *text)
 {
     const uint64_t i = atomic_load_explicit(&job->failed, memory_order_relaxed) - 1;
-    const unsigned long long made = atomic_load_explicit(&job->made, memory_order_relaxed),
-                             all = job->plan->count;
+    const unsigned long long made = count_in_place(job), all = job->plan->count;
     const char *path = rd_plan_path(job->plan, i), *folder = job->organise->folder;
     char source[PATH_MAX] = "";
     int err = job->err;

@@ -141,7 +141,16 @@ case_bad_sample_limit() {
   refused 65 "--bad-sample-limit" --bad-sample-limit 4
 }
 
-case_unknown_flag() { refused 2 "batch-size" --batchsize 3; }
+case_unknown_flag() {
+  refused 2 "batch-size" --batchsize 3
+  # As timm's train.py takes them.
+  "$BIN/imsuper" start --mean 0.5 0.5 0.5 >"$T/out" 2>&1 && fail "three words are one value"
+  must_say "several values of a flag go together, with commas: --mean 0.5,0.5,"
+  "$BIN/imsuper" start --epochs 3 4 >"$T/out" 2>&1 && fail "two words are one value"
+  must_say "unexpected argument '4' (see"
+  "$BIN/imsuper" start "$T" --model resnet18 >"$T/out" 2>&1 && fail "a folder belongs to no flag"
+  must_say "is given with --data-dir $T"
+}
 case_unknown_verb() {
   local status=0
   "$BIN/imsuper" strat >"$T/out" 2>&1 || status=$?

@@ -122,6 +122,10 @@ case_organise() {
   same_images "$T/kaggle"
   organise "$REFERENCE/data/train" "$T/single" --layout single --val-split 0.25 --symlink
   [ "$(find "$T/single/train" -name '*.jpg' | wc -l) $(find "$T/single/val" -name '*.jpg' | wc -l)" = "144 48" ] || fail "the split"
+  # A table beside class folders that is of no use is not passed over in silence.
+  cp -r "$REFERENCE/data/train" "$T/alone" && printf 'file,label\nother.jpg,cat\n' >"$T/alone/labels.csv"
+  organise "$T/alone" "$T/beside" --symlink
+  must_say "no table does: labels.csv names 'other.jpg', and others, that are not below"
 }
 # Whatever is killed, the same command goes on; what differs stays as it is, in both directions.
 case_organise_killed() {
@@ -146,6 +150,11 @@ case_organise_killed() {
   rc=0 && IMSUPER_FAULT=organise.write=fail:ENOSPC@9 "$BIN/imsuper" data organise "$T/data" "$T/made" --layout single --copy >"$T/out" 2>&1 || rc=$?
   [ $rc = 1 ] || fail "a full disk: $rc"
   must_say "make room and start the same command again"
+  # A second start counts what the first made, though it fails at the first file.
+  rm "$(find "$T/made" -name '*.JPEG' | LC_ALL=C sort | head -n 1)"
+  rc=0 && IMSUPER_FAULT=organise.write=fail:ENOSPC@1 "$BIN/imsuper" data organise "$T/data" "$T/made" --layout single --copy >"$T/out" 2>&1 || rc=$?
+  [ $rc = 1 ] || fail "a full disk again: $rc"
+  must_say "after $(find "$T/made" -name '*.JPEG' | wc -l) of 192 files"
   point=$(find "$T/made" -name '*.JPEG' | head -n 1)
   echo other >"$point"
   "$BIN/imsuper" data organise "$T/data" "$T/made" --layout single --copy >"$T/out" 2>&1 && fail "a file that differs was taken"

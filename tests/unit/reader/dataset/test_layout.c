@@ -422,6 +422,12 @@ static void a_table_that_cannot_be_used_is_named(void **state)
     tree_file(tree, "flat/val/2.jpg", "");
     tree_file(tree, "flat/val.csv", "file,label\n2.jpg,\n");
     check_refused(tree, "flat", RD_LAYOUT_AUTO, -EBADMSG, "flat/val.csv, line 2: the class is empty");
+    tree_file(tree, "other/1.jpg", "");
+    tree_file(tree, "other/2.jpg", "");
+    tree_file(tree, "other/train.csv", "file,label\n1.jpg,1.0\n");
+    tree_file(tree, "other/val.csv", "file,label\n2.jpg,1\n");
+    check_refused(tree, "other", RD_LAYOUT_AUTO, -EBADMSG,
+                  "training images have: '2.jpg' has '1', a class of train.csv is '1.0'");
 }
 
 /* A table of other things beside class folders. */
@@ -435,6 +441,10 @@ static void class_folders_may_have_a_table_beside_them(void **state)
     tree_file(tree, "d/labels.csv", "ClassId,Name\n0,cat\n1,dog\n");
     open_data(tree, "d", RD_LAYOUT_AUTO, &data);
     assert_int_equal(rd_index_class_count(&data.index), 2);
+    assert_non_null(strstr(data.table_why.s, "labels.csv names 'cat', and others, that are not below"));
+    rd_data_close(&data);
+    open_data(tree, "d", RD_LAYOUT_SINGLE, &data);
+    assert_string_equal(data.table_why.s, ""); /* the user named the layout */
     rd_data_close(&data);
     tree_file(tree, "pets/pets/cat/1.jpg", "");
     tree_file(tree, "pets/pets/dog/1.jpg", "");

@@ -240,6 +240,7 @@ static void wrong_use_ends_with_2_and_a_suggestion(void **state)
     check("data synth", 2, "--out DIR");
     check("data synth --out x --classes 1", 2, "classes");
     check("data synth --out x y", 2, "unexpected argument 'y'");
+    check("data index /", 2, "is given with --data-dir /");
     check("data synth --out x --side-min 90 --side-max 80", 2, "side-min");
     check("data index --help", 0, "--data-dir");
     check("--help", 0, "data list");
