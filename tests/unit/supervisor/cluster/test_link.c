@@ -274,7 +274,7 @@ static void a_closed_port_is_noticed_before_ten_seconds(void **state)
     sv_meeting_fini(&end[0].meeting);
     assert_true(turn_until(members_lost, 20 * IM_SECOND));
     assert_true(im_now() - since >= 4 * SV_LINK_REFUSED_NS); /* not at the first refusal */
-    assert_true(im_now() - since < 5 * IM_SECOND); /* 10 s of silence are over 6 s after it */
+    assert_true(im_now() - since < 5 * IM_SECOND);           /* 10 s of silence are over 6 s after it */
 }
 
 /* ---- a cut: nothing that comes for these sockets of this process gets to them, and nothing is acknowledged ---- */
