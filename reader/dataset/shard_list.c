@@ -129,7 +129,7 @@ static size_t range_part(const char *in, const char *end, int64_t *ret)
     while (in + n < end && isdigit((unsigned char)in[n]) && n < RANGE_DIGITS_MAX)
         *ret = 10 * *ret + (in[n++] - '0');
     if (n == 0 && in < end && isalpha((unsigned char)*in)) {
-        *ret = *in;
+        *ret = (unsigned char)*in;
         n = 1;
     }
     return in + n == end || (end - in > (ptrdiff_t)n + 2 && in[n] == '.' && in[n + 1] == '.') ? n : 0;
