@@ -16,7 +16,7 @@
 #include "reader/dataset/names.h"
 
 #define RD_INDEX_MAGIC 0x7865646e696d69u /* "imindex" in a little-endian file */
-#define RD_INDEX_VERSION 6
+#define RD_INDEX_VERSION 7
 #define RD_INDEX_HASH_SEED 1 /* of rd_index_hash(), by which a run tells its data: the same in all versions */
 #define RD_INDEX_ENDIAN 0x01020304u
 

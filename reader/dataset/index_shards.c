@@ -12,7 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ipc/base/number.h"
 #include "reader/dataset/layout_names.h"
 #include "reader/dataset/mirror.h"
 #include "reader/dataset/parallel.h"
@@ -21,6 +20,12 @@
 #include "reader/dataset/shard_sets.h"
 
 struct placed;
+
+/* NULL: none. */
+struct sample_of {
+    const struct rd_shard *shard;
+    uint32_t image;
+};
 
 struct build {
     const struct rd_layout *layout;
@@ -32,6 +37,8 @@ struct build {
     bool has_labels;
     bool in_mirror; /* the shards lie on another machine */
     struct rd_shard_form form;
+    struct sample_of most, name,
+        number;                       /* that show what the form says: its largest number, a name, a number */
     bool by_number;                   /* labels are numbers, and no file names the classes */
     struct rd_shard_sets sets;        /* with multi_label, of images that have labels */
     uint32_t strip;                   /* bytes of the folders that all members lie in */
@@ -241,6 +248,21 @@ static int check_single(const struct rd_shard *shard, const struct rd_shard_imag
         shard->path, rd_shard_string(shard, image->member));
 }
 
+/* Adds a label to what all are, and remembers the first that shows it. */
+static void look_at_label(struct build *build, const struct rd_shard *shard, uint32_t image)
+{
+    const struct sample_of here = {shard, image};
+    const struct rd_shard_form before = build->form;
+
+    rd_shard_form_add(&build->form, rd_shard_string(shard, shard->images[image].label));
+    if (build->form.most > before.most)
+        build->most = here;
+    if (build->form.has_names && !before.has_names)
+        build->name = here;
+    if (build->form.has_numbers && !before.has_numbers)
+        build->number = here;
+}
+
 /* What the labels of all images are. */
 static int look_at_labels(struct build *build, struct im_text *text)
 {
@@ -254,7 +276,7 @@ static int look_at_labels(struct build *build, struct im_text *text)
             if (!build->layout->multi_label)
                 err = check_single(shard, image, text);
             if (image->label)
-                rd_shard_form_add(&build->form, rd_shard_string(shard, image->label));
+                look_at_label(build, shard, i);
         }
     return err;
 }
@@ -267,7 +289,9 @@ static int add_numbers(struct build *build, struct im_text *text)
     int64_t added = 0;
 
     if (most >= RD_SHARD_CLASSES_MAX)
-        return im_fail(text, -EBADMSG, "the label %lld is no number of a class", (long long)most);
+        return im_fail(text, -EBADMSG, "%.300s/%.300s has the label %lld, which is no number of a class",
+                       build->most.shard->path, member_of(build->most.shard, build->most.image),
+                       (long long)most);
     for (int64_t i = 0; i <= most && added >= 0; i++) {
         snprintf(word, sizeof word, "%lld", (long long)i);
         added = rd_names_add(&build->classes.names, word);
@@ -326,6 +350,39 @@ static const char *advice_for(const struct rd_shard_list *list)
     return "";
 }
 
+/* Numbers are places in a list of names: among names they would be names themselves, in the order of texts. */
+static int fail_mixed(const struct build *build, struct im_text *text)
+{
+    const struct sample_of *name = &build->name, *number = &build->number;
+
+    return im_fail(
+        text, -EBADMSG,
+        "the label of %.300s/%.300s is a name, and that of %.300s/%.300s a number: a file classes.txt "
+        "beside the shards, with the name of each class on a line, says what they mean",
+        name->shard->path, member_of(name->shard, name->image), number->shard->path,
+        member_of(number->shard, number->image));
+}
+
+static int fail_unlabelled(const struct build *build, struct im_text *text)
+{
+    const struct rd_shard_list *list = &build->list;
+    const char *first = list->count ? list->shards[0].path : "";
+    uint64_t images = 0;
+
+    for (uint32_t i = 0; i < list->count; i++)
+        images += list->shards[i].count;
+    if (images == 0)
+        return im_fail(text, -EBADMSG, "no image is in the shards of '%.500s', the first of them %.300s",
+                       build->layout->root, first);
+    return im_fail(
+        text, -EBADMSG, "no image in the shards of '%.500s' has a label, the first of them %.300s%s%s",
+        build->layout->root, first,
+        build->has_labels ? ": it stands in 000123.cls, or in the field label, labels, cls or class "
+                            "of 000123.json"
+                          : "",
+        advice_for(list));
+}
+
 static int find_classes(struct build *build, struct im_text *text)
 {
     int err = rd_shard_classes_read(build->root_fd, build->layout, &build->classes, text);
@@ -340,12 +397,12 @@ static int find_classes(struct build *build, struct im_text *text)
     err = build->has_labels ? look_at_labels(build, text) : 0;
     if (err < 0 || *build->classes.file)
         return err;
-    build->by_number = build->form.labelled > 0 && !build->form.has_names;
+    if (build->form.has_names && build->form.has_numbers)
+        return fail_mixed(build, text);
+    build->by_number = build->form.has_numbers;
     err = build->by_number ? add_numbers(build, text) : add_words(build, text);
     if (err == 0 && build->classes.names.count == 0)
-        err = im_fail(text, -EBADMSG, "no image in the shards of '%.500s' has a label%s%.300s%s",
-                      build->layout->root, build->list.count ? ", the first of them " : "",
-                      build->list.count ? build->list.shards[0].path : "", advice_for(&build->list));
+        err = fail_unlabelled(build, text);
     return err < 0 ? err : rd_shard_classes_settle(&build->classes, text);
 }
 
@@ -363,11 +420,11 @@ static int fail_number(const struct build *build, const struct rd_shard *shard, 
 static int64_t class_of(const struct build *build, const struct rd_shard *shard, uint32_t i, const char *word,
                         struct im_text *text)
 {
-    const int64_t number = im_whole_number(word),
+    const int64_t number = rd_shard_label_number(word),
                   found = build->by_number ? -ENOENT : rd_shard_classes_find(&build->classes, word);
 
     if (found >= 0 || number < 0)
-        return found;
+        return found >= 0 ? found : -ENOENT;
     return number < build->classes.names.count ? number : fail_number(build, shard, i, number, text);
 }
 
@@ -585,6 +642,9 @@ static int add_rest(struct build *build)
     for (uint32_t i = 0; i < list->missing.count && err == 0; i++)
         err = rd_writer_left_out(build->writer, RD_SKIP_MISSING, rd_names_at(&list->missing, i),
                                  "a shard that _info.json names");
+    for (uint32_t i = 0; i < list->packed.count && err == 0; i++)
+        err = rd_writer_left_out(build->writer, RD_SKIP_CUT, rd_names_at(&list->packed, i),
+                                 "it is compressed: unpack it to a plain tar");
     for (uint32_t i = 0; i < list->others.count && err == 0; i++)
         err = rd_writer_left_out(build->writer, RD_SKIP_OTHER, rd_names_at(&list->others, i),
                                  "a shard whose name says neither train nor val");

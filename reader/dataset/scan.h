@@ -23,7 +23,7 @@ enum rd_skip {
     RD_SKIP_MISSING,    /* a row of a table whose file is not there */
     RD_SKIP_TWICE,      /* a row of a table whose file has been named before */
     RD_SKIP_TYPE,       /* an image of a type that this program does not decode */
-    RD_SKIP_CUT,        /* a shard that is cut short or damaged: what stands behind that is missing */
+    RD_SKIP_CUT, /* a shard that is cut short, damaged or compressed: what is not read of it is missing */
     RD_SKIP_KINDS
 };
 

@@ -280,9 +280,30 @@ static bool has_own_label(const struct group *g, const struct member *m)
     return false;
 }
 
-static int take_image(struct scan *scan, const struct group *g, struct member *m)
+/* The only label of the group: a.target.cls is that of a.input.png. */
+static const struct member *only_label(const struct group *g, enum kind kind)
 {
-    return add_image(scan, m, label_for(g, m, CLS), label_for(g, m, JSON));
+    const struct member *found = NULL;
+
+    for (uint32_t i = g->first; i < g->end; i++)
+        if (at(g, i)->kind == kind) {
+            if (found)
+                return NULL;
+            found = at(g, i);
+        }
+    return found;
+}
+
+/* With `alone` it is the only image of the group. */
+static int take_image(struct scan *scan, const struct group *g, struct member *m, bool alone)
+{
+    const struct member *cls = label_for(g, m, CLS), *json = label_for(g, m, JSON);
+
+    if (alone && !cls)
+        cls = only_label(g, CLS);
+    if (alone && !json)
+        json = only_label(g, JSON);
+    return add_image(scan, m, cls, json);
 }
 
 /* The image of the key is the first whose name has one dot; without any, each that has a label with its name, or the
@@ -303,12 +324,12 @@ static int take_group(struct scan *scan, const struct group *g)
         own += m->stem != m->key && has_own_label(g, m);
     }
     if (plain)
-        err = take_image(scan, g, plain);
+        err = take_image(scan, g, plain, true);
     for (uint32_t i = g->first; i < g->end && err == 0 && !plain && own > 0; i++)
         if (at(g, i)->kind == IMAGE && has_own_label(g, at(g, i)))
-            err = take_image(scan, g, at(g, i));
+            err = take_image(scan, g, at(g, i), false);
     if (err == 0 && first && !plain && own == 0)
-        err = take_image(scan, g, first);
+        err = take_image(scan, g, first, true);
     for (uint32_t i = g->first; i < g->end && err == 0; i++) {
         const struct member *m = at(g, i);
 

@@ -77,7 +77,7 @@ int rd_shard_label_of_text(const char *text, size_t n, char **ret)
     *ret = NULL;
     if (!copy)
         return -ENOMEM;
-    bare = strip(copy);
+    bare = strip(strncmp(copy, "\xef\xbb\xbf", 3) == 0 ? copy + 3 : copy); /* a byte order mark */
     if (*bare == '[')
         err = take_array(bare, ret);
     else if (strpbrk(bare, "\r\n"))
@@ -219,6 +219,22 @@ int rd_shard_label_of_json(const struct im_json *j, char **ret)
 
 /* ---- of all ---- */
 
+int64_t rd_shard_label_number(const char *word)
+{
+    const int64_t number = im_whole_number(word);
+    char *end;
+    double real;
+
+    if (number >= 0)
+        return number;
+    if (!isdigit((unsigned char)word[word[0] == '-']) || strspn(word, "-0123456789.") != strlen(word))
+        return RD_LABEL_NAME;
+    real = strtod(word, &end);
+    if (*end || !(fabs(real) < EXACT_MAX))
+        return RD_LABEL_NAME;
+    return real < 0 || real != trunc(real) ? RD_LABEL_OTHER : (int64_t)real;
+}
+
 void rd_shard_form_add(struct rd_shard_form *form, const char *label)
 {
     const bool is_list = rd_shard_label_is_list(label);
@@ -226,9 +242,10 @@ void rd_shard_form_add(struct rd_shard_form *form, const char *label)
     char word[RD_LABEL_BYTES];
 
     while (rd_shard_label_next(&label, word)) {
-        const int64_t number = im_whole_number(word);
+        const int64_t number = rd_shard_label_number(word);
 
-        form->has_names |= number < 0;
+        form->has_names |= number == RD_LABEL_NAME;
+        form->has_numbers |= number >= 0;
         form->has_others |= number < 0 || number > 1;
         form->most = number > form->most ? number : form->most;
         if (number == 0 || number == 1)

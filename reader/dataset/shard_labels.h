@@ -28,11 +28,18 @@ static inline bool rd_shard_label_is_list(const char *label)
 /* The next label of either; NULL behind the last. *at begins at the label. */
 const char *rd_shard_label_next(const char **at, char word[RD_LABEL_BYTES]);
 
+/* The number of a class that a label says: 3, 3.0. RD_LABEL_NAME: it is a name; RD_LABEL_OTHER: another number, that none has
+ * (-1, 0.5). */
+#define RD_LABEL_NAME (-1)
+#define RD_LABEL_OTHER (-2)
+int64_t rd_shard_label_number(const char *word);
+
 /* What all labels of a data set are. Zero-initialise, then add each. */
 struct rd_shard_form {
     uint64_t labelled; /* labels that were added */
     int64_t most;      /* the largest number */
     bool has_names;    /* not all are numbers */
+    bool has_numbers;  /* of classes */
     bool has_single;   /* not all are lists */
     bool differ;       /* in length */
     bool has_others;   /* than 0 and 1 */

@@ -39,7 +39,8 @@ static bool is_packed(const char *name)
 
 bool rd_shards_is_list(const char *data_dir)
 {
-    return strstr(data_dir, "::") || (strchr(data_dir, '{') && strchr(data_dir, '}')) || is_shard(data_dir);
+    return strstr(data_dir, "::") || (strchr(data_dir, '{') && strchr(data_dir, '}')) || is_shard(data_dir) ||
+           is_packed(data_dir);
 }
 
 /* Bytes of the folder that a list's names begin with, up to the last slash before the first brace or the second pattern. */
@@ -111,54 +112,80 @@ static int expand_word(struct expansion *e, const char *before, const char *word
     return expand(e, before, inside);
 }
 
-/* "000..127": 1, with its ends and the digits to write. */
-static bool is_range(const char *in, size_t n, int64_t *first, int64_t *last, int *digits)
-{
-    const char *end = in + n, *dots = NULL;
-    char *stop;
+/* "000..127", "a..f", "0..100..10". */
+struct range {
+    int64_t first, last, step; /* step > 0 */
+    int digits;                /* to write; 0: letters */
+};
 
-    for (const char *c = in; c + 1 < end && !dots; c++)
-        if (c[0] == '.' && c[1] == '.')
-            dots = c;
-    if (!dots || dots == in || dots + 2 == end || !isdigit((unsigned char)*in) ||
-        !isdigit((unsigned char)dots[2]) || dots - in > 12 || end - dots > 14)
-        return false;
-    *first = strtoll(in, &stop, 10);
-    if (stop != dots)
-        return false;
-    *last = strtoll(dots + 2, &stop, 10);
-    *digits = (in[0] == '0' && dots - in > 1) || (dots[2] == '0' && end - dots > 3)
-                  ? (int)(dots - in > end - dots - 2 ? dots - in : end - dots - 2)
-                  : 1;
-    return stop == end;
+#define RANGE_DIGITS_MAX 12
+
+/* The next part of a range, up to ".." or the end: its bytes; 0: it is none. */
+static size_t range_part(const char *in, const char *end, int64_t *ret)
+{
+    size_t n = 0;
+
+    *ret = 0;
+    while (in + n < end && isdigit((unsigned char)in[n]) && n < RANGE_DIGITS_MAX)
+        *ret = 10 * *ret + (in[n++] - '0');
+    if (n == 0 && in < end && isalpha((unsigned char)*in)) {
+        *ret = (unsigned char)*in;
+        n = 1;
+    }
+    return in + n == end || (end - in > (ptrdiff_t)n + 2 && in[n] == '.' && in[n + 1] == '.') ? n : 0;
 }
 
-static int expand_range(struct expansion *e, const char *before, int64_t first, int64_t last, int digits,
-                        const char *rest)
+static bool is_range(const char *in, size_t n, struct range *ret)
 {
-    const int64_t step = first <= last ? 1 : -1;
+    const char *const end = in + n;
+    int64_t of[3] = {0, 0, 1};
+    size_t bytes[3] = {0};
+    bool letters[3];
+    int parts = 0;
+
+    for (const char *at = in; at < end; at += bytes[parts++] + 2) {
+        if (parts == 3 || (bytes[parts] = range_part(at, end, &of[parts])) == 0)
+            return false;
+        letters[parts] = isalpha((unsigned char)*at);
+    }
+    if (parts < 2 || letters[0] != letters[1] || (parts == 3 && letters[2]))
+        return false;
+    *ret = (struct range){.first = of[0], .last = of[1], .step = of[2] > 0 ? of[2] : 1};
+    if (!letters[0])
+        ret->digits = (in[0] == '0' && bytes[0] > 1) || (in[bytes[0] + 2] == '0' && bytes[1] > 1)
+                          ? (int)(bytes[0] > bytes[1] ? bytes[0] : bytes[1])
+                          : 1;
+    return true;
+}
+
+static int expand_range(struct expansion *e, const char *before, const struct range *range, const char *rest)
+{
+    const int64_t sign = range->first <= range->last ? 1 : -1, far = (range->last - range->first) * sign;
     char word[64];
     int err = 0;
 
-    if ((last - first) * step >= RD_SHARDS_MAX)
+    if (far / range->step >= RD_SHARDS_MAX)
         return im_fail(e->text, -EFBIG, "the list of shards names more than %d", RD_SHARDS_MAX);
-    for (int64_t i = first; err == 0; i += step) {
-        snprintf(word, sizeof word, "%0*lld", digits, (long long)i);
+    for (int64_t i = 0; i <= far && err == 0; i += range->step) {
+        const int64_t value = range->first + sign * i;
+
+        if (range->digits > 0)
+            snprintf(word, sizeof word, "%0*lld", range->digits, (long long)value);
+        else
+            snprintf(word, sizeof word, "%c", (char)value);
         err = expand_word(e, before, word, strlen(word), rest);
-        if (i == last)
-            break;
     }
     return err;
 }
 
 static int expand_brace(struct expansion *e, const char *before, const char *open, const char *close)
 {
-    int64_t first, last;
-    int digits, depth = 0, err = 0;
     const char *word = open + 1;
+    struct range range;
+    int depth = 0, err = 0;
 
-    if (is_range(word, (size_t)(close - word), &first, &last, &digits))
-        return expand_range(e, before, first, last, digits, close + 1);
+    if (is_range(word, (size_t)(close - word), &range))
+        return expand_range(e, before, &range, close + 1);
     for (const char *c = word; c <= close && err == 0; c++) {
         if (depth == 0 && (c == close || *c == ',')) {
             err = expand_word(e, before, word, (size_t)(c - word), close + 1);
@@ -329,10 +356,13 @@ static int add_folder(int root_fd, struct rd_shard_list *list, struct rd_names *
     for (uint32_t i = 0; i < listing.skipped.count && err == 0; i++) {
         const char *name = rd_skipped_at(&listing, i, &kind);
 
-        if (kind != RD_SKIP_OTHER || !is_shard(name))
+        if (kind != RD_SKIP_OTHER || (!is_shard(name) && !is_packed(name)))
             continue;
         rd_join(path, sizeof path, folder, name);
-        err = shard_list_add(list, roles, path, role == RD_ROLE_NONE ? role_of(name) : role, 0);
+        if (is_packed(name))
+            err = rd_names_add(&list->packed, path) < 0 ? -ENOMEM : 0;
+        else
+            err = shard_list_add(list, roles, path, role == RD_ROLE_NONE ? role_of(name) : role, 0);
     }
     rd_listing_fini(&listing);
     return err;
@@ -420,27 +450,45 @@ static int add_info(int root_fd, const struct rd_layout *layout, struct rd_shard
     return err;
 }
 
+/* Where a word of a list is, relative to the root. A shard that is a link stands where the link does: those of the Hugging Face
+ * hub's cache lead to files whose names say nothing. */
+static int place_of(const char *word, const char *root, char ret[PATH_MAX], struct im_text *text)
+{
+    const char *slash = strrchr(word, '/'), *base = slash ? slash + 1 : word, *below;
+    char folder[PATH_MAX], real[PATH_MAX];
+    const size_t root_bytes = strcmp(root, "/") == 0 ? 0 : strlen(root);
+
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash + 1 - word) : 1, slash ? word : ".");
+    if (access(word, F_OK) < 0 || !realpath(folder, real))
+        return im_fail(text, -errno, "the shard '%.700s' is not there: %s%s", word, strerror(errno),
+                       strpbrk(word, "*?")
+                           ? " (a list has braces, {000..127}, and no * or ?; a folder stands "
+                             "for all shards in it)"
+                           : "");
+    if (strncmp(real, root, root_bytes) != 0 || (real[root_bytes] && real[root_bytes] != '/'))
+        return im_fail(text, -EINVAL,
+                       "the shard '%.400s' is not below '%.400s': take a list whose shards are in one folder",
+                       word, root);
+    below = real + root_bytes + (real[root_bytes] == '/');
+    return snprintf(ret, PATH_MAX, "%s%s%s", below, *below ? "/" : "", base) < PATH_MAX
+               ? 0
+               : im_fail(text, -ENAMETOOLONG, "a name in the list of shards is too long");
+}
+
 /* The words of a list, relative to the root, which all of them are below. */
 static int add_list(int root_fd, const struct rd_layout *layout, struct rd_shard_list *list,
                     struct rd_names *roles, struct im_text *text)
 {
     struct rd_names words = {0};
-    const size_t root_bytes = strlen(layout->root);
     char path[PATH_MAX];
     int err = rd_braces_expand(layout->labels_path, &words, text);
 
     for (uint32_t i = 0; i < words.count && err == 0; i++) {
         const char *word = rd_names_at(&words, i);
 
-        if (!realpath(word, path))
-            err = im_fail(text, -errno, "the shard '%.700s' is not there: %s", word, strerror(errno));
-        else if (strncmp(path, layout->root, root_bytes) != 0 || path[root_bytes] != '/')
-            err = im_fail(
-                text, -EINVAL,
-                "the shard '%.400s' is not below '%.400s': take a list whose shards are in one folder", word,
-                layout->root);
-        else
-            err = shard_list_add(list, roles, path + root_bytes + 1, role_of(word), 0);
+        err = place_of(word, layout->root, path, text);
+        if (err == 0)
+            err = shard_list_add(list, roles, path, role_of(word), 0);
     }
     rd_names_fini(&words);
     (void)root_fd;
@@ -510,6 +558,7 @@ void rd_shard_list_fini(struct rd_shard_list *list)
     rd_names_fini(&list->paths);
     rd_names_fini(&list->missing);
     rd_names_fini(&list->others);
+    rd_names_fini(&list->packed);
     rd_names_fini(&list->folders);
     *list = (struct rd_shard_list){0};
 }

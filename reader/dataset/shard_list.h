@@ -27,8 +27,9 @@ struct rd_shard_list {
     struct rd_names paths; /* relative to the root */
     struct rd_shard *shards;
     uint32_t count;
-    struct rd_names missing,
-        others;              /* shards that _info.json names and that are not here; tar files of no split */
+    struct rd_names missing; /* shards that _info.json names and that are not here */
+    struct rd_names others;  /* tar files of no split */
+    struct rd_names packed;  /* compressed ones */
     struct rd_names folders; /* whose times of change say whether there are others now */
     char info[NAME_MAX];     /* the file that was read, "" */
 };

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define MAGIC UINT64_C(0x646872736d69) /* "imsrhd" in a little-endian file */
-#define VERSION 2
+#define VERSION 3
 #define ENDIAN 0x01020304u
 
 struct header {

@@ -6,9 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/hash.h"
 
-/* Of a ustar header. */
+/* Of a ustar header; IS_EXTENDED: of a sparse member of GNU's old format, whose map goes on in blocks before the bytes. */
 enum {
     NAME = 0,
     NAME_BYTES = 100,
@@ -19,8 +20,12 @@ enum {
     TYPE = 156,
     MAGIC = 257,
     PREFIX = 345,
-    PREFIX_BYTES = 155
+    PREFIX_BYTES = 155,
+    IS_EXTENDED = 482,
+    BLOCK_IS_EXTENDED = 504
 };
+
+#define PADDING_MAX ((uint64_t)1 << 20) /* zeros behind the end, of the largest blocking factor in use */
 
 /* n bytes at an offset, in the window. NULL: they are not there (*ret_err 0), or cannot be read. */
 static const unsigned char *see(struct rd_tar *tar, uint64_t offset, uint32_t n, int *ret_err)
@@ -120,14 +125,30 @@ static int fail_cut(const struct rd_tar *tar, struct im_text *text)
     return im_fail(text, -ENODATA, "it is cut short at byte %llu", (unsigned long long)tar->bytes);
 }
 
+/* What is no archive at its beginning: a compressed one, or anything else. */
+static int fail_no_archive(const struct rd_tar *tar, struct im_text *text)
+{
+    static const struct {
+        const char *magic, *packer, *unpack;
+        size_t n;
+    } packed[] = {
+        {"\x1f\x8b", "gzip", "gunzip", 2},       {"\x28\xb5\x2f\xfd", "zstd", "unzstd", 4},
+        {"\xfd\x37zXZ", "xz", "unxz", 5},        {"BZh", "bzip2", "bunzip2", 3},
+        {"\x04\x22\x4d\x18", "lz4", "unlz4", 4}, {"PK\x03\x04", "zip", "unzip", 4},
+    };
+
+    for (size_t i = 0; i < IM_COUNT(packed); i++)
+        if (tar->window_at == 0 && tar->window_bytes >= packed[i].n &&
+            memcmp(tar->window, packed[i].magic, packed[i].n) == 0)
+            return im_fail(text, -EBADMSG, "it is compressed with %s: unpack it to a plain tar (%s)",
+                           packed[i].packer, packed[i].unpack);
+    return im_fail(text, -EBADMSG, "it is no tar archive");
+}
+
 static int fail_damaged(const struct rd_tar *tar, struct im_text *text)
 {
-    if (tar->at == 0 && tar->window_bytes >= 6 && tar->window[0] == 0x1f && tar->window[1] == 0x8b)
-        return im_fail(text, -EBADMSG, "it is compressed with gzip: unpack it to a plain tar (gunzip)");
-    if (tar->at == 0 && tar->window_bytes >= 6 && memcmp(tar->window, "\x28\xb5\x2f\xfd", 4) == 0)
-        return im_fail(text, -EBADMSG, "it is compressed with zstd: unpack it to a plain tar (unzstd)");
     if (tar->at == 0)
-        return im_fail(text, -EBADMSG, "it is no tar archive");
+        return fail_no_archive(tar, text);
     return im_fail(text, -EBADMSG, "it is damaged at byte %llu, where a header should begin",
                    (unsigned long long)tar->at);
 }
@@ -264,12 +285,33 @@ static const char *without_dot(const char *name)
     return name;
 }
 
+/* Goes over the blocks that the map of a sparse member fills behind its header. */
+static int skip_map(struct rd_tar *tar, const unsigned char *header, struct im_text *text)
+{
+    bool more = header[TYPE] == 'S' && header[IS_EXTENDED];
+
+    while (more) {
+        int err;
+        const unsigned char *block = see(tar, tar->at + RD_TAR_BLOCK, RD_TAR_BLOCK, &err);
+
+        if (!block)
+            return err < 0 ? im_fail(text, err, "it cannot be read: %s", strerror(-err))
+                           : fail_cut(tar, text);
+        more = block[BLOCK_IS_EXTENDED];
+        tar->at += RD_TAR_BLOCK;
+    }
+    return 0;
+}
+
 /* Fills in a member from its own header. Links, folders and devices have no bytes, whatever their size says. */
 static int take_member(struct rd_tar *tar, const unsigned char *header, uint64_t begin, uint64_t bytes,
                        struct rd_tar_member *ret, struct im_text *text)
 {
     const char type = (char)header[TYPE];
+    const int err = skip_map(tar, header, text);
 
+    if (err < 0)
+        return err;
     if (!tar->has_long_name)
         take_name(tar, header);
     if (tar->has_size)
@@ -282,6 +324,25 @@ static int take_member(struct rd_tar *tar, const unsigned char *header, uint64_t
     ret->bytes = type >= '1' && type <= '6' ? 0 : bytes;
     tar->has_long_name = tar->has_size = tar->is_sparse = false;
     return skip(tar, ret->offset, ret->bytes, &tar->at) ? 1 : fail_cut(tar, text);
+}
+
+/* At the first block of zeros, the end for every program: another archive behind it is not read, and not unsaid. */
+static int look_behind(struct rd_tar *tar, struct im_text *text)
+{
+    const uint64_t end = tar->at;
+    const unsigned char *bytes;
+    int err;
+
+    do {
+        tar->at += RD_TAR_BLOCK;
+        bytes = see(tar, tar->at, RD_TAR_BLOCK, &err);
+    } while (bytes && is_zero(bytes) && tar->at - end < PADDING_MAX);
+    if (!bytes || is_zero(bytes) || !checksum_is_right(bytes))
+        return 0;
+    return im_fail(text, -ENODATA,
+                   "it ends at byte %llu, and another archive begins at byte %llu: its members are not read "
+                   "(make a shard of its own of it)",
+                   (unsigned long long)end, (unsigned long long)tar->at);
 }
 
 int rd_tar_next(struct rd_tar *tar, struct rd_tar_member *ret_member, struct im_text *text)
@@ -298,9 +359,9 @@ int rd_tar_next(struct rd_tar *tar, struct rd_tar_member *ret_member, struct im_
         if (err < 0)
             return im_fail(text, err, "it cannot be read: %s", strerror(-err));
         if (!bytes)
-            return tar->at == 0 ? im_fail(text, -EBADMSG, "it is no tar archive") : fail_cut(tar, text);
+            return tar->at == 0 ? fail_no_archive(tar, text) : fail_cut(tar, text);
         if (is_zero(bytes))
-            return 0;
+            return look_behind(tar, text);
         if (!checksum_is_right(bytes) || !number(bytes + SIZE, SIZE_BYTES, &size))
             return fail_damaged(tar, text);
         memcpy(header, bytes, sizeof header);

@@ -49,7 +49,8 @@ struct rd_tar {
     unsigned char window[RD_TAR_WINDOW];
 };
 
-/* 1: *ret_member is the next one, and lies whole in the archive. 0: the end. With a sentence: -ENODATA: it is cut short;
+/* 1: *ret_member is the next one, and lies whole in the archive. 0: the end. With a sentence: -ENODATA: it is cut short, or another archive
+ * stands behind its end;
  * -EBADMSG: it is damaged, or no archive; other negative errno of read. */
 int rd_tar_next(struct rd_tar *tar, struct rd_tar_member *ret_member, struct im_text *text);
 

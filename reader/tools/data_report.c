@@ -29,7 +29,8 @@ static const struct {
     [RD_SKIP_MISSING] = {"missing", "label whose image is not there", "labels whose images are not there"},
     [RD_SKIP_TWICE] = {"twice", "image that was named before", "images that were named before"},
     [RD_SKIP_TYPE] = {"types", "image of a type that is not decoded", "images of types that are not decoded"},
-    [RD_SKIP_CUT] = {"cut", "shard that is cut short or damaged", "shards that are cut short or damaged"},
+    [RD_SKIP_CUT] = {"cut", "shard that is cut short, damaged or compressed",
+                     "shards that are cut short, damaged or compressed"},
 };
 static const char empty_key[] = "empty";
 

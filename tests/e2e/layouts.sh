@@ -226,7 +226,7 @@ case_shards_killed() {
   file=$T/made/train-000001.tar
   truncate -s 100000 "$file"
   "$BIN/imsuper" data index --data-dir "$T/made" >"$T/out" 2>&1 || fail "a cut shard ended the indexing"
-  must_say "shard that is cut short or damaged (train-000001.tar)"
+  must_say "shard that is cut short, damaged or compressed (train-000001.tar)"
 }
 # A shard is replaced by another while the run goes on: what was there is left out by name, and no other bytes are taken for it.
 case_shards_replaced() {

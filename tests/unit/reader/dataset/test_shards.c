@@ -242,6 +242,77 @@ static void members_of_a_key_are_one_sample(void **state)
     free(a);
 }
 
+/* 000.input.png with 000.target.cls, as others name them; a label of one image is not that of another. */
+static void the_only_label_is_that_of_the_image(void **state)
+{
+    struct archive *a = calloc(1, sizeof *a);
+
+    (void)state;
+    add(a, "a.input.png", "A");
+    add(a, "a.target.cls", "3");
+    add(a, "b.jpg", "B");
+    add(a, "b.meta.json", "{\"label\": 4}");
+    add(a, "c.1.jpg", "C1");
+    add(a, "c.1.cls", "");
+    add(a, "c.2.jpg", "C2");
+    add(a, "c.2.json", "{\"label\": 5, \"filename\": \"x.jpg\"}");
+    add(a, "d.jpg", "D");
+    add(a, "d.x.cls", "1"); /* which of them? */
+    add(a, "d.y.cls", "2");
+    add(a, "e.jpg", "E");
+    add(a, "e.cls",
+        "\xef\xbb\xbf"
+        "6\n"); /* as Windows saves it */
+    end(a);
+    check(a, "a.input.png=3:A\nb.jpg=4:B\nc.1.jpg=:C1\nc.2.jpg=5/x.jpg:C2\nd.jpg=:D\ne.jpg=6:E\n");
+    free(a);
+}
+
+/* GNU's old format: four parts of the file in the header, the others in blocks behind it, which its size does not count. */
+static void a_sparse_member_of_many_parts_is_passed_over(void **state)
+{
+    struct archive *a = calloc(1, sizeof *a);
+    unsigned char *header;
+
+    (void)state;
+    header = add_typed(a, 'S', "sparse.jpg", "", 0);
+    snprintf((char *)header + 124, 12, "%011o", 1024u);
+    header[482] = 1;
+    put_checksum(header);
+    memset(a->bytes + a->n, '1', 1024); /* two blocks of its map: the first says that there is one more */
+    a->bytes[a->n + RD_TAR_BLOCK + 504] = 0;
+    memset(a->bytes + a->n + 1024, 'x', 1024);
+    a->n += 2048;
+    add(a, "a.jpg", "A");
+    add(a, "a.cls", "1");
+    end(a);
+    check(a, "a.jpg=1:A\n-3 sparse.jpg\n");
+    a->n = (size_t)(header - a->bytes) + 2 * RD_TAR_BLOCK + 100; /* cut in the map */
+    check(a, "!it is cut short at byte 1124; no sample is whole\n");
+    free(a);
+}
+
+/* cat a.tar b.tar: every program stops at the end of the first. */
+static void an_archive_behind_the_end_is_said(void **state)
+{
+    struct archive *a = calloc(1, sizeof *a);
+
+    (void)state;
+    add(a, "a.jpg", "A");
+    add(a, "a.cls", "1");
+    end(a);
+    a->n += 8192;
+    check(a, "a.jpg=1:A\n");
+    add(a, "b.jpg", "B");
+    end(a);
+    check(a, "a.jpg=1:A\n!it ends at byte 2048, and another archive begins at byte 11264: its members are "
+             "not read (make "
+             "a shard of its own of it); the last whole sample is a.jpg\n");
+    memset(a->bytes + 11264, 'x', RD_TAR_BLOCK); /* no archive: as behind any tar */
+    check(a, "a.jpg=1:A\n");
+    free(a);
+}
+
 /* Sizes beyond 8 GiB are in base 256; the archive here is only as large as its size says. */
 static int64_t read_large(void *context, uint64_t offset, void *buffer, size_t n)
 {
@@ -355,6 +426,12 @@ static void braces_are_those_of_a_shell(void **state)
     check_braces("x-{train-{0..1},val-0}.tar", "x-train-0.tar x-train-1.tar x-val-0.tar");
     check_braces("a.tar::b-{0..1}.tar", "a.tar b-0.tar b-1.tar");
     check_braces("a{,b}", "a ab");
+    check_braces("a-{a..c}.tar", "a-a.tar a-b.tar a-c.tar");
+    check_braces("a-{C..A}", "a-C a-B a-A");
+    check_braces("a-{0..7..3}", "a-0 a-3 a-6");
+    check_braces("a-{06..00..3}", "a-06 a-03 a-00");
+    check_braces("a-{0..4..0}", "a-0 a-1 a-2 a-3 a-4");
+    check_braces("a-{0..b}{1..}", "a-0..b1..");
     check_braces("a-{0..9999999}.tar", "!the list of shards names more than 1000000");
     check_braces("a-{0..3.tar", "!a brace of the list of shards is not closed: {0..3.tar");
 }
@@ -560,6 +637,72 @@ static void labels_are_flags_of_all_classes(void **state)
     check_labels(tree, "b", true, "t 0|1 t.tar/0.jpg\nt 1 t.tar/1.jpg\nt 0|1 t.tar/2.jpg\n");
 }
 
+/* One name among numbers would make names of all, in the order of texts: 0, 1, 10, 2. */
+static void numbers_and_names_are_not_mixed(void **state)
+{
+    const struct tree *tree = *state;
+
+    put_labels(tree, "a/t.tar", "cls", LABELS("10", "2", "cat", "3"));
+    check_data(tree, "a",
+               "!the label of t.tar/2.jpg is a name, and that of t.tar/0.jpg a number: a file classes.txt");
+    tree_file(tree, "a/classes.txt", "ant\nbee\ncat\n2\n3\n10\n");
+    check_data(tree, "a", "t 10 t.tar/0.jpg\nt 2 t.tar/1.jpg\nt cat t.tar/2.jpg\nt 3 t.tar/3.jpg\n");
+    put_labels(tree, "b/t.tar", "cls", LABELS("10", "-1", "2.0", "0.5", "3"));
+    check_data(tree, "b", "t 10 t.tar/0.jpg\nt 2 t.tar/2.jpg\nt 3 t.tar/4.jpg\n");
+    put_labels(tree, "c/t.tar", "cls", LABELS("1", "99999999999", "0"));
+    check_data(tree, "c", "!t.tar/1.jpg has the label 99999999999, which is no number of a class");
+    put_labels(tree, "d/t.tar", "cls", LABELS("v1.5", "-", "."));
+    check_data(tree, "d", "t v1.5 t.tar/0.jpg\nt - t.tar/1.jpg\nt . t.tar/2.jpg\n");
+}
+
+/* What holds no label says where one would be; compressed shards beside others are not passed over. */
+static void shards_that_give_nothing_are_said(void **state)
+{
+    const struct tree *tree = *state;
+    struct archive *a = calloc(1, sizeof *a);
+    struct rd_source source = {.folder = NULL};
+    struct im_text text = {""};
+    struct rd_skipped skipped;
+    struct rd_data data;
+
+    add(a, "0.jpg", "x"), add(a, "0.json", "{\"caption\": \"a cat\"}"), put(tree, "a/00000.tar", a);
+    check_data(tree, "a",
+               "!has a label, the first of them 00000.tar: it stands in 000123.cls, or in the field");
+    put(tree, "b/0.tar", a);
+    check_data(tree, "b", "!no image is in the shards of");
+    memcpy(a->bytes, "\xfd\x37zXZ", 5);
+    tree_bytes(tree, "c/0.tar", a->bytes, 1024);
+    check_data(tree, "c", "!it is compressed with xz: unpack it to a plain tar (unxz)");
+    memcpy(a->bytes, "\x1f\x8b", 2);
+    tree_bytes(tree, "d/0.tar.gz", a->bytes, 1024);
+    check_data(tree, "d/0.tar.gz", "!the shard '0.tar.gz' cannot be used: it is compressed with gzip");
+    put_labels(tree, "packed/train-0.tar", "cls", LABELS("0"));
+    tree_file(tree, "packed/train-1.tar.zst", "x");
+    source.folder = tree_path(tree, "packed");
+    assert_int_equal(rd_data_open(&source, NULL, &data, &text), 0);
+    rd_index_skipped(&data.index, &skipped);
+    assert_int_equal(skipped.count[RD_SKIP_CUT], 1);
+    assert_string_equal(skipped.first[RD_SKIP_CUT], "train-1.tar.zst");
+    rd_data_close(&data);
+    free(a);
+}
+
+/* The Hugging Face hub keeps files under their hashes, and links with their names. */
+static void shards_of_a_list_may_be_links(void **state)
+{
+    const struct tree *tree = *state;
+
+    put_labels(tree, "blobs/3b1e", "cls", LABELS("1"));
+    put_labels(tree, "blobs/77f0", "cls", LABELS("1"));
+    tree_folder(tree, "snapshot");
+    assert_int_equal(symlink("../blobs/3b1e", tree_path(tree, "snapshot/train-0.tar")), 0);
+    assert_int_equal(symlink("../blobs/77f0", tree_path(tree, "snapshot/val-0.tar")), 0);
+    check_data(tree, "snapshot", "t 1 train-0.tar/0.jpg\nv 1 val-0.tar/0.jpg\n");
+    check_data(tree, "snapshot/{train,val}-0.tar", "t 1 train-0.tar/0.jpg\nv 1 val-0.tar/0.jpg\n");
+    check_data(tree, "snapshot/{train,val}-1.tar", "!train-1.tar' is not there");
+    check_data(tree, "snapshot/*.tar", "!a list has braces, {000..127}, and no * or ?");
+}
+
 /* Without labels each image has its folder's class. */
 static void folders_are_one_label(void **state)
 {
@@ -575,6 +718,9 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(archives_of_other_programs_are_read),
         cmocka_unit_test(members_of_a_key_are_one_sample),
+        cmocka_unit_test(the_only_label_is_that_of_the_image),
+        cmocka_unit_test(a_sparse_member_of_many_parts_is_passed_over),
+        cmocka_unit_test(an_archive_behind_the_end_is_said),
         cmocka_unit_test(sizes_beyond_8_gib_are_read),
         cmocka_unit_test(a_cut_archive_keeps_its_whole_samples),
         cmocka_unit_test(braces_are_those_of_a_shell),
@@ -584,6 +730,9 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(labels_are_lists, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(labels_are_flags_of_all_classes, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(folders_are_one_label, tree_setup, tree_teardown),
+        cmocka_unit_test_setup_teardown(numbers_and_names_are_not_mixed, tree_setup, tree_teardown),
+        cmocka_unit_test_setup_teardown(shards_that_give_nothing_are_said, tree_setup, tree_teardown),
+        cmocka_unit_test_setup_teardown(shards_of_a_list_may_be_links, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(a_changed_shard_is_indexed_again, tree_setup, tree_teardown),
     };
 
