@@ -50,6 +50,13 @@ def class_names(schema, column):
     return info.get("info", {}).get("features", {}).get(column, {}).get("names")
 
 
+def opened(path):
+    try:
+        return pyarrow.parquet.ParquetFile(path)
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        sys.exit(f"{path} is no whole parquet file: {error}; fetch it again")
+
+
 def add(archive, name, content):
     info = tarfile.TarInfo(name)
     info.size, info.mode = len(content), 0o444
@@ -60,7 +67,7 @@ def convert(path, target, number, args, names):
     """One file; under a temporary name until it is whole. Returns the number of samples."""
     count = 0
     with tarfile.open(target + ".tmp", "w", format=tarfile.USTAR_FORMAT) as archive:
-        batches = pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=64, columns=[args.image, args.label])
+        batches = opened(path).iter_batches(batch_size=64, columns=[args.image, args.label])
         for batch in batches:
             for image, label in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist()):
                 content = image["bytes"] if isinstance(image, dict) else image
@@ -70,6 +77,8 @@ def convert(path, target, number, args, names):
                     sys.exit(f"{path}: row {count - 1} holds no bytes of an image (only a path?)")
                 if label is None or (isinstance(label, int) and label < 0):
                     continue  # the test images of imagenet-1k
+                if names and isinstance(label, int) and label >= len(names):
+                    sys.exit(f"{path}: row {count - 1} has the label {label}, and there are names of {len(names)} classes")
                 about = {"label": label}
                 if names and isinstance(label, int):
                     about["class"] = names[label]
@@ -101,7 +110,7 @@ def main():
         sys.exit(f"{args.src} holds no *.parquet files")
     found.pop("test", None) if "train" in found else None
     os.makedirs(args.dst, exist_ok=True)
-    first = pyarrow.parquet.read_schema(next(iter(found.values()))[0])
+    first = opened(next(iter(found.values()))[0]).schema_arrow
     for column in (args.image, args.label):
         if column not in first.names:
             sys.exit(f"there is no column {column}, but {', '.join(first.names)}: name one with --image or --label")

@@ -399,6 +399,10 @@ static int err_of_code(CURLcode code)
         return -ECONNRESET;
     case CURLE_OUT_OF_MEMORY:
         return -ENOMEM;
+    case CURLE_PEER_FAILED_VERIFICATION: /* its certificate, which asking again does not mend */
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CERTPROBLEM:
+        return -EACCES;
     default:
         return -EPROTO;
     }

@@ -53,6 +53,24 @@ case_http() {
   if says 'changed since this run began'; then fail "objects that came are taken for others"; fi
 }
 
+# A server whose certificate nobody has signed is refused at once.
+case_certificate() {
+  local address=127.0.0.1:$((20000 + $$ % 10000)) began server
+  command -v openssl >/dev/null || skip "openssl is not installed"
+  openssl req -x509 -newkey rsa:2048 -nodes -keyout "$T/key.pem" -out "$T/certificate.pem" -days 1 -subj /CN=127.0.0.1 2>"$T/openssl.log"
+  mkdir "$T/secure"
+  echo 'train/a/1.jpg' >"$T/secure/index.txt"
+  (cd "$T/secure" && exec openssl s_server -accept "$address" -key "$T/key.pem" -cert "$T/certificate.pem" -WWW -quiet) >"$T/openssl.log" 2>&1 &
+  server=$!
+  until_true 20 eval "(exec 3<>/dev/tcp/${address/://}) 2>/dev/null" || fail "openssl does not serve: $(cat "$T/openssl.log")"
+  began=$SECONDS
+  "$BIN/imsuper" data index --data-dir "https://$address/" --cache-dir "$T/objects" >"$T/out" 2>&1 && fail "the certificate was taken"
+  must_have_taken 5 "$began" "the refusal"
+  must_say "certificate"
+  kill "$server"
+  wait "$server" 2>/dev/null || true
+}
+
 # The list has no lengths: what is not the object must be seen by the answer itself.
 case_no_lengths() {
   serve 'html 100'
