@@ -74,8 +74,8 @@ enum { GROUP = 5, SPAN = 64, QUADS_MAX = 3 };
  * `from` on. */
 struct group {
     uint32_t first, count;
-    uint32_t from; /* source pixel */
-    __mmask64 wanted;
+    uint32_t from;  /* source pixel */
+    uint32_t bytes; /* of four taps of all */
     __m512i places; /* of the bytes that go into each 32 bits: four taps of a channel */
 };
 
@@ -93,13 +93,11 @@ AVX512_INLINE struct group group_at(const struct imk_taps *taps, uint32_t first)
     const __m512i channel = _mm512_setr_epi32(0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2, 2);
     struct group g = {.first = first, .count = taps->axis.count - first};
     __m512i pixels;
-    uint32_t bytes;
 
     g.count = g.count < GROUP ? g.count : GROUP;
-    while ((bytes = bytes_from(start, g.count)) > SPAN)
+    while ((g.bytes = bytes_from(start, g.count)) > SPAN)
         g.count--;
     g.from = start[0] < start[g.count - 1] ? start[0] : start[g.count - 1];
-    g.wanted = UINT64_MAX >> (64 - bytes);
     pixels = _mm512_maskz_loadu_epi32((__mmask16)((1u << g.count) - 1), start);
     pixels = _mm512_sub_epi32(_mm512_permutexvar_epi32(lane_pixel, pixels), _mm512_set1_epi32((int)g.from));
     g.places = _mm512_add_epi32(channel, _mm512_mullo_epi32(pixels, _mm512_set1_epi32(3)));
@@ -108,10 +106,20 @@ AVX512_INLINE struct group group_at(const struct imk_taps *taps, uint32_t first)
     return g;
 }
 
-/* The digits of four taps of each pixel of a group, in the 32 bits of each of its channels. */
+/* The digits of four taps of each pixel of a group, in the 32 bits of each of its channels; and which of the source's bytes
+ * are read for them: not those behind the last pixel, where the group's last taps may lie. */
 struct quad {
     __m512i digit[3];
+    __mmask64 wanted;
 };
+
+static __mmask64 wanted_at(const struct imk_taps *taps, const struct group *g, uint32_t t)
+{
+    uint32_t columns = taps->end - taps->begin, first = g->from + t;
+    uint32_t left = first < columns ? 3 * (columns - first) : 0, bytes = g->bytes < left ? g->bytes : left;
+
+    return bytes > 0 ? UINT64_MAX >> (64 - bytes) : 0;
+}
 
 AVX512_INLINE struct quad quad_at(const struct imk_taps *taps, const struct group *g, uint32_t t)
 {
@@ -131,6 +139,7 @@ AVX512_INLINE struct quad quad_at(const struct imk_taps *taps, const struct grou
     last = _mm512_castsi128_si512(digits[4]);
     for (int d = 0; d < 3; d++)
         q.digit[d] = _mm512_permutex2var_epi32(four, _mm512_add_epi32(lane, _mm512_set1_epi32(d)), last);
+    q.wanted = wanted_at(taps, g, t);
     return q;
 }
 
@@ -138,7 +147,7 @@ AVX512_INLINE struct quad quad_at(const struct imk_taps *taps, const struct grou
 AVX512_INLINE void add_quad(struct sums *s, const struct quad *q, const struct group *g,
                             const unsigned char *at)
 {
-    __m512i pixels = _mm512_permutexvar_epi8(g->places, _mm512_maskz_loadu_epi8(g->wanted, at));
+    __m512i pixels = _mm512_permutexvar_epi8(g->places, _mm512_maskz_loadu_epi8(q->wanted, at));
 
     for (int d = 0; d < 3; d++)
         s->digit[d] = _mm512_dpbusd_epi32(s->digit[d], pixels, q->digit[d]);
